@@ -1,0 +1,71 @@
+"""Weak references that travel: a plugin for cloudpickle and dill.
+
+``import weakreduce`` extends both (and the copies of cloudpickle inside Ray, PySpark and
+joblib). Importing it imports no host and nothing heavy: what a dump needs is imported by the first.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
+from weakreduce.hosts import install, uninstall
+from weakreduce.names import share, unshare
+from weakreduce.policy import Policy, get_policy, policy, read_environment, set_policy
+
+if TYPE_CHECKING:
+    from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
+    from weakreduce.kinds import register
+
+__all__ = [
+    "DanglingWarning",
+    "Policy",
+    "WeakreduceError",
+    "WeakrefPicklingError",
+    "bind",
+    "dump",
+    "dumps",
+    "get_policy",
+    "info",
+    "install",
+    "is_pinned",
+    "load",
+    "loads",
+    "policy",
+    "register",
+    "set_policy",
+    "share",
+    "uninstall",
+    "unpin",
+    "unshare",
+]
+
+_LATE = {
+    **dict.fromkeys(
+        ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
+    ),
+    "register": "weakreduce.kinds",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("weakreduce")
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'weakreduce' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
+read_environment()
+if os.environ.get("WEAKREDUCE_INSTALL", "1") != "0":
+    install()

@@ -1,0 +1,209 @@
+"""The functions that a user calls: dumps and loads, bind, pins, info.
+
+Rule: no semantics live here; each function is a few lines over the floors below.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import pickle
+import platform
+import types
+import weakref
+from importlib.metadata import version
+from typing import Any, TypeVar, final
+
+from weakreduce import hosts
+from weakreduce.kinds import Kind, kind_of
+from weakreduce.policy import Policy, get_policy
+from weakreduce.policy import policy as block
+
+_W = TypeVar("_W")
+_OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
+
+
+@functools.cache
+def _pickler_class(host: str) -> Any:
+    recipe = importlib.import_module(f"weakreduce.hosts.{_OWN[host]}")
+    return recipe.Pickler if host == "pickle" else recipe.own_class()
+
+
+def _check_host(host: str) -> None:
+    if host not in _OWN:
+        raise ValueError(f"host is one of {', '.join(map(repr, _OWN))}, not {host!r}")
+
+
+def dump(
+    obj: Any,
+    file: Any,
+    *,
+    policy: str | Policy | None = None,
+    host: str = "cloudpickle",
+    protocol: int | None = None,
+    buffer_callback: Any = None,
+) -> None:
+    """Write the payload of `obj` to `file`, whether weakreduce is installed or not.
+
+    Args:
+        obj: the root.
+        file: has a ``write`` method; it is called once, with the whole payload.
+        policy: a name or a `Policy`; None for the one in force.
+        host: ``"cloudpickle"``, ``"dill"`` or ``"pickle"``.
+        protocol: a pickle protocol, 2 to 5; None for the host's default.
+        buffer_callback: for out-of-band buffers, as in `pickle.dump`.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        ValueError: for an unknown policy or host.
+    """
+    _check_host(host)
+    with block(policy):
+        keywords = {} if buffer_callback is None else {"buffer_callback": buffer_callback}
+        _pickler_class(host)(file, protocol, **keywords).dump(obj)
+
+
+def dumps(
+    obj: Any,
+    *,
+    policy: str | Policy | None = None,
+    host: str = "cloudpickle",
+    protocol: int | None = None,
+    buffer_callback: Any = None,
+) -> bytes:
+    """The payload of `obj` as bytes; the arguments are those of `dump`."""
+    file = io.BytesIO()
+    dump(
+        obj, file, policy=policy, host=host, protocol=protocol, buffer_callback=buffer_callback
+    )
+    return file.getvalue()
+
+
+def load(file: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
+    """Read one payload from `file`."""
+    _check_host(host)
+    if host == "dill":
+        import dill
+
+        return dill.load(file) if buffers is None else dill.load(file, buffers=buffers)
+    return pickle.load(file, buffers=buffers)
+
+
+def loads(data: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
+    """The object in a payload."""
+    return load(io.BytesIO(data), host=host, buffers=buffers)
+
+
+@final
+class Bound:
+    """An object that is pickled already; every pickler writes it as those bytes.
+
+    On the receiver it opens as the object itself. Here, calling it calls the object, so
+    that engines which insist on a callable take it.
+    """
+
+    __slots__ = ("__weakref__", "_obj", "data")
+
+    def __init__(self, obj: Any, data: bytes) -> None:
+        self._obj = obj
+        self.data = data
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Call the object that was bound, a copy of it as the receiver would have."""
+        return pickle.loads(self.data)(*args, **keywords)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.data,)
+
+    def __repr__(self) -> str:
+        return f"<weakreduce.bind of {type(self._obj).__qualname__}, {len(self.data)} bytes>"
+
+
+def bind(obj: Any, policy: str | Policy | None = None) -> Bound:
+    """`obj`, pickled now, under this policy, to be opened on the receiver as `obj` itself.
+
+    For engines that weakreduce does not know: bind what you submit.
+    """
+    return Bound(obj, dumps(obj, policy=policy))
+
+
+def _weak_kind(weak: Any) -> Kind:
+    kind = kind_of(type(weak))
+    if kind is None:
+        raise TypeError(f"{type(weak).__qualname__} is not a weak reference or weak container")
+    return kind
+
+
+def is_pinned(weak: Any) -> bool:
+    """Whether a weak thing (for a container: any entry of it) keeps its own referent alive.
+
+    Raises:
+        TypeError: where `weak` is not a weak thing.
+    """
+    kind = _weak_kind(weak)
+    return any(edge.pinned for edge in kind.edges(weak))
+
+
+def unpin(weak: _W) -> _W:
+    """A weak thing of the same type without the pin; a container is unpinned in place.
+
+    The result's referent dies when nothing else holds it. A weak thing that is not pinned is
+    returned as it is.
+
+    Raises:
+        TypeError: where `weak` is not a weak thing.
+    """
+    kind = _weak_kind(weak)
+    if not is_pinned(weak):
+        return weak
+    if kind.base in (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary):
+        _unpin_container(kind, weak)
+        return weak
+    (edge,) = kind.edges(weak)
+    arguments = () if edge.callback is None else (edge.callback,)
+    if kind.name == "proxy":
+        return weakref.proxy(edge.referent, *arguments)  # type: ignore[return-value]
+    cls: Any = type(weak)
+    if kind.name == "WeakMethod":
+        method = types.MethodType(edge.function, edge.referent)
+        return weakref.WeakMethod.__new__(cls, method, *arguments)
+    fresh = weakref.ref.__new__(cls, edge.referent, *arguments)
+    from weakreduce.encode import _user_state
+
+    state = _user_state(weak, kind.internals)
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    for name, value in {**(attributes or {}), **(slots or {})}.items():
+        setattr(fresh, name, value)
+    return fresh  # type: ignore[no-any-return]
+
+
+def _unpin_container(kind: Kind, weak: Any) -> None:
+    for edge in kind.edges(weak):
+        if not edge.pinned:
+            continue
+        if kind.base is weakref.WeakSet:
+            weak.data.discard(weakref.ref(edge.referent))
+            weak.data.add(weakref.ref(edge.referent, weak._remove))
+        elif kind.base is weakref.WeakValueDictionary:
+            weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
+        else:
+            del weak.data[weakref.ref(edge.referent)]
+            weak.data[weakref.ref(edge.referent, weak._remove)] = edge.value
+
+
+def info() -> dict[str, Any]:
+    """Hosts, versions, states and the policy in force, as plain data."""
+    policy = get_policy()
+    return {
+        "weakreduce": version("weakreduce"),
+        "python": platform.python_version(),
+        "policy": {
+            "name": policy.name,
+            **{name: getattr(policy, name) for name in policy.__dataclass_fields__},
+        },
+        "hosts": hosts.state(),
+    }
+
+
+__all__ = ["Bound", "bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"]

@@ -1,0 +1,65 @@
+"""Decide: the fate of one weak edge. Pure: no pickler, no encoding, no global state.
+
+`outside_fate` is what the policy chooses for a referent that is not inside; `decide`
+adds what does not depend on the policy.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple, final
+
+from weakreduce.policy import Policy
+
+
+@final
+class Fate(enum.Enum):
+    """What becomes of one weak edge."""
+
+    DEAD = "dead"
+    TOKEN = "token"  # noqa: S105 - a fate, not a secret
+    LINK = "link"
+    SNAPSHOT = "snapshot"
+    DANGLE = "dangle"
+    SEVER = "sever"
+    REFUSE = "refuse"
+
+
+class Decision(NamedTuple):
+    """A fate and why."""
+
+    fate: Fate
+    reason: str
+
+
+DEAD = Decision(Fate.DEAD, "its referent is dead")
+BY_NAME = Decision(Fate.LINK, "its referent is importable on the receiver")
+INSIDE = Decision(Fate.LINK, "its referent is in the payload")
+FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
+
+
+def matches(match: Any, weak: Any, referent: Any) -> bool:
+    """Whether a rule's match covers this edge."""
+    if isinstance(match, type):
+        # A proxy answers isinstance() for its referent, a dead one raises: ask its type.
+        return issubclass(type(weak), match) or isinstance(referent, match)
+    return bool(match(weak, referent))
+
+
+def outside_fate(policy: Policy, weak: Any, referent: Any) -> Decision:
+    """What the policy chooses for a referent that is neither inside nor by name."""
+    for number, (match, fate) in enumerate(policy.rules):
+        if matches(match, weak, referent):
+            named = getattr(match, "__qualname__", repr(match))
+            return Decision(Fate(fate), f"rule {number} ({named}) says {fate!r}")
+    verb = {"refuse": "refuses", "dangle": "leaves out", "snapshot": "takes along"}
+    return Decision(Fate(policy.outside), f'policy "{policy.name}" {verb[policy.outside]} it')
+
+
+def severed(policy: Policy, weak: Any, referent: Any) -> Decision | None:
+    """The decision of a ``"sever"`` rule, which counts inside too."""
+    if any(fate == "sever" for _, fate in policy.rules):
+        decision = outside_fate(policy, weak, referent)
+        if decision.fate is Fate.SEVER:
+            return decision
+    return None

@@ -1,0 +1,326 @@
+"""Encode: write a weak thing, whose fates are decided, as calls of the standard library.
+
+Rule: nothing here decides, and every callable that it writes belongs to the standard
+library (`wire.shared` alone excepted). What is written is a small program for the
+unpickler; `Call` is one expression of it. The tricks, each used in one place:
+
+- ``max((x,))`` is ``x``: an expression that is an object we have already, so that its state
+  can be written at another place than its construction (`finish`).
+- a reduction whose state setter is `operator.is_` runs the list of calls that is its state.
+- ``{}.get`` as the state setter hashes an object, which makes a dead reference usable as a key.
+- ``map(ref, targets, callbacks)`` fills a weak container at C speed.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import importlib.util
+import itertools
+import operator
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any, Protocol, final
+
+from weakreduce.decide import Decision, Fate
+from weakreduce.kinds import Edge, Kind
+
+Reduction = tuple[Any, ...]
+_hash_it = {}.get
+
+
+@final
+class Call:
+    """An expression of the payload: a call whose result the unpickler puts in its place."""
+
+    __slots__ = ("reduction",)
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.reduction: Reduction = (function, arguments)
+
+    def __call__(self) -> None:
+        """Never called here: picklers insist that what they will call over there is callable."""
+        raise NotImplementedError
+
+
+def same_with(obj: Any, *rest: Any) -> Call:
+    """`obj` itself, with a state, items or a state setter applied to it at this place."""
+    call = Call(max, (obj,))
+    call.reduction = (max, ((obj,),), *rest)
+    return call
+
+
+@final
+class Standin:
+    """The shell of an object: constructed early, its state written where stock would write it.
+
+    A weak reference needs its referent to exist, not to be complete. Were the referent
+    written whole where a weak edge happens to be met first, the order of construction would
+    change (hashes, cycles), and a chain of weak edges would recurse.
+    """
+
+    __slots__ = ("obj", "parts")
+
+    def __init__(self, obj: Any, parts: Reduction) -> None:
+        self.obj = obj
+        self.parts = parts
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        # Picklers compare the class in a __newobj__ reduction with the object's.
+        return type(self.obj)
+
+    @property
+    def reduction(self) -> Reduction:
+        """The construction alone."""
+        return self.parts[:2]
+
+    def finish(self) -> Reduction:
+        """The object that was constructed, and the rest of its reduction."""
+        return (max, ((self,),), *self.parts[2:])
+
+
+@final
+class Stream:
+    """A list in the payload whose items are asked for one by one while it is written."""
+
+    __slots__ = ("reduction",)
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.reduction: Reduction = (list, (), None, items)
+
+
+def bound_method(function: Any, shell: Any, instance: Any) -> Call:
+    """An expression that binds a function (written as `shell`) to an instance."""
+    if isinstance(function, types.FunctionType):
+        # `types.MethodType` is no importable name, which plain pickle insists on.
+        return Call(Call(getattr, shell, "__get__"), instance)
+    return Call(types.MethodType, shell, instance)
+
+
+def ready_receiver() -> Call:
+    """Import weakreduce on the receiver if it is there, and say nothing if it is not."""
+    found = Call(filter, importlib.util.find_spec, ["weakreduce"])
+    return Call(list, Call(map, importlib.import_module, found))
+
+
+class Writer(Protocol):
+    """What an encoder may ask of the walk that it writes for."""
+
+    def decide(self, edge: Edge) -> Decision:
+        """The fate of an edge."""
+
+    def target(self, edge: Edge) -> Any:
+        """What to write for the referent of an edge that travels."""
+
+    def function(self, edge: Edge) -> Any:
+        """The same for the function of a WeakMethod."""
+
+    def callback(self, edge: Edge) -> Any:
+        """What to write for the callback of an edge that travels, or None."""
+
+    def first(self, function: Any) -> Any:
+        """`function`; in the payload's first weak thing, one that readies the receiver too."""
+
+    def later(self, fill: Call) -> None:
+        """Write `fill` when every object of the payload is complete."""
+
+    def ordered(self, edges: list[Edge]) -> list[Edge]:
+        """The entries of a WeakSet in an order that every process agrees on."""
+
+
+def _dead_target(is_callable: bool = True) -> Any:
+    # Unique for each dead reference, hashable, weakly referenceable, and gone after the load.
+    return functools.partial(int) if is_callable else set()
+
+
+def _user_state(weak: Any, internals: frozenset[str]) -> Any:
+    """Instance attributes and slots that are the user's, in the form that BUILD takes, or None."""
+    state = weak.__getstate__()
+    if type(weak).__getstate__ is not object.__getstate__:
+        return state
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    kept = {name: value for name, value in (attributes or {}).items() if name not in internals}
+    kept_slots = {name: value for name, value in (slots or {}).items() if name not in internals}
+    if kept_slots:
+        return (kept or None, kept_slots)
+    return kept or None
+
+
+def _slot(edge: Edge, target: Any, callback: Any, fate: Fate) -> Any:
+    """The content of a callback slot: the callback, the pin, both in one, or None."""
+    if fate is not Fate.SNAPSHOT:
+        return callback
+    if callback is None:
+        return Call(operator.itemgetter, target)
+    return Call(operator.itemgetter, target, callback)
+
+
+def _travels(fate: Fate) -> bool:
+    return fate in (Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN)
+
+
+def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    cls = type(weak)
+    alive = _travels(fate)
+    target = walk.target(edge) if alive else _dead_target()
+    state = _user_state(weak, kind.internals)
+    if kind.base is weakref.WeakMethod:
+        target = (
+            bound_method(edge.function, walk.function(edge), target)
+            if alive
+            else bound_method(copy.copy, copy.copy, target)
+        )
+    slot = _slot(edge, target, walk.callback(edge), fate) if alive else None
+    construct: Any
+    if kind.base is weakref.WeakMethod and cls is not weakref.WeakMethod:
+        construct, arguments = weakref.WeakMethod.__new__, [cls, target]
+    elif kind.base is weakref.WeakMethod:
+        construct, arguments = cls, [target]
+    elif cls is weakref.ref:
+        construct, arguments = cls, [target]
+    else:
+        # Not the subclass's own __new__ and __init__: they may ask for arguments.
+        construct, arguments = weakref.ref.__new__, [cls, target]
+    if slot is not None:
+        arguments.append(slot)
+    reduction: Reduction = (walk.first(construct), tuple(arguments))
+    if not alive:
+        # Hashed while its referent lives, or it could never be a key again.
+        reduction = (*reduction, 0, None, None, _hash_it)
+        if state is not None:
+            hashed = Call(None)
+            hashed.reduction = reduction
+            reduction = (max, ((hashed,),), state)
+    elif state is not None:
+        reduction = (*reduction, state)
+    return reduction
+
+
+def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if not _travels(fate):
+        dead = _dead_target(type(weak) is weakref.CallableProxyType)
+        return (walk.first(weakref.proxy), (dead,))
+    target = walk.target(edge)
+    slot = _slot(edge, target, walk.callback(edge), fate)
+    arguments = (target,) if slot is None else (target, slot)
+    return (walk.first(weakref.proxy), arguments)
+
+
+def _hashed_by_value(obj: Any) -> bool:
+    return type(obj).__hash__ is not object.__hash__
+
+
+def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    cls, base = type(weak), kind.base
+    exact = cls is base
+    shell = (walk.first(cls), ()) if exact else (walk.first(object.__new__), (cls,))
+    steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
+    state = _user_state(weak, kind.internals)
+    data: Any = Call(getattr, weak, "data")
+    if type(weak.data) is not type(vars(base())["data"]):
+        # A subclass that keeps its entries in a collection of its own (an ordered one, say).
+        steps.append(Call(setattr, weak, "data", Call(type(weak.data))))
+        own_collection = True
+    else:
+        own_collection = False
+    if state is not None:
+        steps.append(same_with(weak, state))
+    kept = [(edge, walk.decide(edge).fate) for edge in kind.edges(weak)]
+    kept = [(edge, fate) for edge, fate in kept if _travels(fate)]
+    if base is weakref.WeakSet and not own_collection:
+        fates = {id(edge): fate for edge, fate in kept}
+        kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
+    if kept:
+        late = base is not weakref.WeakValueDictionary and any(
+            _hashed_by_value(edge.referent) for edge, _ in kept
+        )
+        targets = [walk.target(edge) for edge, _ in kept]
+        evict = Call(getattr, weak, "_remove")
+        callbacks: Any
+        if any(fate is Fate.SNAPSHOT for _, fate in kept):
+            # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
+            callbacks = [
+                Call(operator.itemgetter, target) if fate is Fate.SNAPSHOT else evict
+                for target, (_, fate) in zip(targets, kept, strict=True)
+            ]
+        else:
+            callbacks = Call(itertools.repeat, evict)
+        if base is weakref.WeakSet:
+            entries = Call(map, weakref.ref, targets, callbacks)
+            update: Any = set.update
+        elif base is weakref.WeakValueDictionary:
+            keys = [edge.key for edge, _ in kept]
+            references = Call(map, weakref.KeyedRef, targets, callbacks, keys)
+            entries = Call(zip, keys, references)
+            update = dict.update
+        else:
+            values = [edge.value for edge, _ in kept]
+            if late:
+                steps.append(values)
+            entries = Call(zip, Call(map, weakref.ref, targets, callbacks), values)
+            update = dict.update
+        if own_collection:
+            if base is weakref.WeakSet:
+                entries = Call(list, entries)
+            update = operator.ior
+        fill = Call(update, data, entries)
+        if late:
+            walk.later(fill)
+        else:
+            steps.append(fill)
+    if not steps:
+        return shell
+    return (*shell, steps, None, None, operator.is_)
+
+
+def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if fate is not Fate.LINK:
+        return (walk.first(object.__new__), (type(weak),))
+    function, arguments, keywords = edge.callback
+    armed = Call(None)
+    armed.reduction = (
+        functools.partial,
+        (type(weak),),
+        (type(weak), (walk.target(edge), function, *arguments), keywords or {}, None),
+    )
+    reduction: Reduction = (walk.first(armed), ())
+    if not weak.atexit:
+        # `atexit` is a property of the class; BUILD sets what stands behind the dict by setattr.
+        reduction = (*reduction, (None, {"atexit": False}))
+    return reduction
+
+
+def _registered(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if not _travels(fate):
+        return (walk.first(kind.rebuild), (None,))
+    build = kind.pin if fate is Fate.SNAPSHOT else kind.rebuild
+    return (walk.first(build), (walk.target(edge),))
+
+
+_ENCODERS = {
+    "ref": _ref,
+    "WeakMethod": _ref,
+    "proxy": _proxy,
+    "WeakSet": _container,
+    "WeakValueDictionary": _container,
+    "WeakKeyDictionary": _container,
+    "finalize": _finalize,
+}
+
+
+def encode(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    """The reduction of a weak thing, for the fates that `walk` decides."""
+    if kind.rebuild is not None:
+        return _registered(walk, kind, weak)
+    return _ENCODERS[kind.name](walk, kind, weak)

@@ -1,0 +1,110 @@
+"""Put ``__init__`` and ``dump`` of ours in front of a Pickler class's, and take them away exactly.
+
+A pickler of a patched class writes into a `Sink`; its ``dump`` runs a session and then hands
+the finished payload to the user's file in one piece. Instances made before, and dumps inside
+a running dump of the same pickler, go to the host's own methods.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from weakreduce.dump import Buffers, Sink, run
+from weakreduce.hosts.picklers import make_sink
+
+_ABSENT: Any = object()
+
+
+class Wiring:
+    """What ours knows of one pickler instance; kept on the instance, as ``_weakreduce``."""
+
+    __slots__ = ("buffers", "busy", "file", "protocol", "sink")
+
+    def __init__(self, file: Any, sink: Sink, buffers: Buffers | None) -> None:
+        self.file = file
+        self.sink = sink
+        self.buffers = buffers
+        self.busy = False
+
+
+class PicklerPatch:
+    """The patch of one Pickler class."""
+
+    def __init__(self, cls: Any, engine: Any, before_init: Any = None) -> None:
+        self.cls = cls
+        self.engine = engine
+        self.before_init = before_init
+        self.replaced: dict[str, tuple[Any, Any]] = {}
+
+    def apply(self) -> None:
+        """Put ours in place; nothing where it is there already."""
+        if self.replaced:
+            return
+        for name, make in (("__init__", self._make_init), ("dump", self._make_dump)):
+            before = vars(self.cls).get(name, _ABSENT)
+            ours = make(getattr(self.cls, name))
+            self.replaced[name] = (before, ours)
+            setattr(self.cls, name, ours)
+
+    def remove(self) -> None:
+        """Put back what was there, unless somebody has patched it since."""
+        for name, (before, ours) in self.replaced.items():
+            if vars(self.cls).get(name) is ours:
+                if before is _ABSENT:
+                    delattr(self.cls, name)
+                else:
+                    setattr(self.cls, name, before)
+        self.replaced.clear()
+
+    @property
+    def applied(self) -> bool:
+        """Whether ours is in place."""
+        return bool(self.replaced)
+
+    def _make_init(self, stock: Any) -> Any:
+        before_init = self.before_init
+
+        @functools.wraps(stock)
+        def __init__(pickler: Any, file: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
+            wiring = vars(pickler).get("_weakreduce")
+            if wiring is not None and file is wiring.sink:
+                # A subclass that is patched as well has made the sink already.
+                stock(pickler, file, *args, **keywords)
+                return
+            callback = keywords.get("buffer_callback")
+            buffers = None
+            if callback is not None:
+                buffers = keywords["buffer_callback"] = Buffers(callback)
+            elif len(args) > 1 and args[-1] is not None and callable(args[-1]):
+                buffers = Buffers(args[-1])
+                args = (*args[:-1], buffers)
+            if not hasattr(file, "write"):
+                stock(pickler, file, *args, **keywords)  # raises as it always did
+                return
+            sink = make_sink(file)
+            if before_init is not None:
+                before_init(pickler)
+            pickler._weakreduce = Wiring(file, sink, buffers)
+            stock(pickler, sink, *args, **keywords)
+
+        return __init__
+
+    def _make_dump(self, stock: Any) -> Any:
+        engine = self.engine
+
+        @functools.wraps(stock)
+        def dump(pickler: Any, obj: Any) -> None:
+            wiring = getattr(pickler, "_weakreduce", None)
+            if wiring is None or wiring.busy:
+                stock(pickler, obj)
+                return
+            wiring.busy = True
+            try:
+                run(engine(pickler, stock), wiring.sink, wiring.buffers, obj)
+                wiring.file.write(wiring.sink.getvalue())
+            finally:
+                wiring.busy = False
+                wiring.sink.clear()
+
+        return dump

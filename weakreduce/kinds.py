@@ -1,0 +1,311 @@
+"""Observe: what kind of weak thing an object is, and what it points at.
+
+Rule: nothing here decides or encodes, and no code of a user's class runs: weak
+references are opened with `weakref.ref`'s own methods, proxies with `divmod`.
+Adding a weak kind is one row in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
+_open = weakref.ref.__call__
+_callback_of = weakref.ref.__dict__["__callback__"].__get__
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the callback slot of a pinned weak thing holds: an `operator.itemgetter`.
+
+    It is a strong edge that the garbage collector sees, made of the standard library
+    alone. Its items are the referent and, where there was one, the user's callback.
+    """
+
+    referent: Any
+    callback: Any
+
+
+def pin_of(callback: Any) -> Pin | None:
+    """The pin that a callback slot holds, if it is one of ours."""
+    if type(callback) is not operator.itemgetter:
+        return None
+    _, items = callback.__reduce__()
+    return Pin(items[0], items[1] if len(items) > 1 else None)
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Edge:
+    """One weak edge: from a weak thing (or one entry of a weak container) to its referent."""
+
+    weak: Any
+    referent: Any  # None where it is dead
+    callback: Any = None
+    pinned: bool = False
+    function: Any = None  # a WeakMethod holds its function weakly, too
+    key: Any = None  # of a WeakValueDictionary's entry
+    value: Any = None  # of a WeakKeyDictionary's entry
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row: the name of a weak kind, the standard type behind it, and how to look inside."""
+
+    name: str
+    base: type
+    edges: Callable[[Any], list[Edge]]
+    internals: frozenset[str] = frozenset()  # instance attributes that are not the user's
+    rebuild: Callable[[Any], Any] | None = None  # of registered third-party types
+    pin: Callable[[Any], Any] | None = None
+
+
+def _split(callback: Any, referent: Any) -> tuple[Any, bool]:
+    pin = pin_of(callback)
+    if pin is not None and pin.referent is referent and referent is not None:
+        return pin.callback, True
+    return callback, False
+
+
+def _ref_edges(weak: Any) -> list[Edge]:
+    referent = _open(weak)
+    callback, pinned = _split(_callback_of(weak), referent)
+    return [Edge(weak, referent, callback, pinned)]
+
+
+def _method_callback(weak: Any) -> tuple[Any, bool]:
+    """The user's callback of a WeakMethod: a free variable of the callback that it really has."""
+    inner = _callback_of(weak)
+    cells = getattr(inner, "__closure__", None) or ()
+    names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, cells, strict=False):
+        if name == "callback":
+            pin = pin_of(cell.cell_contents)
+            return (cell.cell_contents, False) if pin is None else (pin.callback, True)
+    return None, False
+
+
+def _method_edges(weak: Any) -> list[Edge]:
+    bound = weakref.WeakMethod.__call__(weak)
+    if bound is None:
+        return [Edge(weak, None)]
+    callback, pinned = _method_callback(weak)
+    return [Edge(weak, bound.__self__, callback, pinned, bound.__func__)]
+
+
+@final
+class _Catcher:
+    """Catches the referent that `divmod` takes out of a proxy, without a look at its attributes."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # an array leaves the operation to us
+
+    def __rdivmod__(self, referent: Any) -> Any:
+        return referent
+
+
+_catcher = _Catcher()
+
+
+def _points_at(proxy: Any, candidate: Any) -> bool:
+    try:
+        return any(reference is proxy for reference in weakref.getweakrefs(candidate))
+    except TypeError:
+        return False
+
+
+def proxy_referent(proxy: Any) -> Any:
+    """The referent of a proxy in O(1), or None where it is dead.
+
+    `divmod(proxy, catcher)` unwraps the proxy and hands the referent to our
+    ``__rdivmod__`` unless the referent's class defines ``__divmod__``. Then a bound
+    slot of the proxy has it: ``proxy.__repr__``-like wrappers go through attribute
+    look-up, so the answer is always checked against `weakref.getweakrefs`.
+    """
+    try:
+        candidate = divmod(proxy, _catcher)
+    except ReferenceError:
+        return None
+    except Exception:  # noqa: BLE001 - the class's own __divmod__ refused a foreign operand
+        candidate = None
+    if candidate is not None and _points_at(proxy, candidate):
+        return candidate
+    for unwrap in (_by_matmul, _by_power, _by_class):
+        candidate = unwrap(proxy)
+        if candidate is not None and _points_at(proxy, candidate):
+            return candidate
+    raise TypeError(f"cannot find the referent of a proxy of class {proxy.__class__!r}")
+
+
+class _Matmul:
+    __slots__ = ()
+    __array_ufunc__ = None
+
+    def __rmatmul__(self, referent: Any) -> Any:
+        return referent
+
+    def __rpow__(self, referent: Any) -> Any:
+        return referent
+
+
+def _by_matmul(proxy: Any) -> Any:
+    try:
+        return proxy @ _Matmul()
+    except Exception:  # noqa: BLE001 - as above; the next way is tried
+        return None
+
+
+def _by_power(proxy: Any) -> Any:
+    try:
+        return proxy ** _Matmul()
+    except Exception:  # noqa: BLE001 - as above; the next way is tried
+        return None
+
+
+def _by_class(proxy: Any) -> Any:
+    """Last resort, for a class with operators of its own: an object method bound to the referent."""
+    try:
+        return proxy.__reduce_ex__.__self__
+    except AttributeError:
+        return None
+
+
+def _proxy_edges(weak: Any) -> list[Edge]:
+    referent = proxy_referent(weak)
+    if referent is None:
+        return [Edge(weak, None)]
+    # The collector visits a proxy's callback and nothing else; attribute access would
+    # reach the referent's instead.
+    visited = gc.get_referents(weak)
+    callback, pinned = _split(visited[0] if visited else None, referent)
+    return [Edge(weak, referent, callback, pinned)]
+
+
+def _stable(copy: Callable[[], list[Any]]) -> list[Any]:
+    # The collector may run while we copy, and its callbacks evict entries.
+    while True:
+        try:
+            return copy()
+        except RuntimeError:
+            continue
+
+
+def _set_edges(weak: Any) -> list[Edge]:
+    found = ((reference, _open(reference)) for reference in _stable(lambda: list(weak.data)))
+    return [
+        Edge(weak, member, pinned=_split(_callback_of(reference), member)[1])
+        for reference, member in found
+        if member is not None
+    ]
+
+
+def _value_edges(weak: Any) -> list[Edge]:
+    items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
+    found = ((key, reference, _open(reference)) for key, reference in items)
+    return [
+        Edge(weak, value, key=key, pinned=_split(_callback_of(reference), value)[1])
+        for key, reference, value in found
+        if value is not None
+    ]
+
+
+def _key_edges(weak: Any) -> list[Edge]:
+    items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
+    found = ((reference, _open(reference), value) for reference, value in items)
+    return [
+        Edge(weak, key, value=value, pinned=_split(_callback_of(reference), key)[1])
+        for reference, key, value in found
+        if key is not None
+    ]
+
+
+def _finalize_edges(weak: Any) -> list[Edge]:
+    peeked = weakref.finalize.peek(weak)
+    return [Edge(weak, None if peeked is None else peeked[0], callback=peeked and peeked[1:])]
+
+
+def _internals(base: Callable[[], Any]) -> frozenset[str]:
+    return frozenset(vars(base()))
+
+
+#: First match wins, so a subtype stands before its supertype.
+KINDS: Final[tuple[Kind, ...]] = (
+    Kind("WeakMethod", weakref.WeakMethod, _method_edges,
+         frozenset({"_func_ref", "_meth_type", "_alive"})),
+    Kind("ref", weakref.ref, _ref_edges),
+    Kind("proxy", weakref.ProxyType, _proxy_edges),
+    Kind("proxy", weakref.CallableProxyType, _proxy_edges),
+    Kind("WeakSet", weakref.WeakSet, _set_edges, _internals(weakref.WeakSet)),
+    Kind("WeakValueDictionary", weakref.WeakValueDictionary, _value_edges,
+         _internals(weakref.WeakValueDictionary)),
+    Kind("WeakKeyDictionary", weakref.WeakKeyDictionary, _key_edges,
+         _internals(weakref.WeakKeyDictionary)),
+    Kind("finalize", weakref.finalize, _finalize_edges),
+)  # fmt: skip
+
+_registered: weakref.WeakKeyDictionary[type, Kind] = weakref.WeakKeyDictionary()
+
+
+def register(
+    weak_type: type,
+    *,
+    referent: Callable[[Any], Any],
+    rebuild: Callable[[Any], Any],
+    pin: Callable[[Any], Any] | None = None,
+) -> None:
+    """Teach weakreduce a weak type of a third party; subclasses are included.
+
+    Args:
+        weak_type: the type.
+        referent: gives the referent of a weak thing, or None where it is dead.
+        rebuild: makes a weak thing on a referent (or on None: a dead one); it runs on the
+            receiver and has to be importable there.
+        pin: the same, but the weak thing made keeps its referent alive. Without it an
+            outside referent dangles with a `DanglingWarning` where the policy says ``"snapshot"``.
+
+    Raises:
+        TypeError: where an argument is not a type or not callable.
+    """
+    if not isinstance(weak_type, type):
+        raise TypeError(f"register() takes a type first, not {weak_type!r}")
+    for name, function in (("referent", referent), ("rebuild", rebuild), ("pin", pin)):
+        if not callable(function) and not (name == "pin" and function is None):
+            raise TypeError(f"register(..., {name}=) takes a callable, not {function!r}")
+    _registered[weak_type] = Kind(
+        weak_type.__name__,
+        weak_type,
+        lambda weak: [Edge(weak, referent(weak))],
+        rebuild=rebuild,
+        pin=pin,
+    )
+
+
+def _own_reduce(weak_type: type, base: type) -> bool:
+    return any(
+        getattr(weak_type, name) is not getattr(base, name)
+        and getattr(weak_type, name) is not getattr(object, name)
+        for name in ("__reduce__", "__reduce_ex__")
+    )
+
+
+def kind_of(weak_type: type) -> Kind | None:
+    """The kind of weak thing that instances of a type are, or None.
+
+    A subclass that defines ``__reduce__`` itself is none of ours: its own wins.
+    """
+    if _registered:
+        for base in weak_type.__mro__:
+            kind = _registered.get(base)
+            if kind is not None:
+                return kind
+    for kind in KINDS:
+        if issubclass(weak_type, kind.base):
+            return None if _own_reduce(weak_type, kind.base) else kind
+    return None
