@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar, final
 
 from weakreduce import hosts
+from weakreduce.encode import user_state
 from weakreduce.kinds import Kind, kind_of
 from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
@@ -74,9 +75,7 @@ def dumps(
 ) -> bytes:
     """The payload of `obj` as bytes; the arguments are those of `dump`."""
     file = io.BytesIO()
-    dump(
-        obj, file, policy=policy, host=host, protocol=protocol, buffer_callback=buffer_callback
-    )
+    dump(obj, file, policy=policy, host=host, protocol=protocol, buffer_callback=buffer_callback)
     return file.getvalue()
 
 
@@ -167,11 +166,9 @@ def unpin(weak: _W) -> _W:
     cls: Any = type(weak)
     if kind.name == "WeakMethod":
         method = types.MethodType(edge.function, edge.referent)
-        return weakref.WeakMethod.__new__(cls, method, *arguments)
+        return weakref.WeakMethod.__new__(cls, method, *arguments)  # type: ignore[no-any-return]
     fresh = weakref.ref.__new__(cls, edge.referent, *arguments)
-    from weakreduce.encode import _user_state
-
-    state = _user_state(weak, kind.internals)
+    state = user_state(weak, kind.internals)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     for name, value in {**(attributes or {}), **(slots or {})}.items():
         setattr(fresh, name, value)

@@ -16,9 +16,13 @@ from typing import Any, Protocol
 from weakreduce import paths
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
+from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import Edge, kind_of
+from weakreduce.known import Adapter, Known
 from weakreduce.policy import Policy, get_policy
-from weakreduce.walk import Adapter, FirstWalk, Known, Refused, SecondWalk, Walk
+from weakreduce.policy import policy as block
+from weakreduce.second_walk import SecondWalk
+from weakreduce.walk import Refused, Walk
 
 
 class Engine(Adapter, Protocol):
@@ -184,7 +188,7 @@ class Session:
         needed = first.queue or first.waiting
         if not needed and not any(type(e.referent) in (set, frozenset) for e in first.pending):
             return True
-        callbacks = [edge for edge in first.queue]
+        callbacks = list(first.queue)
         marker = self.sink.tell()
         try:
             self._run(first, first.rest(self.engine.memo))
@@ -240,8 +244,6 @@ class Session:
     def _too_large(self, referent: Any) -> bool:
         limit = self.policy.max_snapshot_bytes
         assert limit is not None
-        from weakreduce.policy import policy as block
-
         try:
             with block(self.policy, max_snapshot_bytes=None), warnings.catch_warnings():
                 warnings.simplefilter("ignore", DanglingWarning)

@@ -28,7 +28,8 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.kinds import Edge, Kind
 
 Reduction = tuple[Any, ...]
-_hash_it = {}.get
+_hash_it: Any = {}.get
+_stock_getstate: Any = object.__getstate__
 
 
 @final
@@ -67,8 +68,8 @@ class Standin:
         self.obj = obj
         self.parts = parts
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         # Picklers compare the class in a __newobj__ reduction with the object's.
         return type(self.obj)
 
@@ -136,10 +137,10 @@ def _dead_target(is_callable: bool = True) -> Any:
     return functools.partial(int) if is_callable else set()
 
 
-def _user_state(weak: Any, internals: frozenset[str]) -> Any:
+def user_state(weak: Any, internals: frozenset[str]) -> Any:
     """Instance attributes and slots that are the user's, in the form that BUILD takes, or None."""
     state = weak.__getstate__()
-    if type(weak).__getstate__ is not object.__getstate__:
+    if type(weak).__getstate__ is not _stock_getstate:
         return state
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     kept = {name: value for name, value in (attributes or {}).items() if name not in internals}
@@ -168,7 +169,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     cls = type(weak)
     alive = _travels(fate)
     target = walk.target(edge) if alive else _dead_target()
-    state = _user_state(weak, kind.internals)
+    state = user_state(weak, kind.internals)
     if kind.base is weakref.WeakMethod:
         target = (
             bound_method(edge.function, walk.function(edge), target)
@@ -179,9 +180,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     construct: Any
     if kind.base is weakref.WeakMethod and cls is not weakref.WeakMethod:
         construct, arguments = weakref.WeakMethod.__new__, [cls, target]
-    elif kind.base is weakref.WeakMethod:
-        construct, arguments = cls, [target]
-    elif cls is weakref.ref:
+    elif kind.base is weakref.WeakMethod or cls is weakref.ref:
         construct, arguments = cls, [target]
     else:
         # Not the subclass's own __new__ and __init__: they may ask for arguments.
@@ -213,16 +212,19 @@ def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     return (walk.first(weakref.proxy), arguments)
 
 
-def _hashed_by_value(obj: Any) -> bool:
-    return type(obj).__hash__ is not object.__hash__
+def hashed_by_value(obj_type: type) -> bool:
+    """Whether a hash of an instance runs code of its class, which may need its state."""
+    own: Any = obj_type.__hash__
+    return own is not None and own is not object.__hash__
 
 
 def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
-    cls, base = type(weak), kind.base
+    cls = type(weak)
+    base: Any = kind.base
     exact = cls is base
     shell = (walk.first(cls), ()) if exact else (walk.first(object.__new__), (cls,))
     steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
-    state = _user_state(weak, kind.internals)
+    state = user_state(weak, kind.internals)
     data: Any = Call(getattr, weak, "data")
     if type(weak.data) is not type(vars(base())["data"]):
         # A subclass that keeps its entries in a collection of its own (an ordered one, say).
@@ -239,7 +241,7 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
     if kept:
         late = base is not weakref.WeakValueDictionary and any(
-            _hashed_by_value(edge.referent) for edge, _ in kept
+            hashed_by_value(type(edge.referent)) for edge, _ in kept
         )
         targets = [walk.target(edge) for edge, _ in kept]
         evict = Call(getattr, weak, "_remove")

@@ -36,7 +36,7 @@ def pin_of(callback: Any) -> Pin | None:
     """The pin that a callback slot holds, if it is one of ours."""
     if type(callback) is not operator.itemgetter:
         return None
-    _, items = callback.__reduce__()
+    items: tuple[Any, ...] = callback.__reduce__()[1]  # type: ignore[assignment]
     return Pin(items[0], items[1] if len(items) > 1 else None)
 
 
@@ -170,7 +170,7 @@ def _by_power(proxy: Any) -> Any:
 
 
 def _by_class(proxy: Any) -> Any:
-    """Last resort, for a class with operators of its own: an object method bound to the referent."""
+    """Last resort, for a class with operators of its own: a method bound to the referent."""
     try:
         return proxy.__reduce_ex__.__self__
     except AttributeError:
@@ -227,7 +227,7 @@ def _key_edges(weak: Any) -> list[Edge]:
 
 
 def _finalize_edges(weak: Any) -> list[Edge]:
-    peeked = weakref.finalize.peek(weak)
+    peeked: Any = weakref.finalize.peek(weak)
     return [Edge(weak, None if peeked is None else peeked[0], callback=peeked and peeked[1:])]
 
 

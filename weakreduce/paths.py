@@ -113,8 +113,13 @@ def parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
         for edge in kind.edges(obj):
             yield f"{path}[<{type(edge.referent).__qualname__}>]", edge.value
     reduce = getattr(obj, "__reduce_ex__", None)
-    if kind is None and reduce is not None and not attributes and not issubclass(
-        obj_type, (dict, list, tuple, set, frozenset, types.FunctionType, types.MethodType)
+    if (
+        kind is None
+        and reduce is not None
+        and not attributes
+        and not issubclass(
+            obj_type, (dict, list, tuple, set, frozenset, types.FunctionType, types.MethodType)
+        )
     ):
         import gc
 

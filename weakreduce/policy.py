@@ -113,7 +113,7 @@ _default = NAMED["snapshot"]
 
 
 def resolve(chosen: str | Policy | None, changes: dict[str, Any], base: Policy) -> Policy:
-    """The policy that a name, a `Policy` or nothing (meaning `base`) and changes to it stand for."""
+    """The policy that a name, a `Policy` or None (meaning `base`) stands for, with changes."""
     if chosen is None:
         start = base
     elif isinstance(chosen, Policy):

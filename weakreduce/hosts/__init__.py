@@ -135,7 +135,7 @@ def install(*names: str) -> None:
             if host.module in sys.modules:
                 host.apply()
         if _finder not in sys.meta_path:
-            sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _finder)
 
 
 def uninstall(*names: str) -> None:
@@ -149,7 +149,7 @@ def uninstall(*names: str) -> None:
         for host in hosts:
             host.remove()
         if not any(host.wanted for host in HOSTS.values()) and _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(_finder)
 
 
 def state() -> dict[str, dict[str, str | None]]:

@@ -17,7 +17,7 @@ from weakreduce.hosts.picklers import PicklerEngine, importable
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
-    """The patch of the Pickler of a copy of cloudpickle (of its module ``cloudpickle.cloudpickle``)."""
+    """The patch of the Pickler of a copy of cloudpickle, given its innermost module."""
     stock_class = module.Pickler
     stock_table = stock_class.dispatch_table
     stock_override = stock_class.reducer_override

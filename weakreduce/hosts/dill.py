@@ -13,7 +13,7 @@ from typing import Any
 
 from weakreduce.encode import Reduction
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine, Sink, _checked, importable
+from weakreduce.hosts.picklers import PicklerEngine, Sink, checked_sink, importable
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -37,9 +37,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def has_reducer(self, obj_type: type) -> bool:
             """Savers come before reducers here."""
-            return (
-                self.pickler.dispatch.get(obj_type) is not None or super().has_reducer(obj_type)
-            )
+            return self.pickler.dispatch.get(obj_type) is not None or super().has_reducer(obj_type)
 
         def by_name(self, obj: Any) -> bool:
             """As dill decides."""
@@ -65,7 +63,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             """Dump with dill's Pickler and the same settings."""
             pickler = self.pickler
             module.Pickler(
-                _checked(sink),
+                checked_sink(sink),
                 self.protocol,
                 byref=pickler._byref,
                 fmode=pickler._fmode,
@@ -81,6 +79,6 @@ def own_class() -> Any:
 
     # dill asks a pickler's class for its module and name, so a subclass of ours behaves as
     # one of dill's children; it takes them for its own where they say they are.
-    Pickler: Any = type("Pickler", (dill.Pickler,), {"__module__": dill.Pickler.__module__})
-    make_patch(dill._dill, Pickler).apply()
-    return Pickler
+    cls: Any = type("Pickler", (dill.Pickler,), {"__module__": dill.Pickler.__module__})
+    make_patch(dill._dill, cls).apply()
+    return cls

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import sys
 import types
 from typing import Any
 
@@ -16,7 +17,6 @@ from weakreduce.encode import Reduction
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
-_PLAIN_OVERRIDE: Any = object()
 
 
 class CheckedSink(Sink):
@@ -37,7 +37,7 @@ class PicklerEngine:
         self.pickler = pickler
         self._dump = run
         self._protocol = protocol
-        self._override = getattr(pickler, "reducer_override", None)
+        self._override: Any = getattr(pickler, "reducer_override", None)
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
 
@@ -92,10 +92,10 @@ class PicklerEngine:
     def sibling_dump(self, obj: Any, sink: Sink) -> None:
         """Dump with a pickler of the nearest host's own class."""
         cls = next(c for c in type(self.pickler).__mro__ if "dump" in vars(c))
-        cls(_checked(sink), self._protocol).dump(obj)
+        cls(checked_sink(sink), self._protocol).dump(obj)
 
 
-def _checked(sink: Sink) -> CheckedSink:
+def checked_sink(sink: Sink) -> CheckedSink:
     checked = CheckedSink()
     checked.limit = sink.limit
     return checked
@@ -104,21 +104,17 @@ def _checked(sink: Sink) -> CheckedSink:
 def importable(obj: Any) -> bool:
     """Whether a module's attribute of that name is this very object."""
     if isinstance(obj, types.ModuleType):
-        import sys
-
         return sys.modules.get(obj.__name__) is obj
     if isinstance(obj, types.BuiltinFunctionType) and not isinstance(
         obj.__self__, (types.ModuleType, type(None))
     ):
         return False
-    name = getattr(obj, "__qualname__", getattr(obj, "__name__", None))
+    name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
     if obj in (type(None), type(...), type(NotImplemented)):
         return True
     try:
         module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
         __import__(module)
-        import sys
-
         found: Any = sys.modules[module]
         for part in name.split("."):
             found = getattr(found, part)
@@ -131,7 +127,7 @@ def make_sink(file: Any) -> Sink:
     """The sink for a pickler: with a limit where the user's file is a limited sink."""
     limit = getattr(file, "limit", None)
     if isinstance(file, Sink) and limit is not None:
-        return _checked(file)
+        return checked_sink(file)
     return Sink()
 
 

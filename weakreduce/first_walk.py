@@ -1,0 +1,88 @@
+"""The first walk: optimistic, and right at once wherever only the end could have told more.
+
+A weak edge whose referent was met before is a link; any other is written as if it dangled, and
+remembered. If at the end none of those is inside, and the policy lets all of them dangle,
+the bytes are right as they are. Otherwise what is inside is now known, and the
+second walk writes them from anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from weakreduce.decide import Decision, Fate
+from weakreduce.encode import Call, Stream
+from weakreduce.kinds import Edge
+from weakreduce.known import Known
+from weakreduce.walk import MISSING, Walk
+
+
+class FirstWalk(Walk):
+    """Optimistic: right at once where no weak edge needed what only the end can tell."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(known)
+        #: Edges whose referent was not known to be inside when they were met.
+        self.pending: list[Edge] = []
+        #: Strong edges of weak things, to be walked before all that is inside is known.
+        self.queue: list[Any] = []
+        #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
+        self.waiting: dict[int, list[Any]] = {}
+        self.again = False
+
+    def holds(self, referent: Any) -> bool:
+        return id(referent) in self.met
+
+    def not_inside(self, edge: Edge) -> Decision:
+        self.pending.append(edge)
+        decision = self.known.outside(edge.weak, edge.referent)
+        unconditional: list[Any] = []
+        conditional: list[Any] = []
+        callback = edge.callback
+        if (
+            callback is not None
+            and self.policy.callbacks == "keep"
+            and id(callback) not in self.known.dropped
+        ):
+            (unconditional if decision.fate is Fate.SNAPSHOT else conditional).append(callback)
+        if edge.key is not None:
+            (unconditional if decision.fate is Fate.SNAPSHOT else conditional).append(edge.key)
+        if edge.value is not None:
+            conditional.append(edge.value)
+        self.queue += unconditional
+        if conditional:
+            self.waiting.setdefault(id(edge.referent), []).extend(conditional)
+        if unconditional or decision.fate is Fate.SNAPSHOT:
+            self.again = True
+        return Decision(Fate.DANGLE, "not known yet")
+
+    def strong(self, obj: Any) -> Any:
+        # A callback may lead back to its own weak thing, which is not there yet.
+        self.again = True
+        self.queue.append(obj)
+
+    def later(self, fill: Call) -> None:
+        self.again = True
+
+    def position(self, referent: Any) -> float:
+        return self.met.get(id(referent), float("inf"))
+
+    def rest(self, memoized: Callable[[], Any]) -> Stream:
+        """What is strong beyond the root's own graph, until nothing more is inside."""
+        self._memoized = memoized
+        return self.drained([])
+
+    def next_item(self) -> Any:
+        waiting = self.waiting
+        if self.queue:
+            return self.queue.pop()
+        if not waiting:
+            return MISSING
+        # Builtin sets pass the override by; the pickler's memo knows them.
+        if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
+            for identity in self._memoized():
+                self.met.setdefault(identity, len(self.met))
+        for identity in [identity for identity in waiting if identity in self.met]:
+            self.queue += waiting.pop(identity)
+        return self.queue.pop() if self.queue else MISSING

@@ -1,0 +1,141 @@
+"""What one dump knows across its walks, and what it has to ask of the pickler.
+
+Rule: no walk and no encoding here. `Known` asks `decide` for what the policy chooses, calls
+an object's own ``__reduce_ex__`` once only, and remembers both.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from weakreduce import decide
+from weakreduce.decide import Decision, Fate
+from weakreduce.encode import Reduction
+from weakreduce.policy import Policy
+
+#: What picklers may write as a name.
+NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+class Adapter(Protocol):
+    """What a walk needs to know of a pickler; one for each family, in `weakreduce.hosts`."""
+
+    def stock_override(self, obj: Any) -> Any:
+        """What the pickler's own ``reducer_override`` says of a class or function."""
+
+    def wants_override(self, obj_type: type) -> bool:
+        """Whether the pickler's own ``reducer_override`` cares for instances of a type."""
+
+    def has_reducer(self, obj_type: type) -> bool:
+        """Whether a dispatch table has an entry for the type."""
+
+    def reduction(self, obj: Any) -> Reduction | None:
+        """The reduction with which the pickler writes `obj`; None if it uses another way."""
+
+    def by_name(self, obj: Any) -> bool:
+        """Whether the pickler writes a class, function or module as a name."""
+
+    #: Writes an object whose copy the unpickler makes and lays aside; None where the pickler
+    #: (a C one) has no way to.
+    save_apart: Callable[[Any], None] | None
+
+    @property
+    def protocol(self) -> int:
+        """The pickle protocol."""
+
+
+class Known:
+    """What is known across the walks of one dump."""
+
+    def __init__(self, adapter: Adapter, policy: Policy, too_large: Callable[[Any], bool]) -> None:
+        self.adapter = adapter
+        self.policy = policy
+        #: Pickles a referent by itself, for `max_snapshot_bytes`.
+        self.too_large = too_large
+        #: id -> position in the first walk, of everything inside.
+        self.inside: dict[int, int] = {}
+        #: id -> reduction, of objects whose class reduces them by code of its own: that
+        #: code may work only once, or make other temporaries the next time.
+        self.reductions: dict[int, Reduction | str] = {}
+        #: id(referent) -> why it dangles although the policy would take it along.
+        self.failed: dict[int, str] = {}
+        #: id(callback) -> (the callback, why it is dropped).
+        self.dropped: dict[int, tuple[Any, str]] = {}
+        self._chosen: dict[tuple[int, int], Decision] = {}
+        self._measured: set[int] = set()
+        self._keep: list[Any] = []
+
+    def outside(self, weak: Any, referent: Any) -> Decision:
+        """The fate of an edge whose referent is outside; asked of the user's predicates once."""
+        key = (id(weak), id(referent))
+        decision = self._chosen.get(key)
+        if decision is None:
+            decision = decide.outside_fate(self.policy, weak, referent)
+            if self.policy.rules:
+                self._chosen[key] = decision
+                self._keep.append((weak, referent))
+        if decision.fate is Fate.SNAPSHOT:
+            identity = id(referent)
+            limit = self.policy.max_snapshot_bytes
+            if limit is not None and identity not in self._measured:
+                self._measured.add(identity)
+                self._keep.append(referent)
+                if self.too_large(referent):
+                    self.failed[identity] = (
+                        f"its own pickle is larger than max_snapshot_bytes={limit}"
+                    )
+            if identity in self.failed:
+                return Decision(Fate.DANGLE, self.failed[identity])
+        return decision
+
+    def named(self, referent: Any) -> bool:
+        """Whether a referent is written as a name, and so lives on the receiver anyway."""
+        if isinstance(referent, NAMEABLE):
+            return self.adapter.by_name(referent)
+        plan = overrides_reduce(type(referent))
+        if not plan:
+            return False
+        try:
+            return isinstance(self.reduction(referent), str)
+        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+            return False
+
+    def reduction(self, obj: Any) -> Reduction | str:
+        """``obj.__reduce_ex__(protocol)``, called once in the whole dump."""
+        found = self.reductions.get(id(obj))
+        if found is None:
+            found = obj.__reduce_ex__(self.adapter.protocol)
+            if isinstance(found, tuple) and len(found) >= 4:
+                # Iterators of items serve once; a second walk needs them again.
+                items = [None if part is None else list(part) for part in found[3:5]]
+                found = (*found[:3], *items, *found[5:])
+            self.reductions[id(obj)] = found
+            self._keep.append(obj)
+        if isinstance(found, tuple) and len(found) >= 4:
+            iterators = [None if part is None else iter(part) for part in found[3:5]]
+            return (*found[:3], *iterators, *found[5:])
+        return found
+
+
+_STOCK: dict[str, Any] = {
+    "__reduce_ex__": object.__reduce_ex__,
+    "__reduce__": object.__reduce__,
+    "__getstate__": object.__getstate__,
+}
+
+
+def overrides_reduce(obj_type: type) -> bool:
+    """Whether a class written in Python reduces its instances by code of its own."""
+    found = ((getattr(obj_type, name), stock) for name, stock in _STOCK.items())
+    return any(
+        isinstance(method, types.FunctionType) for method, stock in found if method is not stock
+    )
+
+
+def reduces_by_default(obj_type: type) -> bool:
+    """Whether instances are a class and a state that is put back attribute by attribute."""
+    return not hasattr(obj_type, "__setstate__") and all(
+        getattr(obj_type, name) is stock for name, stock in _STOCK.items()
+    )
