@@ -149,7 +149,7 @@ class Session:
             del pickler.reducer_override
 
     def _attempt(self, obj: Any) -> bool:
-        first = FirstWalk(self.known)
+        first = FirstWalk(self.known, self.engine.memo)
         self._run(first, obj)
         if not first.pending and not first.again:
             return True
@@ -185,13 +185,13 @@ class Session:
 
     def _learn(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""
-        needed = first.queue or first.waiting
-        if not needed and not any(type(e.referent) in (set, frozenset) for e in first.pending):
+        if not first.queue and not first.waiting:
+            first.learn_sets()
             return True
         callbacks = list(first.queue)
         marker = self.sink.tell()
         try:
-            self._run(first, first.rest(self.engine.memo))
+            self._run(first, first.rest())
         except Exception as error:
             if not self._drop_callbacks(first, callbacks, error):
                 raise
@@ -204,7 +204,7 @@ class Session:
         """Why `obj` cannot be pickled by itself, weak edges left aside; None if it can."""
         self._start_over()
         try:
-            self._run(FirstWalk(self.known), obj)
+            self._run(FirstWalk(self.known, self.engine.memo), obj)
         except Refused:
             return None
         except Exception as error:  # noqa: BLE001 - it is the answer

@@ -21,8 +21,9 @@ from weakreduce.walk import MISSING, Walk
 class FirstWalk(Walk):
     """Optimistic: right at once where no weak edge needed what only the end can tell."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, memoized: Callable[[], Any]) -> None:
         super().__init__(known)
+        self.memoized = memoized
         #: Edges whose referent was not known to be inside when they were met.
         self.pending: list[Edge] = []
         #: Strong edges of weak things, to be walked before all that is inside is known.
@@ -68,10 +69,15 @@ class FirstWalk(Walk):
     def position(self, referent: Any) -> float:
         return self.met.get(id(referent), float("inf"))
 
-    def rest(self, memoized: Callable[[], Any]) -> Stream:
+    def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""
-        self._memoized = memoized
         return self.drained([])
+
+    def learn_sets(self) -> None:
+        """Builtin sets pass the override by; the pickler's memo knows them."""
+        if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
+            for identity in self.memoized():
+                self.met.setdefault(identity, len(self.met))
 
     def next_item(self) -> Any:
         waiting = self.waiting
@@ -79,10 +85,7 @@ class FirstWalk(Walk):
             return self.queue.pop()
         if not waiting:
             return MISSING
-        # Builtin sets pass the override by; the pickler's memo knows them.
-        if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
-            for identity in self._memoized():
-                self.met.setdefault(identity, len(self.met))
+        self.learn_sets()
         for identity in [identity for identity in waiting if identity in self.met]:
             self.queue += waiting.pop(identity)
         return self.queue.pop() if self.queue else MISSING

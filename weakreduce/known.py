@@ -134,8 +134,14 @@ def overrides_reduce(obj_type: type) -> bool:
     )
 
 
+def constructs_by_default(obj_type: type) -> bool:
+    """Whether instances are constructed bare, and their state is put back after that."""
+    return all(getattr(obj_type, name) is _STOCK[name] for name in ("__reduce_ex__", "__reduce__"))
+
+
 def reduces_by_default(obj_type: type) -> bool:
-    """Whether instances are a class and a state that is put back attribute by attribute."""
-    return not hasattr(obj_type, "__setstate__") and all(
-        getattr(obj_type, name) is stock for name, stock in _STOCK.items()
+    """Whether, besides, the state is put back attribute by attribute."""
+    own_state = getattr(obj_type, "__getstate__") is not _STOCK["__getstate__"]  # noqa: B009
+    return (
+        not own_state and not hasattr(obj_type, "__setstate__") and constructs_by_default(obj_type)
     )

@@ -11,6 +11,7 @@ knows picklers only through `known.Adapter`.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -18,9 +19,16 @@ from weakreduce import decide, encode, names, wire
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Standin, Stream, hashed_by_value
 from weakreduce.kinds import Edge, Kind, kind_of
-from weakreduce.known import NAMEABLE, Known, overrides_reduce, reduces_by_default
+from weakreduce.known import (
+    NAMEABLE,
+    Known,
+    constructs_by_default,
+    overrides_reduce,
+    reduces_by_default,
+)
 
 MISSING: Final[Any] = object()
+_STOCK_GETSTATE: Final[Any] = object.__getstate__
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
 
 
@@ -180,7 +188,8 @@ class Walk:
         """What to write for a referent that travels."""
         name = names.name_of(edge.referent)
         if name is not None:
-            return Call(wire.shared, name, callable(edge.referent))
+            needs_callable = type(edge.weak) is not weakref.ProxyType
+            return Call(wire.shared, name, needs_callable)
         return self._hashable(edge.referent, self.shell(edge.referent))
 
     def function(self, edge: Edge) -> Any:
@@ -201,25 +210,32 @@ class Walk:
         known = self.early.get(id(referent))
         if known is not None:
             return known
-        state = self._early_state(referent)
-        found = encode.same_with(shell, state) if state else shell
+        found = self._early(referent, shell)
         self.early[id(referent)] = found
         return found
 
-    def _early_state(self, referent: Any) -> Any:
+    def _early(self, referent: Any, shell: Any) -> Any:
+        cls = type(referent)
         if (
             isinstance(referent, NAMEABLE)
-            or not reduces_by_default(type(referent))
-            or self.known.adapter.has_reducer(type(referent))
+            or not constructs_by_default(cls)
+            or self.known.adapter.has_reducer(cls)
         ):
-            return None
-        state = referent.__getstate__()
+            return shell
+        # The attributes as they are, also where the class has a __getstate__ of its own.
+        state: Any = _STOCK_GETSTATE(referent)
         attributes, slots = state if isinstance(state, tuple) else (state, None)
         early = {name: v for name, v in (attributes or {}).items() if self._plain(v)}
         early_slots = {name: v for name, v in (slots or {}).items() if self._plain(v)}
-        if early_slots:
-            return (early or None, early_slots)
-        return early or None
+        if not early and not early_slots:
+            return shell
+        if reduces_by_default(cls):
+            return encode.same_with(shell, (early or None, early_slots) if early_slots else early)
+        steps = [
+            Call(object.__setattr__, shell, name, value)
+            for name, value in (early | early_slots).items()
+        ]
+        return encode.same_with(shell, steps, None, None, operator.is_)
 
     def _plain(self, value: Any, depth: int = 0) -> bool:
         if isinstance(value, _ATOMS):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import types
 from typing import Any
 
 from weakreduce.hosts.patch import PicklerPatch
@@ -38,6 +39,10 @@ class Engine(PicklerEngine):
 
     def __init__(self, pickler: Any, run: Any) -> None:
         super().__init__(pickler, run, pickler.proto)
+
+    def by_name(self, obj: Any) -> bool:
+        """Stock pickle writes classes, functions and builtins as names, but no modules."""
+        return not isinstance(obj, types.ModuleType) and super().by_name(obj)
 
 
 PicklerPatch(Pickler, Engine).apply()

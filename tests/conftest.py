@@ -1,0 +1,26 @@
+"""What every test shares: a clean policy, and names that do not leak from test to test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import weakreduce
+from weakreduce import names
+
+
+@pytest.fixture(autouse=True)
+def _as_found() -> Iterator[None]:
+    before = weakreduce.get_policy()
+    yield
+    weakreduce.set_policy(before)
+    for name in list(names._by_name):
+        weakreduce.unshare(name)
+
+
+def pytest_report_header() -> list[str]:
+    import cloudpickle
+    import dill
+
+    return [f"cloudpickle {cloudpickle.__version__}, dill {dill.__version__}"]
