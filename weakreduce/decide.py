@@ -46,14 +46,19 @@ def matches(match: Any, weak: Any, referent: Any) -> bool:
     return bool(match(weak, referent))
 
 
+def outside_choice(policy: Policy) -> Decision:
+    """What the policy chooses where no rule matches."""
+    verb = {"refuse": "refuses", "dangle": "leaves out", "snapshot": "takes along"}
+    return Decision(Fate(policy.outside), f'policy "{policy.name}" {verb[policy.outside]} it')
+
+
 def outside_fate(policy: Policy, weak: Any, referent: Any) -> Decision:
     """What the policy chooses for a referent that is neither inside nor by name."""
     for number, (match, fate) in enumerate(policy.rules):
         if matches(match, weak, referent):
             named = getattr(match, "__qualname__", repr(match))
             return Decision(Fate(fate), f"rule {number} ({named}) says {fate!r}")
-    verb = {"refuse": "refuses", "dangle": "leaves out", "snapshot": "takes along"}
-    return Decision(Fate(policy.outside), f'policy "{policy.name}" {verb[policy.outside]} it')
+    return outside_choice(policy)
 
 
 def severed(policy: Policy, weak: Any, referent: Any) -> Decision | None:

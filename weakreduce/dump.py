@@ -171,7 +171,7 @@ class Session:
         second = SecondWalk(self.known, obj)
         try:
             self._run(second, second.envelope())
-        except Refused:
+        except (Refused, TooLarge):
             raise
         except Exception as error:
             if not self._blame(second, obj, error):
@@ -192,6 +192,8 @@ class Session:
         marker = self.sink.tell()
         try:
             self._run(first, first.rest())
+        except (Refused, TooLarge):
+            raise
         except Exception as error:
             if not self._drop_callbacks(first, callbacks, error):
                 raise
@@ -207,6 +209,8 @@ class Session:
             self._run(FirstWalk(self.known, self.engine.memo), obj)
         except Refused:
             return None
+        except TooLarge:
+            raise
         except Exception as error:  # noqa: BLE001 - it is the answer
             return error
         return None

@@ -29,6 +29,7 @@ from weakreduce.kinds import Edge, Kind
 
 Reduction = tuple[Any, ...]
 _hash_it: Any = {}.get
+_STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
 
 
@@ -139,6 +140,8 @@ def _dead_target(is_callable: bool = True) -> Any:
 
 def user_state(weak: Any, internals: frozenset[str]) -> Any:
     """Instance attributes and slots that are the user's, in the form that BUILD takes, or None."""
+    if type(weak) in _STATELESS:
+        return None
     state = weak.__getstate__()
     if type(weak).__getstate__ is not _stock_getstate:
         return state

@@ -35,6 +35,9 @@ class FirstWalk(Walk):
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
 
+    def settled(self) -> Any:
+        return self.met
+
     def not_inside(self, edge: Edge) -> Decision:
         self.pending.append(edge)
         decision = self.known.outside(edge.weak, edge.referent)

@@ -64,18 +64,22 @@ class Known:
         #: id(callback) -> (the callback, why it is dropped).
         self.dropped: dict[int, tuple[Any, str]] = {}
         self._chosen: dict[tuple[int, int], Decision] = {}
+        self._plain_choice = decide.outside_choice(policy)
+        self._custom: dict[type, bool] = {}
         self._measured: set[int] = set()
         self._keep: list[Any] = []
 
     def outside(self, weak: Any, referent: Any) -> Decision:
         """The fate of an edge whose referent is outside; asked of the user's predicates once."""
-        key = (id(weak), id(referent))
-        decision = self._chosen.get(key)
-        if decision is None:
-            decision = decide.outside_fate(self.policy, weak, referent)
-            if self.policy.rules:
-                self._chosen[key] = decision
+        decision = self._plain_choice
+        if self.policy.rules:
+            key = (id(weak), id(referent))
+            ruled = self._chosen.get(key)
+            if ruled is None:
+                ruled = decide.outside_fate(self.policy, weak, referent)
+                self._chosen[key] = ruled
                 self._keep.append((weak, referent))
+            decision = ruled
         if decision.fate is Fate.SNAPSHOT:
             identity = id(referent)
             limit = self.policy.max_snapshot_bytes
@@ -90,12 +94,18 @@ class Known:
                 return Decision(Fate.DANGLE, self.failed[identity])
         return decision
 
+    def custom(self, obj_type: type) -> bool:
+        """`overrides_reduce`, asked once for each type."""
+        found = self._custom.get(obj_type)
+        if found is None:
+            found = self._custom[obj_type] = overrides_reduce(obj_type)
+        return found
+
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if isinstance(referent, NAMEABLE):
             return self.adapter.by_name(referent)
-        plan = overrides_reduce(type(referent))
-        if not plan:
+        if not self.custom(type(referent)):
             return False
         try:
             return isinstance(self.reduction(referent), str)

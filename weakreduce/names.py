@@ -75,6 +75,11 @@ def unshare(name: str) -> None:
             _forget(name, id(target))
 
 
+def any_shared() -> bool:
+    """Whether any object of this process is shared under a name."""
+    return bool(_by_id)
+
+
 def name_of(obj: object) -> str | None:
     """The name under which this very object is shared, if any (the oldest one)."""
     if not _by_id:

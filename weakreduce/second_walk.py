@@ -14,7 +14,7 @@ from typing import Any
 
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Standin, bound_method
-from weakreduce.kinds import Edge, kind_of
+from weakreduce.kinds import Edge
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Refused, Walk
 
@@ -60,6 +60,9 @@ class SecondWalk(Walk):
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.known.inside
 
+    def settled(self) -> Any:
+        return self.known.inside
+
     def not_inside(self, edge: Edge) -> Decision:
         decision = self.known.outside(edge.weak, edge.referent)
         if decision.fate is Fate.REFUSE:
@@ -88,7 +91,7 @@ class SecondWalk(Walk):
         return standin
 
     def _parts_of(self, referent: Any) -> Reduction | None:
-        kind = kind_of(type(referent))
+        kind = self.kind(type(referent))
         if kind is not None:
             return None if kind.name == "finalize" else self.weak(kind, referent)
         plan = self.plan(type(referent))

@@ -23,7 +23,6 @@ from weakreduce.known import (
     NAMEABLE,
     Known,
     constructs_by_default,
-    overrides_reduce,
     reduces_by_default,
 )
 
@@ -49,6 +48,8 @@ class Walk:
         self.policy = known.policy
         #: id -> position, of everything that was met strongly in this walk.
         self.met: dict[int, int] = {}
+        self.plans: dict[type, Callable[[Any], Any] | None] = {}
+        self._kinds: dict[type, Kind | None] = {}
         self.weak_things = 0
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
@@ -58,8 +59,7 @@ class Walk:
 
     def _make_override(self) -> Callable[[Any], Any]:
         met = self.met
-        plans: dict[type, Callable[[Any], Any] | None] = {}
-        find = plans.get
+        find = self.plans.get
         make = self.plan
 
         def reducer_override(obj: Any) -> Any:
@@ -70,7 +70,7 @@ class Walk:
             if plan is None:
                 return NotImplemented
             if plan is MISSING:
-                plan = plans[obj_type] = make(obj_type)
+                plan = make(obj_type)
                 if plan is None:
                     return NotImplemented
             return plan(obj)
@@ -79,22 +79,70 @@ class Walk:
 
     def plan(self, obj_type: type) -> Callable[[Any], Any] | None:
         """What to do with instances of a type; None: leave them to the pickler."""
+        found = self.plans.get(obj_type, MISSING)
+        if found is MISSING:
+            found = self.plans[obj_type] = self._make_plan(obj_type)
+        return found  # type: ignore[no-any-return]
+
+    def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
         if obj_type in (Call, Standin, Stream, _Rest):
             return _reduction
         adapter = self.known.adapter
-        kind = kind_of(obj_type)
+        kind = self.kind(obj_type)
         if kind is not None and not (kind.name == "finalize" and self._leaves_finalizers()):
+            if kind.name == "ref" and obj_type is weakref.ref and self._is_simple():
+                return self._simple_ref(kind)
             found = kind
             return lambda weak: self.weak(found, weak)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
         if (
-            overrides_reduce(obj_type)
+            self.known.custom(obj_type)
             and not issubclass(obj_type, type)
             and not adapter.has_reducer(obj_type)
         ):
             return self.known.reduction
         return None
+
+    def kind(self, obj_type: type) -> Kind | None:
+        """`kind_of`, asked once for each type."""
+        found = self._kinds.get(obj_type, MISSING)
+        if found is MISSING:
+            found = self._kinds[obj_type] = kind_of(obj_type)
+        return found  # type: ignore[no-any-return]
+
+    def _is_simple(self) -> bool:
+        return not self.policy.rules and self.policy.live == "allow"
+
+    def _simple_ref(self, kind: Kind) -> Callable[[Any], Any]:
+        """`weak` for exact refs, with a short cut for the most frequent of all weak edges.
+
+        A plain ref without a callback, on a referent that is written already and hashes by
+        identity: `decide` would say link, and `encode` would write just this.
+        """
+        met, shared, ref = self.met, names.any_shared, weakref.ref
+        stock_hash: Any = object.__hash__
+        settled = self.settled()
+
+        def reduce_ref(weak: Any) -> Reduction:
+            referent = weak()
+            if (
+                referent is not None
+                and id(referent) in met
+                and id(referent) in settled
+                and weak.__callback__ is None
+                and type(referent).__hash__ is stock_hash
+                and self.weak_things
+                and not shared()
+            ):
+                return (ref, (referent,))
+            return self.weak(kind, weak)
+
+        return reduce_ref
+
+    def settled(self) -> Any:
+        """Ids of what this walk knows to be inside."""
+        raise NotImplementedError
 
     def _leaves_finalizers(self) -> bool:
         # Stock pickles a finalizer as a dead one, which is what "detach" means.

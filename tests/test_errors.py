@@ -1,0 +1,120 @@
+"""Errors teach: paths that are Python expressions, the type, the policy, what to do."""
+
+from __future__ import annotations
+
+import pickle
+import weakref
+from typing import Any
+
+import pytest
+import things
+from things import Thing
+
+import weakreduce
+from weakreduce.paths import path_to
+
+
+class Slots:
+    __slots__ = ("held",)
+
+
+def closure(held: Any) -> Any:
+    def inner() -> Any:
+        return held
+
+    return inner
+
+
+def default(held: Any = None) -> Any:
+    return held
+
+
+def deep(weak: Any) -> dict[str, Any]:
+    slots = Slots()
+    slots.held = weak
+    child = Thing(cache={"x": weak})
+    return {
+        "root": weak,
+        "root[1]": [0, weak],
+        "root['a'][0]": {"a": (weak,)},
+        "root.children[3].cache['x']": Thing(children=[0, 1, 2, child]),
+        "root.held": slots,
+        "root.__closure__[0].cell_contents": closure(weak),
+        "root[0].__closure__[0].cell_contents.held": [closure(Thing(held=weak))],
+        "root.method.__self__.held": Thing(method=Thing(held=weak).method),
+        "root.other().held": Thing(other=weakref.ref(deep_keep(weak))),
+    }
+
+
+KEPT: list[Any] = []
+
+
+def deep_keep(weak: Any) -> Any:
+    KEPT.append(Thing(held=weak))
+    return KEPT[-1]
+
+
+PATHS = list(deep(None))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_are_expressions(path: str) -> None:
+    referent = Thing("server")
+    weak = weakref.ref(referent)
+    root = deep(weak)[path]
+    assert path_to(root, weak) == path
+    assert eval(path) is weak  # noqa: S307 - the path is an expression, that is the point
+    if "other()" in path:
+        return
+    with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+        weakreduce.dumps(root, policy="strict")
+    text = str(caught.value)
+    assert text.startswith(f'{path}: Thing (outside; policy "strict" refuses it). ')
+    for advice in ('policy("snapshot")', 'policy("dangle")', "rules=((Thing, 'dangle'),)"):
+        assert advice in text
+
+
+def test_entries_of_containers_are_named() -> None:
+    thing = Thing()
+    for root, path in (
+        (Thing(cache=weakref.WeakValueDictionary(x=thing)), "root.cache['x']: "),
+        (Thing(cache=weakref.WeakSet([thing])), "root.cache[<Thing>]: "),
+        (Thing(cache=weakref.WeakKeyDictionary({thing: 1})), "root.cache[<Thing>]: "),
+        ({"p": weakref.proxy(thing)}, "root['p']: "),
+        ([weakref.WeakMethod(thing.method)], "root[0]: "),
+    ):
+        with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+            weakreduce.dumps(root, policy="strict")
+        assert str(caught.value).startswith(path)
+
+
+def test_classes_of_the_errors() -> None:
+    assert issubclass(weakreduce.WeakrefPicklingError, pickle.PicklingError)
+    assert issubclass(weakreduce.WeakrefPicklingError, TypeError)
+    assert issubclass(weakreduce.WeakrefPicklingError, weakreduce.WeakreduceError)
+    assert weakreduce.DanglingWarning.__module__ == "weakreduce"
+
+
+def test_forbid_advises_otherwise() -> None:
+    thing = Thing()
+    with pytest.raises(weakreduce.WeakrefPicklingError, match="drop the reference") as caught:
+        weakreduce.dumps([thing, weakref.ref(thing)], policy="forbid")
+    assert "outside" not in str(caught.value)
+
+
+def test_errors_that_are_not_ours_stay_as_they_are() -> None:
+    import threading
+
+    outside = Thing()
+    for host in ("cloudpickle", "pickle"):
+        with pytest.raises(TypeError, match=r"^cannot pickle '_thread.lock' object$") as caught:
+            weakreduce.dumps([weakref.ref(outside), threading.Lock()], host=host)
+        assert type(caught.value) is TypeError
+
+
+def test_a_refusal_below_a_snapshot() -> None:
+    big, small = things.Big(), Thing("small")
+    small.big = weakref.ref(big)
+    policy = weakreduce.Policy(rules=((things.Big, "refuse"),))
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\(\)\.big: Big"):
+        weakreduce.dumps(weakref.ref(small), policy=policy)
