@@ -112,7 +112,7 @@ class Session:
         self.buffers = buffers
         self.policy = policy
         self.start = engine.memo()
-        self.known = Known(engine, policy, self._too_large)
+        self.known = Known(engine, policy, self._too_large, self.start)
         self.warned: list[tuple[Edge | None, str]] = []
 
     def dump(self, obj: Any) -> None:

@@ -7,7 +7,7 @@ an object's own ``__reduce_ex__`` once only, and remembers both.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from weakreduce import decide
@@ -49,11 +49,19 @@ class Adapter(Protocol):
 class Known:
     """What is known across the walks of one dump."""
 
-    def __init__(self, adapter: Adapter, policy: Policy, too_large: Callable[[Any], bool]) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        policy: Policy,
+        too_large: Callable[[Any], bool],
+        written_before: Iterable[int] = (),
+    ) -> None:
         self.adapter = adapter
         self.policy = policy
         #: Pickles a referent by itself, for `max_snapshot_bytes`.
         self.too_large = too_large
+        #: ids of what earlier dumps of the same pickler wrote: it shares their memo.
+        self.written_before = written_before
         #: id -> position in the first walk, of everything inside.
         self.inside: dict[int, int] = {}
         #: id -> reduction, of objects whose class reduces them by code of its own: that

@@ -47,7 +47,7 @@ class Walk:
         self.known = known
         self.policy = known.policy
         #: id -> position, of everything that was met strongly in this walk.
-        self.met: dict[int, int] = {}
+        self.met: dict[int, int] = dict.fromkeys(known.written_before, -1)
         self.plans: dict[type, Callable[[Any], Any] | None] = {}
         self._kinds: dict[type, Kind | None] = {}
         self.weak_things = 0

@@ -1,0 +1,218 @@
+"""The hosts: every copy, either import order, Pickler subclasses, and what we rely on of each."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import types
+import weakref
+from collections import ChainMap
+from typing import Any
+
+import cloudpickle
+import dill
+import pytest
+import things
+from things import Thing
+
+import weakreduce
+from weakreduce.hosts import HOSTS
+
+TRIP = """
+import importlib, sys, warnings
+first, second = sys.argv[1:3]
+importlib.import_module(first); importlib.import_module(second)
+import weakreduce, weakref
+host = importlib.import_module(sys.argv[3])
+class T: pass
+t = T()
+root = [weakref.ref(t), weakref.proxy(t), weakref.WeakSet([t]), t]
+r, p, s, copy = host.loads(host.dumps(root))
+assert r() is copy and copy in s and type(p) is weakref.ProxyType
+assert host.loads(host.dumps(weakref.ref(t)))() is not None
+with weakreduce.policy("dangle"):
+    assert host.loads(host.dumps(weakref.ref(t)))() is None
+print(weakreduce.info()["hosts"][sys.argv[4]]["state"])
+"""
+
+
+@pytest.mark.parametrize("weakreduce_first", [True, False])
+@pytest.mark.parametrize(
+    ("module", "host"),
+    [
+        ("cloudpickle", "cloudpickle"),
+        ("dill", "dill"),
+        ("multiprocess.reduction", "dill"),
+        ("ray.cloudpickle", "ray.cloudpickle"),
+        ("pyspark.cloudpickle", "pyspark.cloudpickle"),
+        ("joblib.externals.cloudpickle", "joblib.externals.cloudpickle"),
+    ],
+)
+def test_every_copy_in_either_order(module: str, host: str, weakreduce_first: bool) -> None:
+    order = ["weakreduce", module] if weakreduce_first else [module, "weakreduce"]
+    dumps = "multiprocess_dumps" if module == "multiprocess.reduction" else module
+    if dumps != module:
+        pytest_code = TRIP.replace(
+            "host = importlib.import_module(sys.argv[3])",
+            "import types, multiprocess.reduction as m, dill\n"
+            "host = types.SimpleNamespace("
+            "dumps=lambda o: bytes(m.ForkingPickler.dumps(o)), loads=dill.loads)",
+        )
+    else:
+        pytest_code = TRIP
+    run = subprocess.run([sys.executable, "-c", pytest_code, *order, module, host],
+                         capture_output=True, text=True, check=False)  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["installed"]
+
+
+def test_importing_weakreduce_imports_no_host() -> None:
+    code = (
+        "import sys, weakreduce; print([m for m in sys.modules if m.partition('.')[0] in "
+        "('cloudpickle', 'dill', 'ray', 'pyspark', 'joblib', 'multiprocess', 'dask')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_install_can_be_turned_off_and_asked_for() -> None:
+    code = """
+import weakreduce, cloudpickle, weakref, pickle
+class T: pass
+t = T()
+def trip(module):
+    try: return module.loads(module.dumps(weakref.ref(t)))() is not None
+    except TypeError: return None
+import __main__
+ours = weakreduce.loads(weakreduce.dumps(weakref.ref(t)))
+print(trip(cloudpickle), trip(pickle), ours() is not None)
+weakreduce.install("cloudpickle", "pickle"); print(trip(cloudpickle), trip(pickle))
+weakreduce.uninstall("pickle"); print(trip(cloudpickle), trip(pickle))
+weakreduce.uninstall(); print(trip(cloudpickle), trip(pickle))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                         env={**__import__("os").environ, "WEAKREDUCE_INSTALL": "0"})  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [
+        "None", "None", "True", "True", "True", "True", "None", "None", "None"]  # fmt: skip
+
+
+def test_unknown_hosts_are_refused() -> None:
+    for use in (weakreduce.install, weakreduce.uninstall):
+        with pytest.raises(ValueError, match=r"no host 'marshal'; the hosts are 'cloudpickle'"):
+            use("marshal")
+
+
+def test_info() -> None:
+    info = weakreduce.info()
+    assert set(info["hosts"]) == set(HOSTS)
+    assert info["hosts"]["cloudpickle"]["state"] == "installed"
+    assert info["hosts"]["cloudpickle"]["version"] == cloudpickle.__version__
+    assert info["hosts"]["pickle"]["state"] == "off"
+    assert info["policy"]["name"] == "snapshot"
+
+
+@pytest.mark.parametrize("base", [cloudpickle.Pickler, dill.Pickler])
+def test_subclasses_of_the_picklers(base: Any) -> None:
+    """Their own hooks still count, and several dumps share a memo."""
+
+    class Special:
+        pass
+
+    class Pickler(base):  # type: ignore[misc]
+        asked = 0
+
+        def reducer_override(self, obj: Any) -> Any:
+            Pickler.asked += 1
+            if isinstance(obj, Special):
+                return str, ("special",)
+            inherited = getattr(super(), "reducer_override", None)
+            return NotImplemented if inherited is None else inherited(obj)
+
+        def persistent_id(self, obj: Any) -> Any:
+            return "kept" if obj is KEEP else None
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, pid: Any) -> Any:
+            return KEEP
+
+    thing, file = Thing(), io.BytesIO()
+    pickler = Pickler(file)
+    pickler.dump([weakref.ref(thing), thing, Special(), KEEP])
+    pickler.dump([thing, weakref.proxy(thing)])
+    assert Pickler.asked
+    file.seek(0)
+    unpickler = Unpickler(file)
+    reference, copy, special, kept = unpickler.load()
+    assert reference() is copy
+    assert special == "special"
+    assert kept is KEEP
+    again, proxy = unpickler.load()
+    assert again is copy
+    assert proxy.name == "thing"
+
+
+KEEP = Thing("keep")
+
+
+def test_the_file_is_written_once_and_not_on_failure() -> None:
+    class File:
+        def __init__(self) -> None:
+            self.chunks: list[bytes] = []
+
+        def write(self, data: Any) -> int:
+            self.chunks.append(bytes(data))
+            return len(data)
+
+    outside = Thing()
+    for dump in (cloudpickle.dump, dill.dump):
+        file = File()
+        dump([weakref.ref(outside), b"x" * 100_000], file)
+        assert len(file.chunks) == 1
+        assert pickle.loads(file.chunks[0])[0]().name == "thing"
+        file = File()
+        with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
+            dump([b"x" * 100_000, weakref.ref(outside)], file)
+        assert file.chunks == []
+
+
+class TestWhatWeRelyOn:
+    """If one of these fails, a host has changed and `weakreduce.hosts` has to follow."""
+
+    def test_cloudpickle(self) -> None:
+        stock = cloudpickle.Pickler
+        assert isinstance(stock.dispatch_table, ChainMap)
+        assert stock.dispatch_table.maps[0] is stock._dispatch_table
+        assert issubclass(stock, pickle.Pickler)
+        module = sys.modules[stock.__module__]
+        assert module._should_pickle_by_reference(Thing)
+        assert not module._should_pickle_by_reference(type("Local", (), {}))
+        assert stock(io.BytesIO(), 4).proto == 4
+
+    def test_dill(self) -> None:
+        module = dill._dill
+        assert issubclass(dill.Pickler, pickle._Pickler)  # type: ignore[attr-defined]
+        pickler = dill.Pickler(io.BytesIO())
+        assert module._locate_function(things.function, pickler)
+        assert module._locate_function(Thing, pickler)
+        assert module._typemap[int]
+        assert pickler._postproc == {}
+        for name in ("_byref", "_fmode", "_recurse"):
+            assert hasattr(pickler, name)
+
+    def test_python(self) -> None:
+        thing = Thing()
+
+        def gone(reference: Any) -> None:
+            """A callback."""
+
+        method = weakref.WeakMethod(thing.method, gone)
+        inner = weakref.ref.__dict__["__callback__"].__get__(method)
+        cells = dict(zip(inner.__code__.co_freevars, inner.__closure__, strict=True))
+        assert cells["callback"].cell_contents is gone
+        for container in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary):
+            made: Any = container()
+            assert type(made.data) in (set, dict)
+            assert isinstance(made._remove, types.FunctionType)
