@@ -166,8 +166,9 @@ def unpin(weak: _W) -> _W:
     cls: Any = type(weak)
     if kind.name == "WeakMethod":
         method = types.MethodType(edge.function, edge.referent)
-        return weakref.WeakMethod.__new__(cls, method, *arguments)  # type: ignore[no-any-return]
-    fresh = weakref.ref.__new__(cls, edge.referent, *arguments)
+        fresh: Any = weakref.WeakMethod.__new__(cls, method, *arguments)
+    else:
+        fresh = weakref.ref.__new__(cls, edge.referent, *arguments)
     state = user_state(weak, kind.internals)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     for name, value in {**(attributes or {}), **(slots or {})}.items():

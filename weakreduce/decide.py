@@ -30,6 +30,8 @@ class Decision(NamedTuple):
 
     fate: Fate
     reason: str
+    #: False where the referent is lost although nobody asked for that: a warning is due.
+    asked: bool = True
 
 
 DEAD = Decision(Fate.DEAD, "its referent is dead")

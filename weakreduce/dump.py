@@ -1,27 +1,26 @@
 """One dump, from object to bytes: as many walks as exactness needs, one write to the file.
 
 `obj -> FirstWalk -> (SecondWalk) -> bytes`. A `Session` belongs to one call of one
-pickler's ``dump``. The pickler writes into a `Sink` of ours, so a walk that has to be run
-again leaves nothing behind: not in the user's file, not in the pickler's memo, and out-of-band
-buffers are handed to the user's callback once, at the end.
+pickler's ``dump``, and drives the pickler through an `Engine`. When it ends, whichever way,
+it takes itself apart: nothing of the payload outlives the dump in a reference cycle.
 """
 
 from __future__ import annotations
 
-import io
+import itertools
 import warnings
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from weakreduce import paths
+from weakreduce import words
 from weakreduce.decide import Decision, Fate
-from weakreduce.errors import DanglingWarning, WeakrefPicklingError
+from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk
-from weakreduce.kinds import Edge, kind_of
+from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
 from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
+from weakreduce.sink import Buffers, Limit, Sink, TooLarge
 from weakreduce.walk import Refused, Walk
 
 
@@ -39,68 +38,8 @@ class Engine(Adapter, Protocol):
     def reset(self, memo: dict[int, Any]) -> None:
         """Put an earlier memo back."""
 
-    def sibling_dump(self, obj: Any, sink: Sink) -> None:
+    def sibling_dump(self, obj: Any, file: Any) -> None:
         """Dump `obj` by itself, with a pickler of the same kind and settings."""
-
-
-class TooLarge(Exception):  # noqa: N818 - an answer, not an error
-    """A sink's limit is passed."""
-
-
-class Sink(io.BytesIO):
-    """Where a pickler writes until its dump is known to be right."""
-
-    limit: float | None = None
-
-    def limited(self, limit: float) -> Sink:
-        """This sink, refusing to grow past `limit` bytes."""
-        self.limit = limit
-        return self
-
-    def clear(self) -> None:
-        """Forget what was written."""
-        self.seek(0)
-        self.truncate()
-
-
-class Buffers:
-    """Stands between the pickler and the user's ``buffer_callback``.
-
-    A dump that is run twice must hand each buffer over once. The callback's answer (in band
-    or out of band) is needed at once, so it is asked once for each buffer and remembered.
-    """
-
-    def __init__(self, callback: Callable[[Any], Any]) -> None:
-        self.callback = callback
-        self.answers: list[tuple[Any, Any]] = []
-        self.position = 0
-
-    def rewind(self) -> None:
-        """A walk starts anew."""
-        self.position = 0
-
-    def forget(self) -> None:
-        """A dump has ended."""
-        self.answers.clear()
-        self.position = 0
-
-    def __call__(self, buffer: Any) -> Any:
-        """Answer for a buffer as the user's callback does, asking it only the first time."""
-        raw = _address(buffer)
-        for number in range(self.position, len(self.answers)):
-            known, answer = self.answers[number]
-            if known == raw:
-                self.position = number + 1
-                return answer
-        answer = self.callback(buffer)
-        self.answers.append((raw, answer))
-        self.position = len(self.answers)
-        return answer
-
-
-def _address(buffer: Any) -> tuple[int, int]:
-    with memoryview(buffer) as view:
-        return id(view.obj), view.nbytes
 
 
 class Session:
@@ -113,7 +52,7 @@ class Session:
         self.policy = policy
         self.start = engine.memo()
         self.known = Known(engine, policy, self._too_large, self.start)
-        self.warned: list[tuple[Edge | None, str]] = []
+        self.walks: list[Walk] = []
 
     def dump(self, obj: Any) -> None:
         """Leave the payload of `obj` in the sink.
@@ -123,13 +62,30 @@ class Session:
             Exception: whatever stock raises for what is not weak.
         """
         try:
-            while not self._attempt(obj):
+            lost = self._attempt(obj)
+            while lost is None or not (self.buffers is None or self.buffers.settle()):
                 self._start_over()
+                lost = self._attempt(obj)
+            dropped = list(self.known.dropped.values())
+            if lost or dropped:
+                words.warn(obj, lost, dropped)
         except Refused as refused:
-            raise self._refusal(obj, refused.edge, refused.decision) from None
+            error = words.refusal(self.policy, obj, refused.edge, refused.decision)
+            self._start_over()
+            raise error from refused.__cause__
+        except BaseException:
+            # Nothing reaches the file, so the memo must not say that anything did.
+            self._start_over()
+            raise
         finally:
-            if self.buffers is not None:
-                self.buffers.forget()
+            self._take_apart()
+
+    def _take_apart(self) -> None:
+        # Walks and hooks refer to each other; the payload must die with its last user all the same.
+        if self.buffers is not None:
+            self.buffers.forget()
+        for part in (*self.walks, self.known, self):
+            vars(part).clear()
 
     # --- walks ------------------------------------------------------------------------
 
@@ -139,111 +95,144 @@ class Session:
         if self.buffers is not None:
             self.buffers.rewind()
 
+    def _first_walk(self) -> FirstWalk:
+        walk = FirstWalk(self.known, self.engine.memo)
+        self.walks.append(walk)
+        return walk
+
     def _run(self, walk: Walk, obj: Any) -> None:
         pickler = self.engine.pickler
         pickler.reducer_override = walk.override
         try:
             self.engine.run(obj)
         finally:
-            # The override refers to what it has met: no cycle, and nothing outlives the dump.
             del pickler.reducer_override
 
-    def _attempt(self, obj: Any) -> bool:
-        first = FirstWalk(self.known, self.engine.memo)
+    def _attempt(self, obj: Any) -> list[tuple[Edge, str]] | None:
+        """Write the payload; gives what dangles unasked, or None: to be tried again, wiser."""
+        first = self._first_walk()
         self._run(first, obj)
         if not first.pending and not first.again:
-            return True
+            return []
         if not self._learn(first):
-            return False
-        asked = [edge for edge in first.pending if id(edge.referent) not in first.met]
-        for edge in asked:
-            decision = self.known.outside(edge.weak, edge.referent)
+            return None
+        outside = [edge for edge in first.pending if id(edge.referent) not in first.met]
+        decided = [(edge, self.known.outside(edge.weak, edge.referent)) for edge in outside]
+        for edge, decision in decided:
             if decision.fate is Fate.REFUSE:
                 raise Refused(edge, decision)
-        if not first.again and len(asked) == len(first.pending):
-            for edge in asked:
-                self._note_lost(edge)
-            self._warn(obj)
-            return True
+        if not first.again and len(outside) == len(first.pending):
+            return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
         self.known.inside = dict(first.met)
-        kept_alive = self.engine.memo()
+        alive = self.engine.memo()  # what the ids in `inside` name
         self._start_over()
         second = SecondWalk(self.known, obj)
+        self.walks.append(second)
         try:
             self._run(second, second.envelope())
         except (Refused, TooLarge):
             raise
-        except Exception as error:
-            if not self._blame(second, obj, error):
+        except Exception:
+            if not self._survey(list(second.snapshots.values())):
                 raise
-            return False
-        del kept_alive
-        for edge, reason in second.lost:
-            self.warned.append((edge, reason))
-        self._warn(obj)
-        return True
+            return None
+        del alive
+        return second.lost
 
     def _learn(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""
         if not first.queue and not first.waiting:
             first.learn_sets()
             return True
-        callbacks = list(first.queue)
         marker = self.sink.tell()
+        met_buffers = 0 if self.buffers is None else len(self.buffers.met)
         try:
             self._run(first, first.rest())
         except (Refused, TooLarge):
             raise
-        except Exception as error:
-            if not self._drop_callbacks(first, callbacks, error):
+        except Exception:
+            for edge in first.pending:
+                if edge.callback is not None and id(edge.referent) in first.met:
+                    self.known.callbacks[id(edge.callback)] = edge.callback
+            if not self._survey([]):
                 raise
             return False
         self.sink.seek(marker)
         self.sink.truncate()
+        if self.buffers is not None:
+            del self.buffers.met[met_buffers:]
         return True
 
-    def _probe(self, obj: Any) -> Exception | None:
-        """Why `obj` cannot be pickled by itself, weak edges left aside; None if it can."""
+    # --- failures ---------------------------------------------------------------------
+
+    def _survey(self, snapshots: list[Edge]) -> bool:
+        """Find every snapshot and callback that cannot be pickled; False if there is none.
+
+        Each is walked by itself, weak edges left aside; what was walked well is not walked
+        again, so this takes time in proportion to what there is, and to what fails.
+        """
         self._start_over()
+        walk = self._first_walk()
+        edges = list(reversed(snapshots))
+        callbacks: list[Any] = list(self.known.callbacks.values())
+        seen = {id(edge.referent) for edge in edges}
+        found = False
+        while edges or callbacks:
+            edge = None if callbacks else edges.pop()
+            subject = callbacks.pop() if edge is None else edge.referent
+            if edge is not None and id(subject) in self.known.failed:
+                continue
+            if edge is None and id(subject) in self.known.dropped:
+                continue
+            failure = self._probe(walk, subject)
+            if failure is not None:
+                found = True
+                if edge is None:
+                    self.known.dropped[id(subject)] = (subject, words.cause(failure))
+                else:
+                    self._fail(edge, failure)
+            for pending in walk.pending:
+                identity = id(pending.referent)
+                if identity not in seen and identity not in self.known.inside:
+                    seen.add(identity)
+                    fate = self.known.outside(pending.weak, pending.referent).fate
+                    if fate is Fate.SNAPSHOT:
+                        edges.append(pending)
+            callbacks += [c for c in walk.queue if callable(c)]
+            walk.pending.clear()
+            walk.queue.clear()
+            walk.waiting.clear()
+        return found
+
+    def _probe(self, walk: FirstWalk, subject: Any) -> Exception | None:
+        """Why an object cannot be pickled, weak edges left aside; None if it can."""
+        before = len(walk.met)
         try:
-            self._run(FirstWalk(self.known, self.engine.memo), obj)
+            self._run(walk, subject)
         except Refused:
             return None
         except TooLarge:
             raise
         except Exception as error:  # noqa: BLE001 - it is the answer
+            # What was met on the way to the failure is not known to be good.
+            unsure = set(itertools.islice(walk.met, before, None))
+            for identity in unsure:
+                del walk.met[identity]
+            memo = self.engine.memo()
+            self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
+            walk.pending.clear()
+            walk.queue.clear()
             return error
+        finally:
+            self.sink.clear()
         return None
 
-    def _drop_callbacks(self, first: FirstWalk, queued: list[Any], error: Exception) -> bool:
-        dropped = False
-        candidates = [*queued, *(e.callback for e in first.pending if e.callback is not None)]
-        for callback in candidates:
-            if id(callback) in self.known.dropped or not callable(callback):
-                continue
-            cause = self._probe(callback)
-            if cause is not None:
-                dropped = True
-                self.known.dropped[id(callback)] = (callback, _cause(cause))
-                self.warned.append((Edge(callback, None), _cause(cause)))
-        return dropped
-
-    def _blame(self, second: SecondWalk, obj: Any, error: Exception) -> bool:
-        """Find the snapshots that cannot be pickled; False where the failure is not theirs."""
-        found = False
-        for edge in list(second.snapshots.values()):
-            if id(edge.referent) in self.known.failed:
-                continue
-            cause = self._probe(edge.referent)
-            if cause is None:
-                continue
-            found = True
-            if self.policy.unpicklable == "raise":
-                decision = Decision(Fate.REFUSE, f"its referent cannot be pickled: {_cause(cause)}")
-                raise self._refusal(obj, edge, decision) from cause
-            self.known.failed[id(edge.referent)] = f"it cannot be pickled ({_cause(cause)})"
-        del error
-        return found
+    def _fail(self, edge: Edge, failure: Exception) -> None:
+        reason = f"it cannot be pickled ({words.cause(failure)})"
+        decision = Decision(Fate.DANGLE, reason, asked=False)
+        if self.policy.unpicklable == "raise":
+            raise Refused(edge, decision) from failure
+        self.known.failed[id(edge.referent)] = decision
 
     def _too_large(self, referent: Any) -> bool:
         limit = self.policy.max_snapshot_bytes
@@ -251,69 +240,12 @@ class Session:
         try:
             with block(self.policy, max_snapshot_bytes=None), warnings.catch_warnings():
                 warnings.simplefilter("ignore", DanglingWarning)
-                self.engine.sibling_dump(referent, Sink().limited(limit))
+                self.engine.sibling_dump(referent, Limit(limit))
         except TooLarge:
             return True
-        except Exception:  # noqa: BLE001 - it cannot be pickled: `_blame` finds and says so
+        except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
             return False
         return False
-
-    # --- words ------------------------------------------------------------------------
-
-    def _note_lost(self, edge: Edge) -> None:
-        reason = self.known.failed.get(id(edge.referent))
-        if reason is not None:
-            self.warned.append((edge, reason))
-
-    def _where(self, root: Any, edge: Edge) -> str:
-        path = paths.path_to(root, edge.weak)
-        kind = kind_of(type(edge.weak))
-        if path is None:
-            return f"a {type(edge.weak).__qualname__} below root"
-        if kind is None or kind.name in ("ref", "WeakMethod", "proxy"):
-            return path
-        return paths.edge_path(kind.name, path, edge)
-
-    def _refusal(self, root: Any, edge: Edge, decision: Decision) -> WeakrefPicklingError:
-        if self.policy.live == "forbid":
-            what = "drop the reference before pickling, or choose another policy"
-        else:
-            what = (
-                "put the referent into the payload, or write "
-                'weakreduce.policy("snapshot") to send a copy that the reference keeps alive, '
-                'weakreduce.policy("dangle") to send the reference dead, '
-                f"or rules=(({type(edge.referent).__name__}, 'dangle'),) for this type alone"
-            )
-        place = "outside; " if self.policy.live != "forbid" else ""
-        return WeakrefPicklingError(
-            f"{self._where(root, edge)}: {type(edge.referent).__qualname__} "
-            f"({place}{decision.reason}). To send it: {what}."
-        )
-
-    def _warn(self, root: Any) -> None:
-        said = set()
-        for edge, reason in self.warned:
-            assert edge is not None
-            if edge.referent is None:
-                path = paths.path_to(root, edge.weak) or "a weak reference below root"
-                text = (
-                    f"{path}: the callback {type(edge.weak).__qualname__} was dropped because it "
-                    f'cannot be pickled ({reason}). Write policy(callbacks="drop") to say so, or '
-                    "make the callback picklable."
-                )
-            else:
-                text = (
-                    f"{self._where(root, edge)}: {type(edge.referent).__qualname__} (outside) "
-                    f'arrives dead: {reason}. Write weakreduce.policy("dangle"), or '
-                    f"rules=(({type(edge.referent).__name__}, 'dangle'),), to say so."
-                )
-            if text not in said:
-                said.add(text)
-                warnings.warn(text, DanglingWarning, stacklevel=6)
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def run(engine: Engine, sink: Sink, buffers: Buffers | None, obj: Any) -> None:

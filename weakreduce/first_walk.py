@@ -49,7 +49,11 @@ class FirstWalk(Walk):
             and self.policy.callbacks == "keep"
             and id(callback) not in self.known.dropped
         ):
-            (unconditional if decision.fate is Fate.SNAPSHOT else conditional).append(callback)
+            if decision.fate is Fate.SNAPSHOT:
+                self.known.callbacks[id(callback)] = callback
+                unconditional.append(callback)
+            else:
+                conditional.append(callback)
         if edge.key is not None:
             (unconditional if decision.fate is Fate.SNAPSHOT else conditional).append(edge.key)
         if edge.value is not None:
@@ -74,6 +78,17 @@ class FirstWalk(Walk):
 
     def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""
+        ordinary, waiting = self.override, self.waiting
+
+        def watching(obj: Any) -> Any:
+            # From now on an ephemeron's other half counts as soon as its referent is met.
+            found = waiting.pop(id(obj), None)
+            if found is not None:
+                self.queue += found
+            return ordinary(obj)
+
+        self.override = watching
+        self._scan()
         return self.drained([])
 
     def learn_sets(self) -> None:
@@ -83,12 +98,11 @@ class FirstWalk(Walk):
                 self.met.setdefault(identity, len(self.met))
 
     def next_item(self) -> Any:
-        waiting = self.waiting
-        if self.queue:
-            return self.queue.pop()
-        if not waiting:
-            return MISSING
-        self.learn_sets()
-        for identity in [identity for identity in waiting if identity in self.met]:
-            self.queue += waiting.pop(identity)
+        if not self.queue and self.waiting:
+            self.learn_sets()
+            self._scan()
         return self.queue.pop() if self.queue else MISSING
+
+    def _scan(self) -> None:
+        for identity in [identity for identity in self.waiting if identity in self.met]:
+            self.queue += self.waiting.pop(identity)

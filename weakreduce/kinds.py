@@ -287,6 +287,12 @@ def register(
     )
 
 
+def can_pin(weak_type: type) -> bool:
+    """Whether a weak thing of a type can be made to keep its own referent alive."""
+    kind = kind_of(weak_type)
+    return kind is not None and kind.name != "finalize" and (not kind.rebuild or bool(kind.pin))
+
+
 def _own_reduce(weak_type: type, base: type) -> bool:
     return any(
         getattr(weak_type, name) is not getattr(base, name)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Reduction
+from weakreduce.kinds import can_pin
 from weakreduce.policy import Policy
 
 #: What picklers may write as a name.
@@ -34,6 +35,9 @@ class Adapter(Protocol):
     def reduction(self, obj: Any) -> Reduction | None:
         """The reduction with which the pickler writes `obj`; None if it uses another way."""
 
+    def persistent(self, obj: Any) -> bool:
+        """Whether the pickler's ``persistent_id`` claims the object."""
+
     def by_name(self, obj: Any) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
@@ -44,6 +48,11 @@ class Adapter(Protocol):
     @property
     def protocol(self) -> int:
         """The pickle protocol."""
+
+
+_UNPINNABLE = Decision(
+    Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
+)
 
 
 class Known:
@@ -67,8 +76,10 @@ class Known:
         #: id -> reduction, of objects whose class reduces them by code of its own: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
-        #: id(referent) -> why it dangles although the policy would take it along.
-        self.failed: dict[int, str] = {}
+        #: id(referent) -> the decision that replaces a snapshot which cannot be.
+        self.failed: dict[int, Decision] = {}
+        #: id(callback) -> callback, of all that are to travel.
+        self.callbacks: dict[int, Any] = {}
         #: id(callback) -> (the callback, why it is dropped).
         self.dropped: dict[int, tuple[Any, str]] = {}
         self._chosen: dict[tuple[int, int], Decision] = {}
@@ -88,19 +99,18 @@ class Known:
                 self._chosen[key] = ruled
                 self._keep.append((weak, referent))
             decision = ruled
-        if decision.fate is Fate.SNAPSHOT:
-            identity = id(referent)
-            limit = self.policy.max_snapshot_bytes
-            if limit is not None and identity not in self._measured:
-                self._measured.add(identity)
-                self._keep.append(referent)
-                if self.too_large(referent):
-                    self.failed[identity] = (
-                        f"its own pickle is larger than max_snapshot_bytes={limit}"
-                    )
-            if identity in self.failed:
-                return Decision(Fate.DANGLE, self.failed[identity])
-        return decision
+        if decision.fate is not Fate.SNAPSHOT:
+            return decision
+        if not can_pin(type(weak)):
+            return _UNPINNABLE
+        limit = self.policy.max_snapshot_bytes
+        if limit is not None and id(referent) not in self._measured:
+            self._measured.add(id(referent))
+            self._keep.append(referent)
+            if self.too_large(referent):
+                reason = f"its own pickle is larger than max_snapshot_bytes={limit}"
+                self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
+        return self.failed.get(id(referent), decision)
 
     def custom(self, obj_type: type) -> bool:
         """`overrides_reduce`, asked once for each type."""
@@ -111,6 +121,8 @@ class Known:
 
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
+        if self.adapter.persistent(referent):
+            return True
         if isinstance(referent, NAMEABLE):
             return self.adapter.by_name(referent)
         if not self.custom(type(referent)):

@@ -32,6 +32,13 @@ def _listed(values: tuple[str, ...]) -> str:
     return ", ".join(repr(value) for value in values)
 
 
+def _check_fields(values: dict[str, Any]) -> None:
+    known = tuple(Policy.__dataclass_fields__)
+    for name in values:
+        if name not in known:
+            raise ValueError(f"Policy has no field {name!r}; its fields are {_listed(known)}")
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -63,6 +70,11 @@ class Policy:
     finalizers: str = "detach"
     rules: tuple[tuple[Match, str], ...] = ()
     live: str = "allow"
+
+    def __new__(cls, **values: Any) -> Policy:
+        """Refuse unknown fields as `ValueError`, as unknown values are."""
+        _check_fields(values)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for name, allowed in (*_CHOICES.items(), ("live", ("allow", "forbid"))):
@@ -107,8 +119,10 @@ NAMED: dict[str, Policy] = {
     "strict": Policy(outside="refuse"),
     "forbid": Policy(outside="refuse", live="forbid"),
 }
-_FIELDS = tuple(field.name for field in fields(Policy))
 _in_block: ContextVar[Policy] = ContextVar("weakreduce_policy")
+#: How to leave the blocks that are open in this context, innermost last. Blocks nest, and
+#: one block object may be entered by many threads and tasks.
+_tokens: ContextVar[tuple[Token[Policy], ...]] = ContextVar("weakreduce_blocks")
 _default = NAMED["snapshot"]
 
 
@@ -122,9 +136,7 @@ def resolve(chosen: str | Policy | None, changes: dict[str, Any], base: Policy) 
         start = NAMED[chosen]
     else:
         raise ValueError(f"a policy is a Policy or one of {_listed(tuple(NAMED))}, not {chosen!r}")
-    unknown = [name for name in changes if name not in _FIELDS]
-    if unknown:
-        raise ValueError(f"Policy has no field {unknown[0]!r}; its fields are {_listed(_FIELDS)}")
+    _check_fields(changes)
     return replace(start, **changes) if changes else start
 
 
@@ -161,18 +173,16 @@ class policy:  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``
         resolve(chosen, changes, get_policy())
         self._chosen = chosen
         self._changes = changes
-        # A stack per context: one block object may be entered by many threads and tasks.
-        self._tokens: ContextVar[tuple[Token[Policy], ...]] = ContextVar("weakreduce_blocks")
 
     def __enter__(self) -> Policy:
         entered = resolve(self._chosen, self._changes, get_policy())
         token = _in_block.set(entered)
-        self._tokens.set((*self._tokens.get(()), token))
+        _tokens.set((*_tokens.get(()), token))
         return entered
 
     def __exit__(self, *_exception: object) -> None:
-        *outer, token = self._tokens.get()
-        self._tokens.set(tuple(outer))
+        *outer, token = _tokens.get()
+        _tokens.set(tuple(outer))
         _in_block.reset(token)
 
     def _again(self) -> policy:

@@ -71,8 +71,8 @@ class SecondWalk(Walk):
             self.snapshots.setdefault(id(edge.referent), edge)
             if edge.function is not None and not self._holds(edge.function):
                 self.snapshots.setdefault(id(edge.function), edge)
-        elif id(edge.referent) in self.known.failed:
-            self.lost.append((edge, self.known.failed[id(edge.referent)]))
+        elif not decision.asked:
+            self.lost.append((edge, decision.reason))
         return decision
 
     def shell(self, referent: Any) -> Any:

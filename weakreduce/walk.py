@@ -10,6 +10,7 @@ knows picklers only through `known.Adapter`.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import weakref
 from collections.abc import Callable, Iterator
@@ -298,6 +299,7 @@ class Walk:
             return None
         if id(edge.callback) in self.known.dropped:
             return None
+        self.known.callbacks[id(edge.callback)] = edge.callback
         return self.strong(edge.callback)
 
     def strong(self, obj: Any) -> Any:
@@ -349,11 +351,24 @@ def _reduction(expression: Any) -> Reduction:
 
 def _resemblance(obj: Any) -> tuple[str, str]:
     """A sort key for members of a WeakSet that are outside: no address, no order of hashing."""
-    attributes = getattr(obj, "__dict__", None)
-    if not isinstance(attributes, dict):
-        attributes = {}
-    plain = sorted(
-        (name, repr(value)) for name, value in attributes.items() if isinstance(value, _ATOMS)
-    )
-    named = getattr(obj, "__qualname__", "") if isinstance(obj, NAMEABLE) else ""
-    return f"{type(obj).__module__}.{type(obj).__qualname__}", f"{named}{plain}"
+    return f"{type(obj).__module__}.{type(obj).__qualname__}", _described(obj, 4)
+
+
+def _described(obj: Any, depth: int) -> str:
+    """What an object holds, to a depth, in words that are the same in every process."""
+    if isinstance(obj, _ATOMS):
+        return repr(obj)
+    if isinstance(obj, NAMEABLE):
+        return str(getattr(obj, "__qualname__", type(obj).__name__))
+    if depth == 0 or kind_of(type(obj)) is not None:
+        return type(obj).__qualname__
+    if type(obj) in (list, tuple):
+        return str([_described(item, depth - 1) for item in obj[:100]])
+    if type(obj) in (set, frozenset):
+        return str(sorted(_described(item, depth - 1) for item in itertools.islice(obj, 100)))
+    if type(obj) is not dict:
+        state = _STOCK_GETSTATE(obj)
+        parts = state if isinstance(state, tuple) else (state,)
+        obj = {name: value for part in parts for name, value in (part or {}).items()}
+    pairs = ((_described(k, depth - 1), _described(v, depth - 1)) for k, v in obj.items())
+    return str(sorted(pairs))

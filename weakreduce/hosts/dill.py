@@ -13,7 +13,7 @@ from typing import Any
 
 from weakreduce.encode import Reduction
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine, Sink, checked_sink, importable
+from weakreduce.hosts.picklers import PicklerEngine, importable
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -59,11 +59,11 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 return None
             return super().reduction(obj)
 
-        def sibling_dump(self, obj: Any, sink: Sink) -> None:
+        def sibling_dump(self, obj: Any, file: Any) -> None:
             """Dump with dill's Pickler and the same settings."""
             pickler = self.pickler
             module.Pickler(
-                checked_sink(sink),
+                file,
                 self.protocol,
                 byref=pickler._byref,
                 fmode=pickler._fmode,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from weakreduce.dump import Buffers, Sink, run
-from weakreduce.hosts.picklers import make_sink
+from weakreduce.dump import run
+from weakreduce.sink import Buffers, Limit, Sink
 
 _ABSENT: Any = object()
 
@@ -82,7 +82,7 @@ class PicklerPatch:
             if not hasattr(file, "write"):
                 stock(pickler, file, *args, **keywords)  # raises as it always did
                 return
-            sink = make_sink(file)
+            sink = Sink(file, file.limit if isinstance(file, Limit) else None)
             if before_init is not None:
                 before_init(pickler)
             pickler._weakreduce = Wiring(file, sink, buffers)
@@ -99,12 +99,12 @@ class PicklerPatch:
             if wiring is None or wiring.busy:
                 stock(pickler, obj)
                 return
-            wiring.busy = True
+            wiring.busy = wiring.sink.active = True
             try:
                 run(engine(pickler, stock), wiring.sink, wiring.buffers, obj)
                 wiring.file.write(wiring.sink.getvalue())
             finally:
-                wiring.busy = False
+                wiring.busy = wiring.sink.active = False
                 wiring.sink.clear()
 
         return dump

@@ -12,22 +12,11 @@ import sys
 import types
 from typing import Any
 
-from weakreduce.dump import Buffers, Sink, TooLarge
 from weakreduce.encode import Reduction
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
+_PythonPickler: Any = pickle._Pickler
 _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
-
-
-class CheckedSink(Sink):
-    """A sink with a limit (an ordinary one keeps the C-level ``write``)."""
-
-    def write(self, data: Any, /) -> int:
-        """Write, unless that passes the limit."""
-        written = super().write(data)
-        if self.limit is not None and self.tell() > self.limit:
-            raise TooLarge
-        return written
 
 
 class PicklerEngine:
@@ -40,6 +29,9 @@ class PicklerEngine:
         self._override: Any = getattr(pickler, "reducer_override", None)
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
+        own = getattr(type(pickler), "persistent_id", None)
+        stock = (getattr(pickle.Pickler, "persistent_id", None), _PythonPickler.persistent_id)
+        self._persistent: Any = None if own in stock else pickler.persistent_id
 
     @property
     def protocol(self) -> int:
@@ -71,6 +63,10 @@ class PicklerEngine:
         """A pickler that defines the hook is asked for everything."""
         return self._override is not None
 
+    def persistent(self, obj: Any) -> bool:
+        """Whether the pickler's ``persistent_id`` claims the object."""
+        return self._persistent is not None and self._persistent(obj) is not None
+
     def by_name(self, obj: Any) -> bool:
         """Stock pickle writes classes, functions and builtins as names, or fails."""
         return importable(obj)
@@ -89,16 +85,10 @@ class PicklerEngine:
         found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
-    def sibling_dump(self, obj: Any, sink: Sink) -> None:
+    def sibling_dump(self, obj: Any, file: Any) -> None:
         """Dump with a pickler of the nearest host's own class."""
         cls = next(c for c in type(self.pickler).__mro__ if "dump" in vars(c))
-        cls(checked_sink(sink), self._protocol).dump(obj)
-
-
-def checked_sink(sink: Sink) -> CheckedSink:
-    checked = CheckedSink()
-    checked.limit = sink.limit
-    return checked
+        cls(file, self._protocol).dump(obj)
 
 
 def importable(obj: Any) -> bool:
@@ -121,14 +111,3 @@ def importable(obj: Any) -> bool:
     except (ImportError, KeyError, AttributeError):
         return False
     return found is obj
-
-
-def make_sink(file: Any) -> Sink:
-    """The sink for a pickler: with a limit where the user's file is a limited sink."""
-    limit = getattr(file, "limit", None)
-    if isinstance(file, Sink) and limit is not None:
-        return checked_sink(file)
-    return Sink()
-
-
-__all__ = ["Buffers", "CheckedSink", "PicklerEngine", "Sink", "importable", "make_sink"]

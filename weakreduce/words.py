@@ -1,0 +1,73 @@
+"""Words: the texts of refusals and warnings, which name the path, the type, why, and the cure."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from weakreduce import paths
+from weakreduce.decide import Decision
+from weakreduce.errors import DanglingWarning, WeakrefPicklingError
+from weakreduce.kinds import Edge, kind_of
+from weakreduce.policy import Policy
+
+
+def cause(error: BaseException) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}"
+
+
+def where(root: Any, edge: Edge) -> str:
+    """The path of an edge's weak thing, or of its entry in a container."""
+    path = paths.path_to(root, edge.weak)
+    kind = kind_of(type(edge.weak))
+    if path is None:
+        return f"a {type(edge.weak).__qualname__} below root"
+    if kind is None or kind.name in ("ref", "WeakMethod", "proxy", "finalize"):
+        return path
+    return paths.edge_path(kind.name, path, edge)
+
+
+def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> WeakrefPicklingError:
+    """The error for an edge that the policy refuses."""
+    referent = type(edge.referent)
+    rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
+    if policy.live == "forbid":
+        cure = "drop the reference before pickling, or choose another policy"
+    elif not decision.asked:
+        cure = (
+            'make the referent picklable, or write policy(unpicklable="dangle") to send the '
+            f"reference dead, or {rule}"
+        )
+    else:
+        cure = (
+            "put the referent into the payload, or write "
+            'weakreduce.policy("snapshot") to send a copy that the reference keeps alive, '
+            f'weakreduce.policy("dangle") to send the reference dead, or {rule}'
+        )
+    place = "" if policy.live == "forbid" else "outside; "
+    return WeakrefPicklingError(
+        f"{where(root, edge)}: {referent.__qualname__} ({place}{decision.reason}). "
+        f"To send it: {cure}."
+    )
+
+
+def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]) -> None:
+    """Warn of each edge that dangles, and each callback that is dropped, unasked."""
+    texts = []
+    for edge, reason in lost:
+        referent = type(edge.referent)
+        texts.append(
+            f"{where(root, edge)}: {referent.__qualname__} (outside) arrives dead: {reason}. "
+            f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
+            "to say so."
+        )
+    for callback, reason in dropped:
+        path = paths.path_to(root, callback) or "a weak reference below root"
+        texts.append(
+            f"{path}: the callback {type(callback).__qualname__} was dropped because it cannot be "
+            f'pickled ({reason}). Write weakreduce.policy(callbacks="drop") to say so, or make '
+            "the callback picklable."
+        )
+    for text in dict.fromkeys(texts):
+        warnings.warn(text, DanglingWarning, stacklevel=7)
