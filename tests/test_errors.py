@@ -118,3 +118,23 @@ def test_a_refusal_below_a_snapshot() -> None:
     policy = weakreduce.Policy(rules=((things.Big, "refuse"),))
     with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\(\)\.big: Big"):
         weakreduce.dumps(weakref.ref(small), policy=policy)
+
+
+class Constructed:
+    """Its construction takes children that refer back to it."""
+
+    def __init__(self, children: Any) -> None:
+        self.children = children
+
+    def __reduce__(self) -> Any:
+        return Constructed, (self.children,)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_construction_that_needs_itself(host: str) -> None:
+    child = Thing("child")
+    parent = Constructed([child])
+    weakreduce.dumps({"x": parent}, host=host)
+    child.parent = weakref.ref(parent)
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\['x'\]: Constructed .*state"):
+        weakreduce.dumps({"x": parent}, host=host)

@@ -215,6 +215,7 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001 - it is the answer
             # What was met on the way to the failure is not known to be good.
+            walk.constructed.clear()
             unsure = set(itertools.islice(walk.met, before, None))
             for identity in unsure:
                 del walk.met[identity]

@@ -95,7 +95,7 @@ class SecondWalk(Walk):
         if kind is not None:
             return None if kind.name == "finalize" else self.weak(kind, referent)
         plan = self.plan(type(referent))
-        if plan == self.known.reduction:
+        if plan == self._reduce_once:
             found = self.known.reduction(referent)
             return found if isinstance(found, tuple) else None
         return self.known.adapter.reduction(referent)

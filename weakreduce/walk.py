@@ -51,6 +51,8 @@ class Walk:
         self.met: dict[int, int] = dict.fromkeys(known.written_before, -1)
         self.plans: dict[type, Callable[[Any], Any] | None] = {}
         self._kinds: dict[type, Kind | None] = {}
+        #: ids of objects whose reduction by their own code was asked for in this walk.
+        self.constructed: set[int] = set()
         self.weak_things = 0
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
@@ -102,8 +104,15 @@ class Walk:
             and not issubclass(obj_type, type)
             and not adapter.has_reducer(obj_type)
         ):
-            return self.known.reduction
+            return self._reduce_once
         return None
+
+    def _reduce_once(self, obj: Any) -> Any:
+        if id(obj) in self.constructed and self.weak_things:
+            reason = "its own construction needs it, by way of a weak reference in its arguments"
+            raise Refused(Edge(obj, obj), Decision(Fate.REFUSE, reason))
+        self.constructed.add(id(obj))
+        return self.known.reduction(obj)
 
     def kind(self, obj_type: type) -> Kind | None:
         """`kind_of`, asked once for each type."""

@@ -32,7 +32,13 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     """The error for an edge that the policy refuses."""
     referent = type(edge.referent)
     rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
-    if policy.live == "forbid":
+    place = "" if policy.live == "forbid" else "outside; "
+    if edge.weak is edge.referent:
+        place = ""
+        cure = (
+            "return it from __reduce__ without the weak reference, and what holds that as the state"
+        )
+    elif policy.live == "forbid":
         cure = "drop the reference before pickling, or choose another policy"
     elif not decision.asked:
         cure = (
@@ -45,7 +51,6 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
             'weakreduce.policy("snapshot") to send a copy that the reference keeps alive, '
             f'weakreduce.policy("dangle") to send the reference dead, or {rule}'
         )
-    place = "" if policy.live == "forbid" else "outside; "
     return WeakrefPicklingError(
         f"{where(root, edge)}: {referent.__qualname__} ({place}{decision.reason}). "
         f"To send it: {cure}."

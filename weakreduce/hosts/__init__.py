@@ -6,7 +6,6 @@ Adding a copy of cloudpickle is one row of `HOSTS`. No host is imported here.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 import threading
 from collections.abc import Callable, Sequence

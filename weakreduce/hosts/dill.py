@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import pickle
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from weakreduce.encode import Reduction
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
+
+if TYPE_CHECKING:
+    from weakreduce.encode import Reduction
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:

@@ -8,12 +8,19 @@ a running dump of the same pickler, go to the host's own methods.
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
-from weakreduce.dump import run
 from weakreduce.sink import Buffers, Limit, Sink
 
 _ABSENT: Any = object()
+
+
+@functools.cache
+def _session() -> Any:
+    # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
+    # pay for it.
+    return importlib.import_module("weakreduce.dump").run
 
 
 class Wiring:
@@ -101,7 +108,7 @@ class PicklerPatch:
                 return
             wiring.busy = wiring.sink.active = True
             try:
-                run(engine(pickler, stock), wiring.sink, wiring.buffers, obj)
+                _session()(engine(pickler, stock), wiring.sink, wiring.buffers, obj)
                 wiring.file.write(wiring.sink.getvalue())
             finally:
                 wiring.busy = wiring.sink.active = False

@@ -10,9 +10,11 @@ import copyreg
 import pickle
 import sys
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from weakreduce.encode import Reduction
+if TYPE_CHECKING:
+    from weakreduce.encode import Reduction
+
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
