@@ -124,10 +124,6 @@ def make_weak(weak: Weak, nodes: list[Any]) -> Any:
     return weakref.WeakKeyDictionary(zip(targets, others, strict=True))
 
 
-class Attributes:
-    """Puts `weak` before or after `strong` in the order in which a pickler meets them."""
-
-
 def build(spec: Spec) -> tuple[list[Any], list[Any]]:
     """The root and all nodes, which the caller keeps alive."""
     nodes = [CLASSES[c](n) for n, c in enumerate(spec.classes)]
@@ -286,8 +282,15 @@ def _check_weak(model: Model, weak: Weak, thing: Any, is_pinned: Any) -> list[tu
     return met
 
 
-def alive_after(spec: Spec, model: Model, roots: set[int], cut: set[tuple[int, int]]) -> set[int]:
-    """Which copies live once the strong edges `cut` (node, position) are gone."""
+def alive_after(
+    spec: Spec, model: Model, roots: set[int], cut: set[tuple[int, int]], *, released: bool
+) -> set[int]:
+    """Which copies live once the strong edges `cut` (node, position) are gone.
+
+    When its referent dies by reference count, CPython lets a ref's callback go; when the
+    collector finds the referent, the dead ref keeps it. `released` chooses between the two, so
+    that what really lives is between them.
+    """
     entries = {
         (n, w, i)
         for n in model.travels
@@ -311,11 +314,7 @@ def alive_after(spec: Spec, model: Model, roots: set[int], cut: set[tuple[int, i
                         if (n, w, i) in entries:
                             more.add(weak.others[i])
                     if weak.kind == "called" and model.fate(weak.targets[0]) != "dangle":
-                        # A ref lets its callback go when its referent has died.
-                        if model.fate(weak.targets[0]) == "snapshot" or weak.targets[0] in found:
-                            more.update(weak.others)
-                        else:
-                            more.update(weak.others)
+                        more.update(weak.others)
             if more <= found:
                 break
             found |= more
@@ -324,7 +323,7 @@ def alive_after(spec: Spec, model: Model, roots: set[int], cut: set[tuple[int, i
             (n, w, i) for n, w, i in entries
             if n in found and spec.weak[n][w].targets[i] not in found
         }  # fmt: skip
-        called = _released(spec, model, found)
+        called = _released(spec, model, found) if released else set()
         if not gone and not called:
             return found
         entries -= gone

@@ -136,5 +136,28 @@ def test_a_construction_that_needs_itself(host: str) -> None:
     parent = Constructed([child])
     weakreduce.dumps({"x": parent}, host=host)
     child.parent = weakref.ref(parent)
-    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\['x'\]: Constructed .*state"):
-        weakreduce.dumps({"x": parent}, host=host)
+    for root, path in (
+        ({"x": parent}, "root['x']"),
+        ([weakref.ref(parent), parent], "root[1]"),
+        ([parent, weakref.ref(parent)], "root[0]"),
+    ):
+        with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+            weakreduce.dumps(root, host=host)
+        assert str(caught.value).startswith(f"{path}: Constructed (the arguments")
+        assert "as the state" in str(caught.value)
+    for root in ([weakref.ref(parent)], weakref.WeakSet([parent])):
+        with pytest.warns(weakreduce.DanglingWarning, match="construction needs it"):
+            data = weakreduce.dumps(root, host=host)
+        copy = weakreduce.loads(data, host=host)
+        assert copy[0]() is None if isinstance(copy, list) else not copy
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_an_entry_whose_value_cannot_be_pickled(host: str) -> None:
+    key, good = Thing("key"), Thing("good")
+    table = weakref.WeakKeyDictionary({key: things.Locked(), good: 1})
+    with pytest.warns(weakreduce.DanglingWarning, match="its value cannot be pickled") as caught:
+        copy = weakreduce.loads(weakreduce.dumps([table, weakref.ref(key)], host=host), host=host)
+    assert len(caught) == 1
+    assert [k.name for k in copy[0]] == ["good"]
+    assert copy[1]().name == "key"

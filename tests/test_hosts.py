@@ -178,6 +178,27 @@ def test_the_file_is_written_once_and_not_on_failure() -> None:
         assert file.chunks == []
 
 
+def test_a_reducer_of_the_users_own_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In copyreg, in cloudpickle's table, or as a saver of dill's."""
+    import copyreg
+
+    thing = Thing()
+    own = weakref.ref(thing)
+    monkeypatch.setitem(copyreg.dispatch_table, weakref.ref, lambda weak: (str, ("copyreg",)))
+    assert cloudpickle.loads(cloudpickle.dumps(own)) == "copyreg"
+    assert weakreduce.loads(weakreduce.dumps(own, host="pickle")) == "copyreg"
+    monkeypatch.setitem(
+        cloudpickle.Pickler.dispatch_table, weakref.ref, lambda weak: (str, ("table",))
+    )
+    assert cloudpickle.loads(cloudpickle.dumps([own, weakref.proxy(thing)]))[0] == "table"
+
+    def saver(pickler: Any, weak: Any) -> None:
+        pickler.save_reduce(str, ("saver",), obj=weak)
+
+    monkeypatch.setitem(dill.Pickler.dispatch, weakref.ref, saver)
+    assert dill.loads(dill.dumps(own)) == "saver"
+
+
 class TestWhatWeRelyOn:
     """If one of these fails, a host has changed and `weakreduce.hosts` has to follow."""
 

@@ -24,7 +24,7 @@ from graphs import Model, Spec, Weak
 
 import weakreduce
 
-EXAMPLES = int(os.environ.get("WEAKREDUCE_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("WEAKREDUCE_EXAMPLES", "100"))
 SETTINGS = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
@@ -77,7 +77,10 @@ def test_copies_keep_shape_fates_and_lives(
     edges = [(n, i) for n in sorted(copies) for i in range(len(spec.strong[n]))]
     cut = set(data.draw(st.lists(st.sampled_from(edges), unique=True))) if edges else set()
     keep = data.draw(st.integers(0, len(spec.roots)))
-    expected = graphs.alive_after(spec, model, set(spec.roots[:keep]), cut)
+    at_least, at_most = (
+        graphs.alive_after(spec, model, set(spec.roots[:keep]), cut, released=released)
+        for released in (True, False)
+    )
     for n in copies:
         left = [s for i, s in enumerate(copies[n].strong) if (n, i) not in cut]
         copies[n].strong[:] = left
@@ -85,9 +88,10 @@ def test_copies_keep_shape_fates_and_lives(
     del copied[keep:]
     watched = {n: weakref.ref(copy) for n, copy in copies.items()}
     del copies
-    gc.collect()
-    gc.collect()
-    assert {n for n, reference in watched.items() if reference() is not None} == expected
+    while gc.collect():  # an entry's value is let go only after its key has been collected
+        pass
+    alive = {n for n, reference in watched.items() if reference() is not None}
+    assert at_least <= alive <= at_most
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])

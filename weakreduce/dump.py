@@ -21,7 +21,7 @@ from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
 from weakreduce.sink import Buffers, Limit, Sink, TooLarge
-from weakreduce.walk import Refused, Walk
+from weakreduce.walk import NeedsItself, Refused, Walk
 
 
 class Engine(Adapter, Protocol):
@@ -73,6 +73,9 @@ class Session:
             error = words.refusal(self.policy, obj, refused.edge, refused.decision)
             self._start_over()
             raise error from refused.__cause__
+        except NeedsItself as needed:
+            self._start_over()
+            raise words.construction(obj, needed.obj) from None
         except BaseException:
             # Nothing reaches the file, so the memo must not say that anything did.
             self._start_over()
@@ -133,7 +136,7 @@ class Session:
         except (Refused, TooLarge):
             raise
         except Exception:
-            if not self._survey(list(second.snapshots.values())):
+            if not self._survey(list(second.snapshots.values()), second.entries):
                 raise
             return None
         del alive
@@ -154,7 +157,7 @@ class Session:
             for edge in first.pending:
                 if edge.callback is not None and id(edge.referent) in first.met:
                     self.known.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey([]):
+            if not self._survey([], []):
                 raise
             return False
         self.sink.seek(marker)
@@ -165,44 +168,42 @@ class Session:
 
     # --- failures ---------------------------------------------------------------------
 
-    def _survey(self, snapshots: list[Edge]) -> bool:
+    def _survey(self, snapshots: list[Edge], entries: list[Edge]) -> bool:
         """Find every snapshot and callback that cannot be pickled; False if there is none.
 
         Each is walked by itself, weak edges left aside; what was walked well is not walked
         again, so this takes time in proportion to what there is, and to what fails.
         """
         self._start_over()
-        walk = self._first_walk()
-        edges = list(reversed(snapshots))
-        callbacks: list[Any] = list(self.known.callbacks.values())
-        seen = {id(edge.referent) for edge in edges}
-        found = False
-        while edges or callbacks:
-            edge = None if callbacks else edges.pop()
-            subject = callbacks.pop() if edge is None else edge.referent
-            if edge is not None and id(subject) in self.known.failed:
-                continue
-            if edge is None and id(subject) in self.known.dropped:
-                continue
+        known, walk = self.known, self._first_walk()
+        subjects: list[tuple[Edge | None, Any]] = [
+            *((None, callback) for callback in known.callbacks.values()),
+            *((entry, entry.value) for entry in entries),
+            *((edge, edge.referent) for edge in snapshots),
+        ]
+        seen = {id(subject) for _, subject in subjects}
+        failures = 0
+        while subjects:
+            edge, subject = subjects.pop()
             failure = self._probe(walk, subject)
             if failure is not None:
-                found = True
-                if edge is None:
-                    self.known.dropped[id(subject)] = (subject, words.cause(failure))
-                else:
-                    self._fail(edge, failure)
+                failures += self._fail(edge, subject, failure)
             for pending in walk.pending:
-                identity = id(pending.referent)
-                if identity not in seen and identity not in self.known.inside:
-                    seen.add(identity)
-                    fate = self.known.outside(pending.weak, pending.referent).fate
-                    if fate is Fate.SNAPSHOT:
-                        edges.append(pending)
-            callbacks += [c for c in walk.queue if callable(c)]
+                if known.outside(pending.weak, pending.referent).fate is not Fate.SNAPSHOT:
+                    continue
+                for found in (pending.referent, pending.value):
+                    if (
+                        found is not None
+                        and id(found) not in seen
+                        and id(found) not in known.inside
+                    ):
+                        seen.add(id(found))
+                        subjects.append((pending, found))
+            subjects += ((None, held) for held in walk.queue if callable(held))
             walk.pending.clear()
             walk.queue.clear()
             walk.waiting.clear()
-        return found
+        return failures > 0
 
     def _probe(self, walk: FirstWalk, subject: Any) -> Exception | None:
         """Why an object cannot be pickled, weak edges left aside; None if it can."""
@@ -228,12 +229,25 @@ class Session:
             self.sink.clear()
         return None
 
-    def _fail(self, edge: Edge, failure: Exception) -> None:
-        reason = f"it cannot be pickled ({words.cause(failure)})"
-        decision = Decision(Fate.DANGLE, reason, asked=False)
+    def _fail(self, edge: Edge | None, subject: Any, failure: Exception) -> bool:
+        """Note a failure; False where it was noted before."""
+        known, cause = self.known, words.cause(failure)
+        if edge is None:
+            new = id(subject) not in known.dropped
+            known.dropped[id(subject)] = (subject, cause)
+            return new
+        decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
         if self.policy.unpicklable == "raise":
             raise Refused(edge, decision) from failure
-        self.known.failed[id(edge.referent)] = decision
+        if subject is edge.referent:
+            new = id(subject) not in known.failed
+            known.failed[id(subject)] = decision
+            return new
+        key = (id(edge.weak), id(edge.referent))
+        new = key not in known.failed_entries
+        reason = f"its value cannot be pickled ({cause})"
+        known.failed_entries[key] = Decision(Fate.DANGLE, reason, asked=False)
+        return new
 
     def _too_large(self, referent: Any) -> bool:
         limit = self.policy.max_snapshot_bytes

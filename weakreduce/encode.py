@@ -63,11 +63,12 @@ class Standin:
     change (hashes, cycles), and a chain of weak edges would recurse.
     """
 
-    __slots__ = ("obj", "parts")
+    __slots__ = ("obj", "parts", "started")
 
     def __init__(self, obj: Any, parts: Reduction) -> None:
         self.obj = obj
         self.parts = parts
+        self.started = False
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:

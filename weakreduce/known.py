@@ -32,6 +32,9 @@ class Adapter(Protocol):
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
 
+    def claims(self, weak_type: type) -> bool:
+        """Whether a user registered a reducer of their own for a weak type: theirs wins."""
+
     def reduction(self, obj: Any) -> Reduction | None:
         """The reduction with which the pickler writes `obj`; None if it uses another way."""
 
@@ -78,6 +81,8 @@ class Known:
         self.reductions: dict[int, Reduction | str] = {}
         #: id(referent) -> the decision that replaces a snapshot which cannot be.
         self.failed: dict[int, Decision] = {}
+        #: (id(container), id(key)) -> the same, where the entry's value is the reason.
+        self.failed_entries: dict[tuple[int, int], Decision] = {}
         #: id(callback) -> callback, of all that are to travel.
         self.callbacks: dict[int, Any] = {}
         #: id(callback) -> (the callback, why it is dropped).
@@ -110,6 +115,8 @@ class Known:
             if self.too_large(referent):
                 reason = f"its own pickle is larger than max_snapshot_bytes={limit}"
                 self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
+        if self.failed_entries:
+            decision = self.failed_entries.get((id(weak), id(referent)), decision)
         return self.failed.get(id(referent), decision)
 
     def custom(self, obj_type: type) -> bool:

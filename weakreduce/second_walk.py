@@ -16,7 +16,7 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Standin, bound_method
 from weakreduce.kinds import Edge
 from weakreduce.known import Known
-from weakreduce.walk import MISSING, Refused, Walk
+from weakreduce.walk import MISSING, NeedsItself, Refused, Walk
 
 
 class SecondWalk(Walk):
@@ -30,8 +30,20 @@ class SecondWalk(Walk):
         self.fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
         self.snapshots: dict[int, Edge] = {}
+        #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
+        self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[tuple[Edge, str]] = []
+
+    def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
+        return self._construct if obj_type is Standin else super()._make_plan(obj_type)
+
+    def _construct(self, standin: Standin) -> Reduction:
+        # The pickler asks once, unless the arguments lead back here before they are complete.
+        if standin.started:
+            raise NeedsItself(standin.obj)
+        standin.started = True
+        return standin.reduction
 
     def _make_override(self) -> Callable[[Any], Any]:
         ordinary = super()._make_override()
@@ -68,6 +80,8 @@ class SecondWalk(Walk):
         if decision.fate is Fate.REFUSE:
             raise Refused(edge, decision)
         if decision.fate is Fate.SNAPSHOT:
+            if edge.value is not None:
+                self.entries.append(edge)
             self.snapshots.setdefault(id(edge.referent), edge)
             if edge.function is not None and not self._holds(edge.function):
                 self.snapshots.setdefault(id(edge.function), edge)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from weakreduce import decide, encode, names, wire
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Standin, Stream, hashed_by_value
+from weakreduce.encode import Call, Reduction, Stream, hashed_by_value
 from weakreduce.kinds import Edge, Kind, kind_of
 from weakreduce.known import (
     NAMEABLE,
@@ -30,6 +30,14 @@ from weakreduce.known import (
 MISSING: Final[Any] = object()
 _STOCK_GETSTATE: Final[Any] = object.__getstate__
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
+
+
+class NeedsItself(Exception):  # noqa: N818 - as `Refused`
+    """The arguments of an object's construction hold a weak reference to the object."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__("its own construction needs it, by way of a weak reference in it")
+        self.obj = obj
 
 
 class Refused(Exception):  # noqa: N818 - carries a decision to the place that knows the root
@@ -88,10 +96,12 @@ class Walk:
         return found  # type: ignore[no-any-return]
 
     def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
-        if obj_type in (Call, Standin, Stream, _Rest):
+        if obj_type in (Call, Stream, _Rest):
             return _reduction
         adapter = self.known.adapter
         kind = self.kind(obj_type)
+        if kind is None and kind_of(obj_type) is not None:
+            return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.name == "finalize" and self._leaves_finalizers()):
             if kind.name == "ref" and obj_type is weakref.ref and self._is_simple():
                 return self._simple_ref(kind)
@@ -109,8 +119,7 @@ class Walk:
 
     def _reduce_once(self, obj: Any) -> Any:
         if id(obj) in self.constructed and self.weak_things:
-            reason = "its own construction needs it, by way of a weak reference in its arguments"
-            raise Refused(Edge(obj, obj), Decision(Fate.REFUSE, reason))
+            raise NeedsItself(obj)
         self.constructed.add(id(obj))
         return self.known.reduction(obj)
 
@@ -118,7 +127,8 @@ class Walk:
         """`kind_of`, asked once for each type."""
         found = self._kinds.get(obj_type, MISSING)
         if found is MISSING:
-            found = self._kinds[obj_type] = kind_of(obj_type)
+            claimed = self.known.adapter.claims(obj_type)
+            found = self._kinds[obj_type] = None if claimed else kind_of(obj_type)
         return found  # type: ignore[no-any-return]
 
     def _is_simple(self) -> bool:
@@ -296,9 +306,9 @@ class Walk:
         return encode.same_with(shell, steps, None, None, operator.is_)
 
     def _plain(self, value: Any, depth: int = 0) -> bool:
-        if isinstance(value, _ATOMS):
+        if issubclass(type(value), _ATOMS):
             return True
-        if isinstance(value, (tuple, frozenset)):
+        if issubclass(type(value), (tuple, frozenset)):
             return depth < 8 and all(self._plain(item, depth + 1) for item in value)
         return hashed_by_value(type(value)) and kind_of(type(value)) is None
 
@@ -365,9 +375,10 @@ def _resemblance(obj: Any) -> tuple[str, str]:
 
 def _described(obj: Any, depth: int) -> str:
     """What an object holds, to a depth, in words that are the same in every process."""
-    if isinstance(obj, _ATOMS):
+    # By the type: isinstance() asks a proxy's referent, which may be dead.
+    if issubclass(type(obj), _ATOMS):
         return repr(obj)
-    if isinstance(obj, NAMEABLE):
+    if issubclass(type(obj), NAMEABLE):
         return str(getattr(obj, "__qualname__", type(obj).__name__))
     if depth == 0 or kind_of(type(obj)) is not None:
         return type(obj).__qualname__

@@ -33,12 +33,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     referent = type(edge.referent)
     rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
     place = "" if policy.live == "forbid" else "outside; "
-    if edge.weak is edge.referent:
-        place = ""
-        cure = (
-            "return it from __reduce__ without the weak reference, and what holds that as the state"
-        )
-    elif policy.live == "forbid":
+    if policy.live == "forbid":
         cure = "drop the reference before pickling, or choose another policy"
     elif not decision.asked:
         cure = (
@@ -54,6 +49,16 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     return WeakrefPicklingError(
         f"{where(root, edge)}: {referent.__qualname__} ({place}{decision.reason}). "
         f"To send it: {cure}."
+    )
+
+
+def construction(root: Any, obj: Any) -> WeakrefPicklingError:
+    """The error for an object whose construction needs the object itself."""
+    path = paths.path_to(root, obj) or f"a {type(obj).__qualname__} below root"
+    return WeakrefPicklingError(
+        f"{path}: {type(obj).__qualname__} (the arguments of its construction hold a weak reference "
+        "to it, and it does not exist before they do). To send it: let __reduce__ return what "
+        "holds the weak reference as the state, not among the arguments."
     )
 
 

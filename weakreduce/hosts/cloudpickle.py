@@ -23,6 +23,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     stock_override = stock_class.reducer_override
 
     class Engine(PicklerEngine):
+        host_module = module.__name__
+
         def __init__(self, pickler: Any, run: Any) -> None:
             super().__init__(pickler, run, pickler.proto)
             self._plain_override = type(pickler).reducer_override is stock_override

@@ -22,6 +22,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     """The patch of dill's Pickler (`module` is ``dill._dill``)."""
 
     class Engine(PicklerEngine):
+        host_module = module.__name__
+
         def __init__(self, pickler: Any, run: Any) -> None:
             super().__init__(pickler, run, pickler.proto)
 
@@ -36,6 +38,13 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             self.pickler.memo.clear()
             self.pickler.memo.update(memo)
             self.pickler._postproc.clear()
+
+        def claims(self, weak_type: type) -> bool:
+            """Savers come before reducers here, and dill has its own for refs and proxies."""
+            found = self.pickler.dispatch.get(weak_type)
+            if found is None:
+                return super().claims(weak_type)
+            return bool(getattr(found, "__module__", "") != self.host_module)
 
         def has_reducer(self, obj_type: type) -> bool:
             """Savers come before reducers here."""

@@ -24,6 +24,9 @@ _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float
 class PicklerEngine:
     """A pickler that reads ``reducer_override`` and ``dispatch_table``."""
 
+    #: The module whose reducers in the tables are the host's own.
+    host_module = ""
+
     def __init__(self, pickler: Any, run: Any, protocol: int) -> None:
         self.pickler = pickler
         self._dump = run
@@ -56,6 +59,11 @@ class PicklerEngine:
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
         return self._table.get(obj_type) is not None
+
+    def claims(self, weak_type: type) -> bool:
+        """Whether a table has an entry for a weak type that is not the host's own."""
+        found = self._table.get(weak_type)
+        return found is not None and getattr(found, "__module__", "") != self.host_module
 
     def stock_override(self, obj: Any) -> Any:
         """The pickler's own ``reducer_override``."""
