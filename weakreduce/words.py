@@ -56,9 +56,9 @@ def construction(root: Any, obj: Any) -> WeakrefPicklingError:
     """The error for an object whose construction needs the object itself."""
     path = paths.path_to(root, obj) or f"a {type(obj).__qualname__} below root"
     return WeakrefPicklingError(
-        f"{path}: {type(obj).__qualname__} (the arguments of its construction hold a weak reference "
-        "to it, and it does not exist before they do). To send it: let __reduce__ return what "
-        "holds the weak reference as the state, not among the arguments."
+        f"{path}: {type(obj).__qualname__} (the arguments of its construction hold a weak "
+        "reference to it, and it does not exist before they do). To send it: let __reduce__ "
+        "return what holds the weak reference as the state, not among the arguments."
     )
 
 
