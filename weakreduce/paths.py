@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from weakreduce.kinds import kind_of
@@ -38,9 +38,7 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
             content = cell.cell_contents
         except ValueError:
             continue
-        name = obj.__code__.co_freevars[number]
         yield f"{path}.__closure__[{number}].cell_contents", content
-        del name
     for number, default in enumerate(obj.__defaults__ or ()):
         yield f"{path}.__defaults__[{number}]", default
     for name, default in (obj.__kwdefaults__ or {}).items():
@@ -141,21 +139,23 @@ def _attributes(obj: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def path_to(root: Any, wanted: Any, weak_too: bool = True) -> str | None:
-    """The shortest path from `root` to this very object, or None where none was found.
+def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
+    """Id -> the shortest path from `root` to that very object; those not found are left out.
 
-    Strong edges are followed first; with `weak_too`, weak ones after them.
+    One search for all of them. Strong edges are followed first, weak ones after them.
     """
+    missing = {id(obj): obj for obj in wanted}
+    found: dict[int, str] = {}
     seen = {id(root)}
     keep = [root]
     queue: collections.deque[tuple[str, Any]] = collections.deque([("root", root)])
     weak: collections.deque[tuple[str, Any]] = collections.deque()
-    while queue or (weak_too and weak):
+    while missing and (queue or weak):
         path, obj = queue.popleft() if queue else weak.popleft()
-        if obj is wanted:
-            return path
+        if missing.pop(id(obj), None) is not None:
+            found[id(obj)] = path
         kind = kind_of(type(obj))
-        if kind is not None and weak_too and kind.name != "finalize":
+        if kind is not None and kind.name != "finalize":
             for edge in kind.edges(obj):
                 if edge.referent is not None and id(edge.referent) not in seen:
                     seen.add(id(edge.referent))
@@ -166,7 +166,12 @@ def path_to(root: Any, wanted: Any, weak_too: bool = True) -> str | None:
                 seen.add(id(held))
                 keep.append(held)
                 queue.append((part, held))
-    return None
+    return found
+
+
+def path_to(root: Any, wanted: Any) -> str | None:
+    """The shortest path from `root` to this very object, or None where none was found."""
+    return paths_to(root, [wanted]).get(id(wanted))
 
 
 def edge_path(kind: str, path: str, edge: Any) -> str:

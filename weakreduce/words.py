@@ -17,9 +17,8 @@ def cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def where(root: Any, edge: Edge) -> str:
-    """The path of an edge's weak thing, or of its entry in a container."""
-    path = paths.path_to(root, edge.weak)
+def where(path: str | None, edge: Edge) -> str:
+    """The place of an edge, given its weak thing's path: with the entry, where it is one's."""
     kind = kind_of(type(edge.weak))
     if path is None:
         return f"a {type(edge.weak).__qualname__} below root"
@@ -46,9 +45,9 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
             'weakreduce.policy("snapshot") to send a copy that the reference keeps alive, '
             f'weakreduce.policy("dangle") to send the reference dead, or {rule}'
         )
+    path = where(paths.path_to(root, edge.weak), edge)
     return WeakrefPicklingError(
-        f"{where(root, edge)}: {referent.__qualname__} ({place}{decision.reason}). "
-        f"To send it: {cure}."
+        f"{path}: {referent.__qualname__} ({place}{decision.reason}). To send it: {cure}."
     )
 
 
@@ -65,17 +64,20 @@ def construction(root: Any, obj: Any) -> WeakrefPicklingError:
 def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]) -> None:
     """Warn of each edge that dangles, and each callback that is dropped, unasked."""
     texts = []
+    wanted = (*(edge.weak for edge, _ in lost), *(callback for callback, _ in dropped))
+    found = paths.paths_to(root, wanted)
     for edge, reason in lost:
         referent = type(edge.referent)
+        path = where(found.get(id(edge.weak)), edge)
         texts.append(
-            f"{where(root, edge)}: {referent.__qualname__} (outside) arrives dead: {reason}. "
+            f"{path}: {referent.__qualname__} (outside) arrives dead: {reason}. "
             f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
             "to say so."
         )
     for callback, reason in dropped:
-        path = paths.path_to(root, callback) or "a weak reference below root"
+        place = found.get(id(callback)) or "a weak reference below root"
         texts.append(
-            f"{path}: the callback {type(callback).__qualname__} was dropped because it cannot be "
+            f"{place}: the callback {type(callback).__qualname__} was dropped because it cannot be "
             f'pickled ({reason}). Write weakreduce.policy(callbacks="drop") to say so, or make '
             "the callback picklable."
         )
