@@ -125,9 +125,9 @@ def proxy_referent(proxy: Any) -> Any:
     """The referent of a proxy in O(1), or None where it is dead.
 
     `divmod(proxy, catcher)` unwraps the proxy and hands the referent to our
-    ``__rdivmod__`` unless the referent's class defines ``__divmod__``. Then a bound
-    slot of the proxy has it: ``proxy.__repr__``-like wrappers go through attribute
-    look-up, so the answer is always checked against `weakref.getweakrefs`.
+    ``__rdivmod__`` unless the referent's class defines ``__divmod__``. Then another
+    operator, or at last a bound method, has it. What a class's own operator answers may be
+    any object, so every answer is checked against `weakref.getweakrefs`.
     """
     try:
         candidate = divmod(proxy, _catcher)
@@ -144,7 +144,10 @@ def proxy_referent(proxy: Any) -> Any:
     raise TypeError(f"cannot find the referent of a proxy of class {proxy.__class__!r}")
 
 
-class _Matmul:
+@final
+class _OtherCatcher:
+    """The same, for other operators."""
+
     __slots__ = ()
     __array_ufunc__ = None
 
@@ -157,14 +160,14 @@ class _Matmul:
 
 def _by_matmul(proxy: Any) -> Any:
     try:
-        return proxy @ _Matmul()
+        return proxy @ _OtherCatcher()
     except Exception:  # noqa: BLE001 - as above; the next way is tried
         return None
 
 
 def _by_power(proxy: Any) -> Any:
     try:
-        return proxy ** _Matmul()
+        return proxy ** _OtherCatcher()
     except Exception:  # noqa: BLE001 - as above; the next way is tried
         return None
 
