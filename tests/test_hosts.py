@@ -188,7 +188,7 @@ def test_a_reducer_of_the_users_own_wins(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cloudpickle.loads(cloudpickle.dumps(own)) == "copyreg"
     assert weakreduce.loads(weakreduce.dumps(own, host="pickle")) == "copyreg"
     monkeypatch.setitem(
-        cloudpickle.Pickler.dispatch_table, weakref.ref, lambda weak: (str, ("table",))
+        cloudpickle.Pickler._dispatch_table, weakref.ref, lambda weak: (str, ("table",))
     )
     assert cloudpickle.loads(cloudpickle.dumps([own, weakref.proxy(thing)]))[0] == "table"
 
