@@ -1,0 +1,101 @@
+"""The property of `test_properties.py` on plain random graphs, at length and fast: a script.
+
+``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0]``
+
+hypothesis shrinks what fails, but takes its time; this driver checks some hundred graphs a
+second against the same model. It prints the seed of each graph that fails, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import sys
+import warnings
+import weakref
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import graphs
+from graphs import Model, Spec, Weak
+
+import weakreduce
+
+
+def random_weak(choose: random.Random, size: int) -> Weak:
+    kind = choose.choice(graphs.SINGLE + graphs.CONTAINERS)
+    if kind in graphs.SINGLE:
+        dead = kind != "called" and choose.random() < 0.17
+        others = (choose.randrange(size),) if kind == "called" else ()
+        return Weak(kind, (choose.randrange(size),), others, dead)
+    targets = tuple(choose.sample(range(size), choose.randint(0, min(4, size))))
+    others = tuple(choose.randrange(size) for _ in targets) if kind == "keys" else ()
+    return Weak(kind, targets, others)
+
+
+def random_spec(choose: random.Random) -> Spec:
+    size = choose.randint(1, 9)
+    upto = choose.randint
+    return Spec(
+        tuple(choose.randrange(len(graphs.CLASSES)) for _ in range(size)),
+        tuple(tuple(choose.randrange(size) for _ in range(upto(0, 2))) for _ in range(size)),
+        tuple(tuple(random_weak(choose, size) for _ in range(upto(0, 2))) for _ in range(size)),
+        tuple(choose.random() < 0.5 for _ in range(size)),
+        tuple(choose.randrange(size) for _ in range(upto(1, 2))),
+    )
+
+
+def check(seed: int, host: str) -> None:
+    choose = random.Random(seed)
+    spec = random_spec(choose)
+    outside, protocol = choose.choice(["snapshot", "dangle"]), choose.randint(2, 5)
+    model = Model(spec, outside)
+    root, nodes = graphs.build(spec)
+    payload = weakreduce.dumps(root, policy=outside, host=host, protocol=protocol)
+    copied = weakreduce.loads(payload, host=host)
+    assert nodes
+    gc.collect()
+    copies = graphs.check_copy(spec, model, copied, weakreduce.is_pinned)
+    edges = [(n, i) for n in sorted(copies) for i in range(len(spec.strong[n]))]
+    cut = set(choose.sample(edges, choose.randint(0, len(edges))))
+    keep = choose.randint(0, len(spec.roots))
+    at_least, at_most = (
+        graphs.alive_after(spec, model, set(spec.roots[:keep]), cut, released=released)
+        for released in (True, False)
+    )
+    for n in copies:
+        copies[n].strong[:] = [s for i, s in enumerate(copies[n].strong) if (n, i) not in cut]
+    del copied[keep:]
+    watched = {n: weakref.ref(copy) for n, copy in copies.items()}
+    del copies
+    while gc.collect():
+        pass
+    alive = {n for n, reference in watched.items() if reference() is not None}
+    assert at_least <= alive <= at_most, (at_least, alive, at_most)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check random graphs against the model.")
+    parser.add_argument("hosts", nargs="*", default=["cloudpickle", "dill", "pickle"])
+    parser.add_argument("--graphs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    warnings.simplefilter("error")
+    gc.collect()
+    gc.freeze()
+    failed = 0
+    for host in chosen.hosts:
+        for seed in range(chosen.seed, chosen.seed + chosen.graphs):
+            try:
+                check(seed, host)
+            except Exception as error:
+                failed += 1
+                print(f"{host}, seed {seed}: {type(error).__name__}: {error}")
+        print(f"{host}: {chosen.graphs} graphs, {failed} failed so far")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
