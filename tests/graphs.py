@@ -350,3 +350,30 @@ def _without(spec: Spec, called: set[tuple[int, int]]) -> Spec:
         for n in range(len(spec.weak))
     )
     return dataclasses.replace(spec, weak=weak)
+
+
+def check_lives(
+    spec: Spec,
+    model: Model,
+    root: list[Any],
+    copies: dict[int, Any],
+    keep: int,
+    cut: set[tuple[int, int]],
+) -> None:
+    """Keep the first `keep` roots, cut strong edges, and compare what lives with the model.
+
+    `root` and `copies` are the caller's only references to the copies; both are emptied.
+    """
+    at_least, at_most = (
+        alive_after(spec, model, set(spec.roots[:keep]), cut, released=released)
+        for released in (True, False)
+    )
+    for n in copies:
+        copies[n].strong[:] = [s for i, s in enumerate(copies[n].strong) if (n, i) not in cut]
+    del root[keep:]
+    watched = {n: weakref.ref(copy) for n, copy in copies.items()}
+    copies.clear()
+    while gc.collect():  # an entry's value is let go only after its key has been collected
+        pass
+    alive = {n for n, reference in watched.items() if reference() is not None}
+    assert at_least <= alive <= at_most, (at_least, alive, at_most)

@@ -13,7 +13,6 @@ import gc
 import random
 import sys
 import warnings
-import weakref
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -61,19 +60,7 @@ def check(seed: int, host: str) -> None:
     edges = [(n, i) for n in sorted(copies) for i in range(len(spec.strong[n]))]
     cut = set(choose.sample(edges, choose.randint(0, len(edges))))
     keep = choose.randint(0, len(spec.roots))
-    at_least, at_most = (
-        graphs.alive_after(spec, model, set(spec.roots[:keep]), cut, released=released)
-        for released in (True, False)
-    )
-    for n in copies:
-        copies[n].strong[:] = [s for i, s in enumerate(copies[n].strong) if (n, i) not in cut]
-    del copied[keep:]
-    watched = {n: weakref.ref(copy) for n, copy in copies.items()}
-    del copies
-    while gc.collect():
-        pass
-    alive = {n for n, reference in watched.items() if reference() is not None}
-    assert at_least <= alive <= at_most, (at_least, alive, at_most)
+    graphs.check_lives(spec, model, copied, copies, keep, cut)
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ def _session() -> Any:
 class Wiring:
     """What ours knows of one pickler instance; kept on the instance, as ``_weakreduce``."""
 
-    __slots__ = ("buffers", "busy", "file", "protocol", "sink")
+    __slots__ = ("buffers", "busy", "file", "sink")
 
     def __init__(self, file: Any, sink: Sink, buffers: Buffers | None) -> None:
         self.file = file
