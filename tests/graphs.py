@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
+from collections import Counter
 from typing import Any
 
 SINGLE = ("ref", "called", "proxy", "method", "subref")
@@ -280,6 +281,66 @@ def _check_weak(model: Model, weak: Weak, thing: Any, is_pinned: Any) -> list[tu
     if weak.kind in CONTAINERS:
         assert len(thing) == sum(fate != "dangle" for fate in fates)
     return met
+
+
+KINDS = {
+    "ref": "ref", "called": "ref", "subref": "ref", "proxy": "proxy", "method": "WeakMethod",
+    "set": "WeakSet", "values": "WeakValueDictionary", "keys": "WeakKeyDictionary",
+}  # fmt: skip
+
+
+def expected_findings(spec: Spec, model: Model, nodes: list[Any]) -> Counter[Any]:
+    """(kind, type of the referent, fate) of each weak edge that travels, each of them once.
+
+    Python gives one weak reference (or proxy) for one object, wherever it is asked for it.
+    """
+    found: Counter[Any] = Counter()
+    seen: set[int] = set()
+    for n in model.travels:
+        for weak, thing in zip(spec.weak[n], nodes[n].weak, strict=True):
+            if id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if weak.dead:
+                if weak.kind not in CONTAINERS:
+                    found[KINDS[weak.kind], None, "dead"] += 1
+                continue
+            for target in weak.targets:
+                name = CLASSES[spec.classes[target]].__qualname__
+                found[KINDS[weak.kind], name, model.fate(target)] += 1
+    return found
+
+
+def check_report(
+    spec: Spec, model: Model, root: list[Any], nodes: list[Any], report: Any, size: Any
+) -> None:
+    """A report says what the model says, of each edge once, with paths that lead to it.
+
+    `size` gives the length of an object's own pickle.
+    """
+    found = Counter((f.kind, f.referent, f.fate) for f in report)
+    assert found == expected_findings(spec, model, nodes)
+    assert sum(report.counts.values()) == len(report) == report.edges
+    seen: set[int] = set()
+    for finding in report:
+        if finding.kind in KINDS.values() and "<" not in finding.path:
+            if finding.kind == "WeakValueDictionary":
+                referent = eval(finding.path, {"root": root})
+            else:
+                thing = eval(finding.path, {"root": root})
+                assert id(thing) not in seen, finding
+                seen.add(id(thing))
+                kind = next(w for n in model.travels
+                            for w, t in zip(spec.weak[n], nodes[n].weak, strict=True)
+                            if t is thing)  # fmt: skip
+                ((_, referent, _),) = unweak(kind, thing)
+            name = None if referent is None else type(referent).__qualname__
+            assert name == finding.referent, finding
+            if finding.fate == "snapshot":
+                assert finding.bytes == size(referent), finding
+        assert (finding.bytes is None) == (finding.fate != "snapshot")
+    if "snapshot" not in report.counts:
+        assert report.snapshot_bytes == 0
 
 
 def alive_after(

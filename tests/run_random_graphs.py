@@ -1,6 +1,6 @@
 """The property of `test_properties.py` on plain random graphs, at length and fast: a script.
 
-``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0]``
+``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0] [--explain]``
 
 hypothesis shrinks what fails, but takes its time; this driver checks some hundred graphs a
 second against the same model. It prints the seed of each graph that fails, and exits with 1.
@@ -63,12 +63,34 @@ def check(seed: int, host: str) -> None:
     graphs.check_lives(spec, model, copied, copies, keep, cut)
 
 
+def check_explained(seed: int, host: str) -> None:
+    """What `explain` says is what the model says, and what `dumps` then does."""
+    choose = random.Random(seed)
+    spec = random_spec(choose)
+    outside = choose.choice(["snapshot", "dangle"])
+    model = Model(spec, outside)
+    root, nodes = graphs.build(spec)
+    report = weakreduce.explain(root, policy=outside, host=host)
+    payload = weakreduce.dumps(root, policy=outside, host=host)
+    assert report.total_bytes == len(payload)
+
+    def size(obj: object) -> int:
+        return len(weakreduce.dumps(obj, policy=outside, host=host))
+
+    graphs.check_report(spec, model, root, nodes, report, size)
+    copied = weakreduce.loads(payload, host=host)
+    gc.collect()
+    graphs.check_copy(spec, model, copied, weakreduce.is_pinned)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check random graphs against the model.")
     parser.add_argument("hosts", nargs="*", default=["cloudpickle", "dill", "pickle"])
     parser.add_argument("--graphs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--explain", action="store_true", help="check explain against dumps")
     chosen = parser.parse_args()
+    run = check_explained if chosen.explain else check
     warnings.simplefilter("error")
     gc.collect()
     gc.freeze()
@@ -76,7 +98,7 @@ def main() -> int:
     for host in chosen.hosts:
         for seed in range(chosen.seed, chosen.seed + chosen.graphs):
             try:
-                check(seed, host)
+                run(seed, host)
             except Exception as error:
                 failed += 1
                 print(f"{host}, seed {seed}: {type(error).__name__}: {error}")

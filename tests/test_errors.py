@@ -107,9 +107,10 @@ def test_errors_that_are_not_ours_stay_as_they_are() -> None:
 
     outside = Thing()
     for host in ("cloudpickle", "pickle"):
-        with pytest.raises(TypeError, match=r"^cannot pickle '_thread.lock' object$") as caught:
+        with pytest.raises(TypeError) as caught:
             weakreduce.dumps([weakref.ref(outside), threading.Lock()], host=host)
         assert type(caught.value) is TypeError
+        assert str(caught.value) == "cannot pickle '_thread.lock' object"
 
 
 def test_a_refusal_below_a_snapshot() -> None:

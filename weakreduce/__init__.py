@@ -16,16 +16,21 @@ from weakreduce.policy import Policy, get_policy, policy, read_environment, set_
 
 if TYPE_CHECKING:
     from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
+    from weakreduce.findings import Finding, Report
     from weakreduce.kinds import register
+    from weakreduce.trace import explain, record
 
 __all__ = [
     "DanglingWarning",
+    "Finding",
     "Policy",
+    "Report",
     "WeakreduceError",
     "WeakrefPicklingError",
     "bind",
     "dump",
     "dumps",
+    "explain",
     "get_policy",
     "info",
     "install",
@@ -33,6 +38,7 @@ __all__ = [
     "load",
     "loads",
     "policy",
+    "record",
     "register",
     "set_policy",
     "share",
@@ -45,6 +51,8 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
+    **dict.fromkeys(("Finding", "Report"), "weakreduce.findings"),
+    **dict.fromkeys(("explain", "record"), "weakreduce.trace"),
     "register": "weakreduce.kinds",
 }
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, final
 
 from weakreduce import hosts
 from weakreduce.encode import user_state
-from weakreduce.kinds import Kind, kind_of
+from weakreduce.kinds import CONTAINERS, Kind, kind_of
 from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
 
@@ -31,7 +31,8 @@ def _pickler_class(host: str) -> Any:
     return recipe.Pickler if host == "pickle" else recipe.own_class()
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
+    """Refuse an unknown host with a `ValueError` that lists the right ones."""
     if host not in _OWN:
         raise ValueError(f"host is one of {', '.join(map(repr, _OWN))}, not {host!r}")
 
@@ -59,7 +60,7 @@ def dump(
         WeakrefPicklingError: where the policy refuses.
         ValueError: for an unknown policy or host.
     """
-    _check_host(host)
+    check_host(host)
     with block(policy):
         keywords = {} if buffer_callback is None else {"buffer_callback": buffer_callback}
         _pickler_class(host)(file, protocol, **keywords).dump(obj)
@@ -81,7 +82,7 @@ def dumps(
 
 def load(file: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
     """Read one payload from `file`."""
-    _check_host(host)
+    check_host(host)
     if host == "dill":
         import dill
 
@@ -156,7 +157,7 @@ def unpin(weak: _W) -> _W:
     kind = _weak_kind(weak)
     if not is_pinned(weak):
         return weak
-    if kind.base in (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary):
+    if kind.base in CONTAINERS:
         _unpin_container(kind, weak)
         return weak
     (edge,) = kind.edges(weak)

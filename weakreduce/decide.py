@@ -37,6 +37,11 @@ class Decision(NamedTuple):
 DEAD = Decision(Fate.DEAD, "its referent is dead")
 BY_NAME = Decision(Fate.LINK, "its referent is importable on the receiver")
 INSIDE = Decision(Fate.LINK, "its referent is in the payload")
+DETACHED = Decision(Fate.DANGLE, "a finalizer arrives detached: a clean-up does not run twice")
+#: What a first walk says of an edge whose fate only the end can tell.
+NOT_YET = Decision(Fate.DANGLE, "not known yet")
+#: What a dump says of every snapshot when it is run to learn the size of all the rest.
+LEFT_OUT = Decision(Fate.DANGLE, "left out")
 FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
 
 
@@ -50,8 +55,8 @@ def matches(match: Any, weak: Any, referent: Any) -> bool:
 
 def outside_choice(policy: Policy) -> Decision:
     """What the policy chooses where no rule matches."""
-    verb = {"refuse": "refuses", "dangle": "leaves out", "snapshot": "takes along"}
-    return Decision(Fate(policy.outside), f'policy "{policy.name}" {verb[policy.outside]} it')
+    does = {"refuse": "refuses it", "dangle": "leaves it out", "snapshot": "takes it along"}
+    return Decision(Fate(policy.outside), f'policy "{policy.name}" {does[policy.outside]}')
 
 
 def outside_fate(policy: Policy, weak: Any, referent: Any) -> Decision:

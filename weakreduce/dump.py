@@ -7,11 +7,12 @@ it takes itself apart: nothing of the payload outlives the dump in a reference c
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import warnings
 from typing import Any, Protocol
 
-from weakreduce import words
+from weakreduce import observe, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk
@@ -22,6 +23,11 @@ from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
 from weakreduce.sink import Buffers, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
+
+
+def _blame() -> Any:
+    # Imported by the first dump that fails.
+    return importlib.import_module("weakreduce.blame")
 
 
 class Engine(Adapter, Protocol):
@@ -45,7 +51,14 @@ class Engine(Adapter, Protocol):
 class Session:
     """One dump of one pickler."""
 
-    def __init__(self, engine: Engine, sink: Sink, buffers: Buffers | None, policy: Policy) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sink: Sink,
+        buffers: Buffers | None,
+        policy: Policy,
+        watch: observe.Watch | None = None,
+    ) -> None:
         self.engine = engine
         self.sink = sink
         self.buffers = buffers
@@ -53,6 +66,9 @@ class Session:
         self.start = engine.memo()
         self.known = Known(engine, policy, self._too_large, self.start)
         self.walks: list[Walk] = []
+        self.watch = watch
+        if watch is not None:
+            self.known.left_out = watch.left_out
 
     def dump(self, obj: Any) -> None:
         """Leave the payload of `obj` in the sink.
@@ -62,28 +78,48 @@ class Session:
             Exception: whatever stock raises for what is not weak.
         """
         try:
-            lost = self._attempt(obj)
-            while lost is None or not (self.buffers is None or self.buffers.settle()):
-                self._start_over()
-                lost = self._attempt(obj)
+            lost = self.write(obj)
             dropped = list(self.known.dropped.values())
-            if lost or dropped:
+            if self.watch is not None:
+                self.watch.finish(self, obj, lost, dropped)
+            if (lost or dropped) and not (self.watch is not None and self.watch.quiet):
                 words.warn(obj, lost, dropped)
         except Refused as refused:
+            if self.watch is not None:
+                self.watch.see(refused.edge, refused.decision)
             error = words.refusal(self.policy, obj, refused.edge, refused.decision)
-            self._start_over()
+            self._failed(obj, error)
             raise error from refused.__cause__
         except NeedsItself as needed:
-            self._start_over()
-            raise words.construction(obj, needed.obj) from None
-        except BaseException:
-            # Nothing reaches the file, so the memo must not say that anything did.
-            self._start_over()
+            error = words.construction(obj, needed.obj)
+            self._failed(obj, error)
+            raise error from None
+        except BaseException as error:
+            self._failed(obj, error)
             raise
         finally:
-            self._take_apart()
+            self.take_apart()
 
-    def _take_apart(self) -> None:
+    def write(self, obj: Any) -> list[tuple[Edge, str]]:
+        """Leave the payload in the sink; gives the edges that dangle unasked."""
+        lost = self._attempt(obj)
+        while lost is None or not (self.buffers is None or self.buffers.settle()):
+            self.start_over()
+            lost = self._attempt(obj)
+        return lost
+
+    def _failed(self, obj: Any, error: BaseException) -> None:
+        try:
+            if isinstance(error, Exception) and self.sink.limit is None:
+                culprit = _blame().note(self, obj, error)
+                if self.watch is not None:
+                    self.watch.fail(self, obj, error, culprit)
+        finally:
+            # Nothing reaches the file, so the memo must not say that anything did.
+            self.start_over()
+
+    def take_apart(self) -> None:
+        """The session has ended; nothing of it is needed any more."""
         # Walks and hooks refer to each other; the payload must die with its last user all the same.
         if self.buffers is not None:
             self.buffers.forget()
@@ -92,13 +128,15 @@ class Session:
 
     # --- walks ------------------------------------------------------------------------
 
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
+        """Put the memo, the bytes and the buffers back to where they were before the dump."""
         self.sink.clear()
         self.engine.reset(self.start)
         if self.buffers is not None:
             self.buffers.rewind()
 
-    def _first_walk(self) -> FirstWalk:
+    def first_walk(self) -> FirstWalk:
+        """A new first walk."""
         walk = FirstWalk(self.known, self.engine.memo)
         self.walks.append(walk)
         return walk
@@ -113,7 +151,10 @@ class Session:
 
     def _attempt(self, obj: Any) -> list[tuple[Edge, str]] | None:
         """Write the payload; gives what dangles unasked, or None: to be tried again, wiser."""
-        first = self._first_walk()
+        first, watch = self.first_walk(), self.watch
+        if watch is not None:
+            watch.begin()
+            watch.prepare(first)
         self._run(first, obj)
         if not first.pending and not first.again:
             return []
@@ -123,14 +164,20 @@ class Session:
         decided = [(edge, self.known.outside(edge.weak, edge.referent)) for edge in outside]
         for edge, decision in decided:
             if decision.fate is Fate.REFUSE:
-                raise Refused(edge, decision)
+                first.refuse(edge, decision)
         if not first.again and len(outside) == len(first.pending):
+            if watch is not None:
+                for edge, decision in decided:
+                    watch.see(edge, decision)
             return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
         self.known.inside = dict(first.met)
         alive = self.engine.memo()  # what the ids in `inside` name
-        self._start_over()
+        self.start_over()
         second = SecondWalk(self.known, obj)
         self.walks.append(second)
+        if watch is not None:
+            watch.begin()
+            watch.prepare(second)
         try:
             self._run(second, second.envelope())
         except (Refused, TooLarge):
@@ -174,8 +221,10 @@ class Session:
         Each is walked by itself, weak edges left aside; what was walked well is not walked
         again, so this takes time in proportion to what there is, and to what fails.
         """
-        self._start_over()
-        known, walk = self.known, self._first_walk()
+        self.start_over()
+        if self.watch is not None:
+            self.watch.begin()
+        known, walk = self.known, self.first_walk()
         subjects: list[tuple[Edge | None, Any]] = [
             *((None, callback) for callback in known.callbacks.values()),
             *((entry, entry.value) for entry in entries),
@@ -185,7 +234,7 @@ class Session:
         failures = 0
         while subjects:
             edge, subject = subjects.pop()
-            failure = self._probe(walk, subject)
+            failure = self.probe(walk, subject)
             if failure is not None:
                 failures += self._fail(edge, subject, failure)
             for pending in walk.pending:
@@ -205,7 +254,7 @@ class Session:
             walk.waiting.clear()
         return failures > 0
 
-    def _probe(self, walk: FirstWalk, subject: Any) -> Exception | None:
+    def probe(self, walk: FirstWalk, subject: Any) -> Exception | None:
         """Why an object cannot be pickled, weak edges left aside; None if it can."""
         before = len(walk.met)
         try:
@@ -238,7 +287,10 @@ class Session:
             return new
         decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
         if self.policy.unpicklable == "raise":
-            raise Refused(edge, decision) from failure
+            if self.watch is None or not self.watch.goes_on:
+                raise Refused(edge, decision) from failure
+            decision = decision._replace(fate=Fate.REFUSE)
+            self.watch.refused(edge, decision)
         if subject is edge.referent:
             new = id(subject) not in known.failed
             known.failed[id(subject)] = decision
@@ -253,7 +305,11 @@ class Session:
         limit = self.policy.max_snapshot_bytes
         assert limit is not None
         try:
-            with block(self.policy, max_snapshot_bytes=None), warnings.catch_warnings():
+            with (
+                block(self.policy, max_snapshot_bytes=None),
+                observe.watching(False),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore", DanglingWarning)
                 self.engine.sibling_dump(referent, Limit(limit))
         except TooLarge:
@@ -265,4 +321,10 @@ class Session:
 
 def run(engine: Engine, sink: Sink, buffers: Buffers | None, obj: Any) -> None:
     """Dump `obj` under the policy in force."""
-    Session(engine, sink, buffers, get_policy()).dump(obj)
+    watch = observe.watch_for(sink.file)
+    session = Session(engine, sink, buffers, get_policy(), watch)
+    if watch is None:
+        session.dump(obj)
+    else:
+        with observe.watching(watch):
+            session.dump(obj)

@@ -28,6 +28,8 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.kinds import Edge, Kind
 
 Reduction = tuple[Any, ...]
+#: What is written where an object is left out, by a dump that is not going to be loaded.
+NOTHING: Reduction = (int, ())
 _hash_it: Any = {}.get
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce.decide import Decision, Fate
+from weakreduce.decide import NOT_YET, Decision, Fate
 from weakreduce.encode import Call, Stream
 from weakreduce.kinds import Edge
 from weakreduce.known import Known
@@ -63,7 +63,7 @@ class FirstWalk(Walk):
             self.waiting.setdefault(id(edge.referent), []).extend(conditional)
         if unconditional or decision.fate is Fate.SNAPSHOT:
             self.again = True
-        return Decision(Fate.DANGLE, "not known yet")
+        return NOT_YET
 
     def strong(self, obj: Any) -> Any:
         # A callback may lead back to its own weak thing, which is not there yet.

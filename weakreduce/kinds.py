@@ -16,7 +16,8 @@ from typing import Any, Final, final
 
 ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
 _open = weakref.ref.__call__
-_callback_of = weakref.ref.__dict__["__callback__"].__get__
+#: The content of a reference's callback slot, whatever its class overrides.
+callback_of: Final[Callable[[Any], Any]] = weakref.ref.__dict__["__callback__"].__get__
 
 
 @final
@@ -76,13 +77,13 @@ def _split(callback: Any, referent: Any) -> tuple[Any, bool]:
 
 def _ref_edges(weak: Any) -> list[Edge]:
     referent = _open(weak)
-    callback, pinned = _split(_callback_of(weak), referent)
+    callback, pinned = _split(callback_of(weak), referent)
     return [Edge(weak, referent, callback, pinned)]
 
 
 def _method_callback(weak: Any) -> tuple[Any, bool]:
     """The user's callback of a WeakMethod: a free variable of the callback that it really has."""
-    inner = _callback_of(weak)
+    inner = callback_of(weak)
     cells = getattr(inner, "__closure__", None) or ()
     names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, cells, strict=False):
@@ -203,7 +204,7 @@ def _stable(copy: Callable[[], list[Any]]) -> list[Any]:
 def _set_edges(weak: Any) -> list[Edge]:
     found = ((reference, _open(reference)) for reference in _stable(lambda: list(weak.data)))
     return [
-        Edge(weak, member, pinned=_split(_callback_of(reference), member)[1])
+        Edge(weak, member, pinned=_split(callback_of(reference), member)[1])
         for reference, member in found
         if member is not None
     ]
@@ -213,7 +214,7 @@ def _value_edges(weak: Any) -> list[Edge]:
     items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
     found = ((key, reference, _open(reference)) for key, reference in items)
     return [
-        Edge(weak, value, key=key, pinned=_split(_callback_of(reference), value)[1])
+        Edge(weak, value, key=key, pinned=_split(callback_of(reference), value)[1])
         for key, reference, value in found
         if value is not None
     ]
@@ -223,7 +224,7 @@ def _key_edges(weak: Any) -> list[Edge]:
     items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
     found = ((reference, _open(reference), value) for reference, value in items)
     return [
-        Edge(weak, key, value=value, pinned=_split(_callback_of(reference), key)[1])
+        Edge(weak, key, value=value, pinned=_split(callback_of(reference), key)[1])
         for reference, key, value in found
         if key is not None
     ]
@@ -252,6 +253,9 @@ KINDS: Final[tuple[Kind, ...]] = (
          _internals(weakref.WeakKeyDictionary)),
     Kind("finalize", weakref.finalize, _finalize_edges),
 )  # fmt: skip
+
+#: The standard types that have an edge for each entry.
+CONTAINERS: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
 
 _registered: weakref.WeakKeyDictionary[type, Kind] = weakref.WeakKeyDictionary()
 

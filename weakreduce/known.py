@@ -6,6 +6,7 @@ an object's own ``__reduce_ex__`` once only, and remembers both.
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
@@ -87,11 +88,25 @@ class Known:
         self.callbacks: dict[int, Any] = {}
         #: id(callback) -> (the callback, why it is dropped).
         self.dropped: dict[int, tuple[Any, str]] = {}
+        #: id -> strong objects that a dump which is not going to be loaded leaves out.
+        self.left_out: dict[int, Any] = {}
+        self._with_snapshots = True
         self._chosen: dict[tuple[int, int], Decision] = {}
         self._plain_choice = decide.outside_choice(policy)
         self._custom: dict[type, bool] = {}
         self._measured: set[int] = set()
         self._keep: list[Any] = []
+
+    def again(self, *, with_snapshots: bool) -> Known:
+        """What is known, for another dump by the same pickler that is run to be measured.
+
+        All that was asked of the user's code is remembered; without snapshots, every edge that
+        would be one dangles.
+        """
+        fresh = copy.copy(self)
+        fresh.inside, fresh.callbacks = {}, {}
+        fresh._with_snapshots = with_snapshots
+        return fresh
 
     def outside(self, weak: Any, referent: Any) -> Decision:
         """The fate of an edge whose referent is outside; asked of the user's predicates once."""
@@ -108,6 +123,8 @@ class Known:
             return decision
         if not can_pin(type(weak)):
             return _UNPINNABLE
+        if not self._with_snapshots:
+            return decide.LEFT_OUT
         limit = self.policy.max_snapshot_bytes
         if limit is not None and id(referent) not in self._measured:
             self._measured.add(id(referent))

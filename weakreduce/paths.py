@@ -1,25 +1,49 @@
-"""Where a weak thing is: its path from the root, as a Python expression wherever one exists.
+"""Where an object is: its path from the root, as a Python expression wherever one exists.
 
-It is looked for only when an error or a warning is to be written, so it may be slow. Rule: it
-reads objects through `object`'s own attribute access and runs no code of the user's.
+It is looked for only when an error, a warning or a report is to be written, so it may be slow,
+but takes time in proportion to the graph. Rule: it reads objects through their builtin base's
+own methods and runs no code of the user's.
 """
 
 from __future__ import annotations
 
 import collections
+import gc
 import types
+import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final, final
 
-from weakreduce.kinds import kind_of
+from weakreduce.kinds import callback_of, kind_of
 
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
+_PLAIN_KEYS = (bool, int, float, complex, str, bytes, type(None))
+#: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
+_OPENED = (
+    object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
+    types.MethodType, types.CellType, type,
+)  # fmt: skip
+_HEAP_TYPE: Final = 1 << 9
+_REFS = (weakref.ref, weakref.WeakMethod)
+#: Stands for the path of the holder in a step.
+HOLDER: Final = "\0"
+#: A path of more steps than this has lost its beginning: nobody reads an expression that long.
+LONGEST: Final = 500
 
 
 def _text(key: Any) -> str:
-    if isinstance(key, (int, float, str, bytes, bool, type(None))):
-        return repr(key) if len(repr(key)) < 60 else repr(key)[:57] + "..."
+    """A key as it stands in an expression, written by its builtin base alone."""
+    for base in _PLAIN_KEYS:
+        if issubclass(type(key), base):
+            text: str = base.__repr__(key)  # type: ignore[call-arg]
+            return text if len(text) < 60 else text[:57] + "..."
     return f"<{type(key).__qualname__}>"
+
+
+def _attribute(path: str, name: Any) -> str:
+    if type(name) is str and name.isidentifier():
+        return f"{path}.{name}"
+    return f"vars({path})[{_text(name)}]"
 
 
 def _slots(obj: Any) -> Iterator[tuple[str, Any]]:
@@ -52,7 +76,38 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
     for name in sorted(names & obj.__globals__.keys()):
         yield f"{path}.__globals__[{name!r}]", obj.__globals__[name]
     for name, value in vars(obj).items():
-        yield f"{path}.{name}", value
+        yield _attribute(path, name), value
+
+
+def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
+    for name, value in list(vars(obj).items()):
+        if isinstance(value, (staticmethod, classmethod)):
+            yield f"{path}.{name}.__func__", value.__func__
+        elif isinstance(value, property):
+            for accessor in ("fget", "fset", "fdel"):
+                function = getattr(value, accessor)
+                if function is not None:
+                    yield f"{path}.{name}.{accessor}", function
+        elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+            yield f"{path}.{name}", value
+
+
+def _item_parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Items of builtin containers and their subclasses."""
+    obj_type = type(obj)
+    if issubclass(obj_type, dict):
+        for number, (key, value) in enumerate(list(dict.items(obj))):
+            yield f"{path}[{_text(key)}]", value
+            if not issubclass(type(key), _LEAVES):
+                yield f"list({path})[{number}]", key
+    for base in (list, tuple):
+        if issubclass(obj_type, base):
+            for number, item in enumerate(list(base.__iter__(obj))):
+                yield f"{path}[{number}]", item
+    for other in (set, frozenset, collections.deque):
+        if issubclass(obj_type, other):
+            for number, item in enumerate(list(other.__iter__(obj))):
+                yield f"list({path})[{number}]", item
 
 
 def parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -60,83 +115,149 @@ def parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
     obj_type = type(obj)
     if issubclass(obj_type, _LEAVES):
         return
+    if issubclass(obj_type, type):
+        yield from _class_parts(obj, path)
+        return
     kind = kind_of(obj_type)
-    if issubclass(obj_type, dict):
-        for key, value in list(dict.items(obj)):
-            yield f"{path}[{_text(key)}]", value
-            if not isinstance(key, _LEAVES):
-                yield f"next(key for key in {path})", key
-    elif issubclass(obj_type, (list, tuple)):
-        for number, item in enumerate(list(obj)):
-            yield f"{path}[{number}]", item
-    elif issubclass(obj_type, (set, frozenset, collections.deque)):
-        for number, item in enumerate(list(obj)):
-            yield f"list({path})[{number}]", item
-    elif issubclass(obj_type, types.FunctionType):
+    if kind is not None and kind.name == "proxy":
+        return
+    yield from _item_parts(obj, path)
+    if issubclass(obj_type, types.FunctionType):
         yield from _function_parts(obj, path)
-    elif issubclass(obj_type, types.MethodType):
+        return
+    if issubclass(obj_type, types.MethodType):
         yield f"{path}.__self__", obj.__self__
         yield f"{path}.__func__", obj.__func__
-    elif issubclass(obj_type, types.CellType):
+        return
+    if issubclass(obj_type, types.CellType):
         try:
             yield f"{path}.cell_contents", obj.cell_contents
         except ValueError:
             return
-    elif issubclass(obj_type, type):
-        for name, value in list(vars(obj).items()):
-            if isinstance(value, (staticmethod, classmethod)):
-                yield f"{path}.{name}.__func__", value.__func__
-            elif isinstance(value, property):
-                for accessor in ("fget", "fset", "fdel"):
-                    function = getattr(value, accessor)
-                    if function is not None:
-                        yield f"{path}.{name}.{accessor}", function
-            elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-                yield f"{path}.{name}", value
-        return
-    if kind is not None and kind.name == "proxy":
-        return
     attributes = _attributes(obj)
-    if kind is None or kind.name not in ("ref", "WeakMethod"):
-        internal = kind.internals if kind else frozenset()
-        for name, value in attributes:
-            if name not in internal:
-                yield f"{path}.{name}", value
-    else:
-        for name, value in attributes:
-            yield f"{path}.{name}", value
-    if kind is not None and kind.name == "ref" and obj.__callback__ is not None:
-        yield f"{path}.__callback__", obj.__callback__
-    if kind is not None and kind.name == "WeakKeyDictionary":
+    internal = kind.internals if kind is not None and kind.base not in _REFS else frozenset()
+    for name, value in attributes:
+        if name not in internal:
+            yield _attribute(path, name), value
+    if kind is not None:
+        yield from _weak_parts(kind, obj, path)
+    elif not _is_opened(obj_type):
+        named = {id(value) for _, value in attributes}
+        for number, held in enumerate(gc.get_referents(obj)):
+            if held is not obj_type and id(held) not in named:
+                yield f"gc.get_referents({path})[{number}]", held
+    if obj_type.__module__ == "__main__" or "<locals>" in obj_type.__qualname__:
+        # Such a class is pickled whole by most hosts.
+        yield f"type({path})", obj_type
+
+
+def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if kind.name == "ref" and callback_of(obj) is not None:
+        yield f"{path}.__callback__", callback_of(obj)
+    if kind.name == "WeakKeyDictionary":
         for edge in kind.edges(obj):
             yield f"{path}[<{type(edge.referent).__qualname__}>]", edge.value
-    reduce = getattr(obj, "__reduce_ex__", None)
-    if (
-        kind is None
-        and reduce is not None
-        and not attributes
-        and not issubclass(
-            obj_type, (dict, list, tuple, set, frozenset, types.FunctionType, types.MethodType)
-        )
-    ):
-        import gc
 
-        for number, held in enumerate(gc.get_referents(obj)):
-            if held is not obj_type:
-                yield f"gc.get_referents({path})[{number}]", held
+
+def _is_opened(obj_type: type) -> bool:
+    """Whether nothing is left in an instance, once its items and attributes are known."""
+    builtin = next(cls for cls in obj_type.__mro__ if not cls.__flags__ & _HEAP_TYPE)
+    return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & _HEAP_TYPE != 0)
 
 
 def _attributes(obj: Any) -> list[tuple[str, Any]]:
     try:
         attributes = object.__getattribute__(obj, "__dict__")
-    except AttributeError:
+    except Exception:  # noqa: BLE001 - none there, or a property of the class that raises
         attributes = {}
-    found = list(attributes.items()) if isinstance(attributes, dict) else []
-    if not issubclass(type(obj), (types.FunctionType, types.MethodType, type)):
-        found += _slots(obj)
-    else:
-        found = []
-    return found
+    found = list(dict.items(attributes)) if isinstance(attributes, dict) else []
+    return [*found, *_slots(obj)]
+
+
+@final
+class Search:
+    """One search from a root, breadth first, for all the objects that are wanted.
+
+    Strong edges are followed first, weak ones after them. It stops when everything is found.
+
+    Args:
+        root: where paths begin.
+        wanted: ids of the objects to be found. They need not be alive.
+    """
+
+    def __init__(self, root: Any, wanted: Iterable[int]) -> None:
+        #: Everything visited, in order of distance; the places of a trail are positions here.
+        self.objects: list[Any] = [root]
+        #: id -> place, of what was wanted and found.
+        self.places: dict[int, int] = {}
+        #: Places that are reached over a weak edge only.
+        self.weakly: set[int] = set()
+        self._holders = [-1]
+        self._steps = ["root"]
+        self._run(set(wanted))
+
+    def _run(self, missing: set[int]) -> None:
+        objects, places = self.objects, self.places
+        seen = {id(objects[0])}
+        weak: collections.deque[tuple[int, str, Any]] = collections.deque()
+        place = 0
+        if id(objects[0]) in missing:
+            missing.discard(id(objects[0]))
+            places[id(objects[0])] = 0
+        while missing:
+            if place == len(objects):
+                if not weak:
+                    return
+                holder, step, referent = weak.popleft()
+                if id(referent) not in seen:
+                    seen.add(id(referent))
+                    self.weakly.add(len(objects))
+                    self._visit(holder, step, referent, missing)
+                continue
+            obj = objects[place]
+            kind = kind_of(type(obj))
+            if kind is not None and kind.name != "finalize":
+                for edge in kind.edges(obj):
+                    if edge.referent is not None and id(edge.referent) not in seen:
+                        weak.append((place, edge_path(kind.name, HOLDER, edge), edge.referent))
+            for step, held in parts(obj, HOLDER):
+                identity = id(held)
+                if identity not in seen:
+                    if issubclass(type(held), _LEAVES) and identity not in missing:
+                        continue
+                    seen.add(identity)
+                    self._visit(place, step, held, missing)
+            place += 1
+
+    def _visit(self, holder: int, step: str, obj: Any, missing: set[int]) -> None:
+        if id(obj) in missing:
+            missing.discard(id(obj))
+            self.places[id(obj)] = len(self.objects)
+        self.objects.append(obj)
+        self._holders.append(holder)
+        self._steps.append(step)
+
+    def trail(self, place: int) -> list[tuple[int, str]]:
+        """The way from the root to a place: each place on it, and the step that leads there."""
+        found: list[tuple[int, str]] = []
+        while place >= 0 and len(found) <= LONGEST:
+            found.append((place, self._steps[place]))
+            place = self._holders[place]
+        return found[::-1]
+
+    def path(self, obj: Any) -> str | None:
+        """The shortest path to this very object; None where it was not found."""
+        place = self.places.get(id(obj))
+        return None if place is None else joined([step for _, step in self.trail(place)])
+
+
+def joined(steps: list[str]) -> str:
+    """The expression that steps make, one applied to what the other gave."""
+    path = "root" if steps[0] == "root" else "root..."
+    for step in steps:
+        if step != "root":
+            path = step.replace(HOLDER, path, 1)
+    return path
 
 
 def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
@@ -144,29 +265,10 @@ def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
 
     One search for all of them. Strong edges are followed first, weak ones after them.
     """
-    missing = {id(obj): obj for obj in wanted}
-    found: dict[int, str] = {}
-    seen = {id(root)}
-    keep = [root]
-    queue: collections.deque[tuple[str, Any]] = collections.deque([("root", root)])
-    weak: collections.deque[tuple[str, Any]] = collections.deque()
-    while missing and (queue or weak):
-        path, obj = queue.popleft() if queue else weak.popleft()
-        if missing.pop(id(obj), None) is not None:
-            found[id(obj)] = path
-        kind = kind_of(type(obj))
-        if kind is not None and kind.name != "finalize":
-            for edge in kind.edges(obj):
-                if edge.referent is not None and id(edge.referent) not in seen:
-                    seen.add(id(edge.referent))
-                    keep.append(edge.referent)
-                    weak.append((edge_path(kind.name, path, edge), edge.referent))
-        for part, held in parts(obj, path):
-            if id(held) not in seen:
-                seen.add(id(held))
-                keep.append(held)
-                queue.append((part, held))
-    return found
+    objects = list(wanted)
+    search = Search(root, map(id, objects))
+    found = ((id(obj), search.path(obj)) for obj in objects)
+    return {identity: path for identity, path in found if path is not None}
 
 
 def path_to(root: Any, wanted: Any) -> str | None:
@@ -180,6 +282,8 @@ def edge_path(kind: str, path: str, edge: Any) -> str:
         return f"{path}[{_text(edge.key)}]"
     if kind in ("WeakSet", "WeakKeyDictionary"):
         return f"{path}[<{type(edge.referent).__qualname__}>]"
-    if kind in ("ref", "WeakMethod"):
+    if kind == "ref":
         return f"{path}()"
+    if kind == "WeakMethod":
+        return f"{path}().__self__"
     return path

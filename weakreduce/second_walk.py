@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Standin, bound_method
+from weakreduce.encode import NOTHING, Call, Reduction, Standin, bound_method
 from weakreduce.kinds import Edge
 from weakreduce.known import Known
-from weakreduce.walk import MISSING, NeedsItself, Refused, Walk
+from weakreduce.walk import MISSING, NeedsItself, Walk
 
 
 class SecondWalk(Walk):
@@ -78,7 +78,7 @@ class SecondWalk(Walk):
     def not_inside(self, edge: Edge) -> Decision:
         decision = self.known.outside(edge.weak, edge.referent)
         if decision.fate is Fate.REFUSE:
-            raise Refused(edge, decision)
+            return self.refuse(edge, decision)
         if decision.fate is Fate.SNAPSHOT:
             if edge.value is not None:
                 self.entries.append(edge)
@@ -105,6 +105,8 @@ class SecondWalk(Walk):
         return standin
 
     def _parts_of(self, referent: Any) -> Reduction | None:
+        if id(referent) in self.known.left_out:
+            return NOTHING
         kind = self.kind(type(referent))
         if kind is not None:
             return None if kind.name == "finalize" else self.weak(kind, referent)

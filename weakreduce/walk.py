@@ -26,6 +26,7 @@ from weakreduce.known import (
     constructs_by_default,
     reduces_by_default,
 )
+from weakreduce.observe import Watch
 
 MISSING: Final[Any] = object()
 _STOCK_GETSTATE: Final[Any] = object.__getstate__
@@ -64,7 +65,10 @@ class Walk:
         self.weak_things = 0
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
+        self._watch: Watch | None = None
         self.override = self._make_override()
+        if known.left_out:
+            self.override = self._leaving_out(self.override)
 
     # --- dispatch -------------------------------------------------------------------
 
@@ -88,6 +92,18 @@ class Walk:
 
         return reducer_override
 
+    def _leaving_out(self, ordinary: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What writes nothing for some objects, in a dump that is not going to be loaded."""
+        met, left_out = self.met, self.known.left_out
+
+        def reducer_override(obj: Any) -> Any:
+            if id(obj) in left_out:
+                met[id(obj)] = len(met)
+                return encode.NOTHING
+            return ordinary(obj)
+
+        return reducer_override
+
     def plan(self, obj_type: type) -> Callable[[Any], Any] | None:
         """What to do with instances of a type; None: leave them to the pickler."""
         found = self.plans.get(obj_type, MISSING)
@@ -107,6 +123,8 @@ class Walk:
                 return self._simple_ref(kind)
             found = kind
             return lambda weak: self.weak(found, weak)
+        if kind is not None and self._watch is not None:
+            return self._watched_finalizer(kind, self._watch)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
         if (
@@ -132,7 +150,8 @@ class Walk:
         return found  # type: ignore[no-any-return]
 
     def _is_simple(self) -> bool:
-        return not self.policy.rules and self.policy.live == "allow"
+        watched = self._watch is not None
+        return not self.policy.rules and self.policy.live == "allow" and not watched
 
     def _simple_ref(self, kind: Kind) -> Callable[[Any], Any]:
         """`weak` for exact refs, with a short cut for the most frequent of all weak edges.
@@ -219,6 +238,45 @@ class Walk:
             save(item)
         return (list, ())
 
+    # --- watches --------------------------------------------------------------------
+
+    def watched_by(self, watch: Watch) -> None:
+        """Let `watch` see each final decision; to be called before the walk begins."""
+        decide_edge = self.decide
+
+        def watched(edge: Edge) -> Decision:
+            decision = told = decide_edge(edge)
+            if decision is decide.INSIDE and issubclass(type(edge.referent), NAMEABLE):
+                # What a first walk wrote as a name was met by the second.
+                told = decide.BY_NAME if self.known.named(edge.referent) else decision
+            if decision is not decide.NOT_YET:
+                watch.see(edge, told)
+            return decision
+
+        self._watch = watch
+        self.decide = watched  # type: ignore[method-assign]
+
+    def _watched_finalizer(self, kind: Kind, watch: Watch) -> Callable[[Any], Any]:
+        """Leave finalizers to the pickler, which writes dead ones, and tell of them."""
+
+        def tell(weak: Any) -> Any:
+            for edge in kind.edges(weak):
+                watch.see(edge, decide.DEAD if edge.referent is None else decide.DETACHED)
+            return NotImplemented
+
+        return tell
+
+    def refuse(self, edge: Edge, decision: Decision) -> Decision:
+        """Raise the refusal of an edge, unless the dump is run only to see them all.
+
+        Raises:
+            Refused: nearly always.
+        """
+        if self._watch is None or not self._watch.goes_on:
+            raise Refused(edge, decision)
+        self._watch.refused(edge, decision)
+        return decision
+
     # --- services for encoders ------------------------------------------------------
 
     def decide(self, edge: Edge) -> Decision:
@@ -227,7 +285,7 @@ class Walk:
         if referent is None:
             return decide.DEAD
         if self.policy.live == "forbid":
-            raise Refused(edge, decide.FORBIDDEN)
+            return self.refuse(edge, decide.FORBIDDEN)
         if self.policy.rules:
             severed = decide.severed(self.policy, edge.weak, referent)
             if severed is not None:

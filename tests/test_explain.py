@@ -1,0 +1,485 @@
+"""`explain` and `record`: what they say is what dumps do."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import threading
+import warnings
+import weakref
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+import things
+from graphs import Model, Spec
+from hypothesis import given
+from hypothesis import strategies as st
+from test_properties import SETTINGS, specs
+from things import Thing
+
+import weakreduce
+from weakreduce import explain
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@given(spec=specs(), outside=st.sampled_from(["snapshot", "dangle"]))
+@SETTINGS
+def test_explain_and_dumps_agree(host: str, spec: Spec, outside: str) -> None:
+    """On random graphs: the report, the model, the payload and its copy say the same."""
+    model = Model(spec, outside)
+    root, nodes = graphs.build(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = explain(root, policy=outside, host=host)
+        payload = weakreduce.dumps(root, policy=outside, host=host)
+        copied = weakreduce.loads(payload, host=host)
+    assert report.total_bytes == len(payload)
+
+    def size(obj: object) -> int:
+        return len(weakreduce.dumps(obj, policy=outside, host=host))
+
+    graphs.check_report(spec, model, root, nodes, report, size)
+    gc.collect()
+    graphs.check_copy(spec, model, copied, weakreduce.is_pinned)
+
+
+def fates(report: weakreduce.Report) -> dict[str, str]:
+    return {finding.path: finding.fate for finding in report}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_each_fate_is_told(host: str) -> None:
+    inside, outside = Thing("inside"), Thing("outside")
+    shared = weakreduce.share("shared", Thing("shared"))
+    root = {
+        "inside": inside,
+        "link": weakref.ref(inside),
+        "snapshot": weakref.ref(outside),
+        "dead": weakref.ref(Thing()),
+        "token": weakref.ref(shared),
+        "named": weakref.ref(things.function),
+        "finalizer": weakref.finalize(inside, things.log),
+        "severed": weakref.proxy(inside),
+        "refused": weakref.proxy(outside),
+    }
+    policy = weakreduce.Policy(
+        rules=(
+            (
+                lambda weak, referent: type(weak) is weakref.ProxyType and referent is inside,
+                "sever",
+            ),
+            (weakref.ProxyType, "refuse"),
+        )
+    )
+    report = explain(root, policy, host)
+    assert fates(report) == {
+        "root['link']": "link",
+        "root['snapshot']": "snapshot",
+        "root['dead']": "dead",
+        "root['token']": "token",
+        "root['named']": "link",
+        "root['finalizer']": "dangle",
+        "root['severed']": "dangle",
+        "root['refused']": "refuse",
+    }
+    reasons = {finding.path: finding.reason for finding in report}
+    assert reasons["root['severed']"].endswith("says 'sever'")
+    assert reasons["root['named']"] == "its referent is importable on the receiver"
+    assert "detached" in reasons["root['finalizer']"]
+    with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+        weakreduce.dumps(root, policy=policy, host=host)
+    assert report.errors == [str(caught.value)]
+    assert report.total_bytes is None
+    del root["refused"]
+    report = explain(root, policy, host)
+    assert report.total_bytes == len(weakreduce.dumps(root, policy=policy, host=host))
+    assert report.errors == []
+
+
+def test_each_refused_edge_is_told() -> None:
+    kept = [Thing(str(number)) for number in range(3)]
+    root = [weakref.ref(thing) for thing in kept]
+    for policy in ("strict", "forbid"):
+        report = explain(root, policy)
+        assert fates(report) == {f"root[{n}]": "refuse" for n in range(3)}
+        with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+            weakreduce.dumps(root, policy=policy)
+        assert report.errors == [str(caught.value)]
+
+
+def test_bytes_are_those_of_the_referents_own_pickle() -> None:
+    big = things.Big(size=50_000)
+    one, two = Thing("one", big=big), Thing("two", big=big)
+    root = [weakref.ref(one), weakref.ref(two), weakref.ref(Thing())]
+    report = explain(root)
+    assert [finding.bytes for finding in report][:2] == [
+        len(weakreduce.dumps(one)),
+        len(weakreduce.dumps(two)),
+    ]
+    total, without = len(weakreduce.dumps(root)), len(weakreduce.dumps(root, policy="dangle"))
+    assert report.total_bytes == total
+    # What both share counts once.
+    assert report.snapshot_bytes == total - without
+    assert 50_000 < report.snapshot_bytes < 51_000
+
+
+def test_shared_megabytes_take_linear_time() -> None:
+    """1,000 snapshots that drag in the same 8 MB are not weighed 1,000 times."""
+    big = things.Big(size=8_000_000)
+    kept = [Thing(str(number), big=big) for number in range(1000)]
+    weighed = []
+    report = explain([weakref.ref(thing) for thing in kept])
+    weighed = [finding.bytes for finding in report if finding.bytes is not None]
+    assert 1 <= len(weighed) < 20
+    assert min(weighed) > 8_000_000
+    assert report.counts == {"snapshot": 1000}
+
+
+def test_reducers_run_as_often_as_in_a_dump() -> None:
+    once = things.Once()
+    keeper = Thing("keeper", once=once)
+    report = explain([weakref.ref(keeper)])
+    assert once.reduced == 1
+    assert report[0].bytes is not None
+
+
+def test_limits_and_unpicklable_referents() -> None:
+    big, locked = things.Big(), things.Locked()
+    root = [weakref.ref(big), weakref.ref(locked)]
+    policy = weakreduce.Policy(max_snapshot_bytes=1000)
+    report = explain(root, policy)  # quiet: what a dump would warn of is in the report
+    assert report.counts == {"dangle": 2}
+    assert "max_snapshot_bytes=1000" in report[0].reason + report[1].reason
+    assert "cannot pickle a lock" in report[0].reason + report[1].reason
+    report = explain(root, weakreduce.Policy(unpicklable="raise"))
+    assert report.counts == {"snapshot": 1, "refuse": 1}
+    with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
+        weakreduce.dumps(root, policy=weakreduce.Policy(unpicklable="raise"))
+    assert report.errors == [str(caught.value)]
+
+
+def test_a_dropped_callback_is_told() -> None:
+    outside = Thing()
+    locked = things.Locked()
+    root = [weakref.ref(outside, lambda reference: locked)]
+    (finding,) = explain(root)
+    assert finding.fate == "snapshot"
+    assert "callback is dropped" in finding.reason
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_everything_unpicklable_is_told(host: str) -> None:
+    outside = Thing()
+    root = Thing(
+        first=[(number for number in ())],
+        reference=weakref.ref(outside),
+        second={"x": Thing(frame=sys._getframe())},
+    )
+    report = explain(root, host=host)
+    assert [failure.path for failure in report.failures] == [
+        "root.first[0]",
+        "root.second['x'].frame",
+    ]
+    assert fates(report) == {"root.reference": "snapshot"}
+    assert report.total_bytes is None
+    assert report.errors == ["TypeError: cannot pickle 'generator' object"]
+    assert "what cannot be pickled is root.first[0] (a generator)" in str(report)
+
+
+def test_wrong_names_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="a policy is a Policy or one of"):
+        explain([], "loose")
+    with pytest.raises(ValueError, match="host is one of"):
+        explain([], host="marshal")
+    with pytest.raises(ValueError, match="keep="):
+        explain([], keep=-1)
+
+
+def test_an_empty_report() -> None:
+    report = explain([])
+    assert len(report) == 0
+    assert report.counts == {}
+    assert report.total_bytes == len(weakreduce.dumps([]))
+    assert "no weak edge" in str(report)
+    for text in (report.to_dot(), report.to_mermaid(), report.to_html(), report.to_json()):
+        assert text
+
+
+def test_a_report_keeps_what_matters_and_counts_all() -> None:
+    kept = [Thing(str(number), data=b"x" * number) for number in range(100)]
+    root = [[weakref.ref(thing) for thing in kept], [weakref.ref(Thing()) for _ in range(100)]]
+    report = explain(root, keep=12)
+    assert len(report) == 12
+    assert report.counts == {"snapshot": 100, "dead": 100}
+    largest = [f"root[0][{number}]" for number in range(99, 89, -1)]
+    assert [finding.path for finding in report][:10] == largest
+    assert len(explain(root, keep=0)) == 0
+
+
+def test_a_report_holds_nothing_alive() -> None:
+    outside = Thing()
+    watch = weakref.ref(outside)
+    report = explain([weakref.ref(outside), weakref.WeakSet([outside])])
+    del outside
+    assert watch() is None
+    assert len(report) == 2
+
+
+# --- record ---------------------------------------------------------------------------
+
+
+def test_record_collects_dumps_of_all_threads() -> None:
+    import cloudpickle
+    import dill
+
+    kept = [Thing(str(number)) for number in range(8)]
+    with weakreduce.record() as report:
+        workers = [
+            threading.Thread(target=host.dumps, args=(weakref.ref(thing),))
+            for thing in kept
+            for host in (cloudpickle, dill)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        with weakreduce.record() as inner:
+            size = len(cloudpickle.dumps([kept[0], weakref.ref(kept[0])]))
+        explain(weakref.ref(kept[0]))  # sends nothing
+    cloudpickle.dumps(weakref.ref(kept[0]))
+    assert report.dumps == 17
+    assert report.counts == {"snapshot": 16, "link": 1}
+    assert {finding.dump for finding in report} == set(range(17))
+    assert inner.dumps == 1
+    assert inner.total_bytes == size
+    assert report.host in ("cloudpickle, dill", "dill, cloudpickle")
+
+
+class Nesting:
+    """Pickles something itself, by code that is asked in each walk."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+def reduce_nesting(nesting: Nesting) -> Any:
+    return bytes, (weakreduce.dumps(weakref.ref(nesting.held)),)
+
+
+def test_nested_dumps_are_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import copyreg
+
+    monkeypatch.setitem(copyreg.dispatch_table, Nesting, reduce_nesting)
+    held, outside = Thing("held"), Thing("outside")
+    root = [Nesting(held), Nesting(held), weakref.ref(outside)]
+    with weakreduce.record() as report:
+        payload = weakreduce.dumps(root)
+    assert report.dumps == 3
+    assert report.counts == {"snapshot": 3}
+    nested = len(weakreduce.dumps(weakref.ref(held)))
+    assert report.total_bytes == len(payload) + 2 * nested
+
+
+def test_measuring_dumps_are_not_recorded() -> None:
+    big = things.Big()
+    with weakreduce.record() as report, pytest.warns(weakreduce.DanglingWarning):
+        weakreduce.dumps([weakref.ref(big)], policy=weakreduce.Policy(max_snapshot_bytes=10))
+    assert report.dumps == 1
+    assert report.counts == {"dangle": 1}
+
+
+def test_a_recorded_dump_is_the_dump_it_would_be() -> None:
+    outside, big = Thing("outside"), things.Big()
+    root = [weakref.ref(outside), weakref.proxy(big), weakref.WeakSet([outside, big])]
+    buffers: list[Any] = []
+    plain = weakreduce.dumps(root, protocol=5, buffer_callback=buffers.append)
+    with weakreduce.record() as report:
+        assert weakreduce.dumps(root, protocol=5, buffer_callback=buffers.append) == plain
+    assert report.total_bytes == len(plain)
+
+
+def test_one_pickler_goes_on_after_a_recorded_dump() -> None:
+    import io
+
+    import cloudpickle
+
+    outside = Thing("outside")
+    root = [weakref.ref(outside)]
+
+    def twice() -> bytes:
+        file = io.BytesIO()
+        pickler = cloudpickle.Pickler(file)
+        pickler.dump(root)
+        pickler.dump([root, weakref.proxy(outside)])
+        return file.getvalue()
+
+    plain = twice()
+    with weakreduce.record() as report:
+        assert twice() == plain
+    assert report.dumps == 2
+
+
+def test_record_tells_of_errors() -> None:
+    outside = Thing()
+    with weakreduce.record() as report:
+        with pytest.raises(TypeError):
+            weakreduce.dumps([(number for number in ())])
+        with pytest.raises(weakreduce.WeakrefPicklingError):
+            weakreduce.dumps([weakref.ref(outside)], policy="strict")
+    assert report.dumps == 2
+    assert report.counts == {"refuse": 1}
+    assert report.failures[0].path == "root[0]"
+    assert report.errors[1].startswith("WeakrefPicklingError: root[0]: Thing")
+
+
+def test_record_ends_with_its_block() -> None:
+    outside = Thing()
+    with pytest.raises(KeyError), weakreduce.record() as report:
+        raise KeyError
+    weakreduce.dumps(weakref.ref(outside))
+    assert report.dumps == 0
+
+
+# --- notes ----------------------------------------------------------------------------
+
+
+def closure(held: Any) -> Any:
+    def inner() -> Any:
+        return held
+
+    return inner
+
+
+class Temporary:
+    def __getstate__(self) -> Any:
+        return {"made": (number for number in ())}
+
+
+def notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_errors_of_others_get_a_note_with_the_path(host: str) -> None:
+    frame = sys._getframe()
+    cases: list[tuple[Any, str]] = [
+        ({"a": [1, (Thing(f=frame),)]}, "root['a'][1][0].f (a frame)"),
+        ([Thing(x={1: Thing(), 2: things.Locked()})], "root[0].x[2] (a things.Locked)"),
+        ([Thing(), Temporary(), Thing()], "a generator that is made to write root[1]"),
+    ]
+    if host != "pickle":
+        place = "root[0].__closure__[0].cell_contents['x'][0] (a frame)"
+        cases.append(([closure({"x": (frame,)})], place))
+    for root, expected in cases:
+        with pytest.raises(TypeError) as caught:
+            weakreduce.dumps(root, host=host)
+        assert type(caught.value) is TypeError
+        assert "weakreduce" not in str(caught.value)
+        (note,) = notes(caught.value)
+        assert note.startswith("weakreduce: what cannot be pickled is ")
+        assert expected in note
+
+
+def test_a_note_for_a_recursion() -> None:
+    chain: Any = None
+    for _ in range(100_000):
+        chain = Thing(next=chain)
+    with pytest.raises((RecursionError, weakreduce.errors.pickle.PicklingError)) as caught:
+        weakreduce.dumps(chain)
+    (note,) = notes(caught.value)
+    assert note.startswith("weakreduce: the pickler's recursion ended at root.next.next")
+    assert len(note) < 600
+    report = explain(chain)
+    assert report.total_bytes is None
+    assert len(str(report)) < 3000
+    while chain is not None:  # freeing it at once would recurse as well
+        chain = vars(chain).pop("next")
+
+
+class Raising:
+    """Raises wherever it is asked for anything."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no")
+
+    def _no(self, *_arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    __repr__ = __str__ = __eq__ = __bool__ = __len__ = __hash__ = __getattr__ = _no
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_objects_that_raise_everywhere(host: str) -> None:
+    raising = Raising()
+    root = {"a": [raising], "b": weakref.ref(raising)}
+    with pytest.raises(RuntimeError) as caught:
+        weakreduce.dumps(root, host=host)
+    assert str(caught.value) == "no"
+    assert "root['a'][0] (a " in notes(caught.value)[0]
+    report = explain(root, host=host)
+    assert fates(report) == {"root['b']": "link"}
+    assert report.failures[0].path == "root['a'][0]"
+
+
+def test_an_interrupt_passes() -> None:
+    class Interrupting:
+        def __reduce__(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        explain([Interrupting()])
+    assert notes(caught.value) == []
+
+
+def test_a_good_dump_imports_nothing_for_bad_ones() -> None:
+    code = (
+        "import sys, weakref, weakreduce; o = type('O', (), {})(); import cloudpickle;"
+        "heavy = {'weakreduce.' + n for n in ('trace', 'blame', 'findings', 'measure', 'page')};"
+        "cloudpickle.dumps([o, weakref.ref(o), weakref.WeakSet([o])]);"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    light = "import sys, weakreduce; print('logging' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    import cloudpickle
+
+    outside = Thing()
+    root = [
+        outside,
+        weakref.ref(outside),
+        weakref.WeakSet([Thing(), outside]),
+        weakref.ref(Thing()),
+    ]
+    with caplog.at_level("INFO", "weakreduce"):
+        cloudpickle.dumps(root)
+    assert caplog.messages == []
+    with caplog.at_level("DEBUG", "weakreduce"):
+        cloudpickle.dumps([1, 2])
+        cloudpickle.dumps(root)
+        with pytest.raises(weakreduce.WeakrefPicklingError):
+            weakreduce.dumps([weakref.ref(outside)], policy="strict")
+    assert caplog.messages[0].startswith("dump of list with cloudpickle: 1 dead, 2 link; ")
+    assert caplog.messages[1] == "root[3]: ref -> None: dead (its referent is dead)"
+    assert caplog.messages[2] == "dump of list with cloudpickle: 1 refuse; not sent"
+    assert caplog.messages[3] == 'root[0]: ref -> Thing: refuse (policy "strict" refuses it)'
+    assert len(caplog.messages) == 4
+
+
+def test_json_is_json() -> None:
+    outside = Thing()
+    report = explain({"\ud800<b>": weakref.ref(outside), ("a", 1): weakref.proxy(outside)})
+    found = json.loads(report.to_json())
+    assert found["counts"] == {"snapshot": 2}
+    assert found["findings"][0]["fate"] == "snapshot"
+    assert Path(__file__).name not in report.to_json()

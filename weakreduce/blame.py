@@ -1,0 +1,136 @@
+"""Blame: which object made a dump fail, and where it is.
+
+An error of the host's says what kind of object cannot be pickled, but not where that is.
+When a dump fails, its strong graph is walked once more; the object that the pickler asked for
+last, and which fails by itself as well, is the one. Nothing of this runs while dumps succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+from weakreduce import observe, paths
+from weakreduce.errors import WeakreduceError
+from weakreduce.findings import shortened
+
+#: How many holders of an object are tried, if the object itself is nowhere in the graph.
+_HOLDERS = 10
+#: Objects met last that are looked for where the recursion went too deep.
+_LAST = 50
+#: Characters of a path in a note.
+_WIDTH = 400
+
+
+@final
+class Culprit(NamedTuple):
+    """What cannot be pickled."""
+
+    #: The object; or the nearest holder in the graph of an object that a reduction made.
+    obj: Any
+    path: str
+    #: A sentence.
+    text: str
+    #: Whether there is no use in looking for more.
+    fatal: bool = False
+
+
+def note(session: Any, root: Any, error: Exception) -> Culprit | None:
+    """Add to an error that is not ours where the object is that cannot be pickled.
+
+    The type and the text of the error stay as they are; where nothing is found out, so does
+    all of it.
+    """
+    if isinstance(error, WeakreduceError):
+        return None
+    found = culprit(session, root, error)
+    if found is not None and isinstance(getattr(error, "__notes__", []), list):
+        BaseException.add_note(error, f"weakreduce: {found.text}")
+    return found
+
+
+def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+    """The object that makes the dump of `root` fail, or None where that is not found out."""
+    try:
+        with observe.watching(False):
+            return _culprit(session, root, error)
+    except Exception:  # noqa: BLE001 - the user has an error to read already, the host's
+        return None
+
+
+def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+    session.start_over()
+    walk = session.first_walk()
+    met = _listen(walk)
+    failure = session.probe(walk, root)
+    if failure is None and (walk.queue or walk.waiting):
+        failure = session.probe(walk, walk.rest())
+    if failure is None:
+        return None
+    if _is_recursion(failure) or _is_recursion(error):
+        last = met[: -_LAST - 1 : -1]
+        search = paths.Search(root, map(id, last))
+        for obj in last:
+            path = search.path(obj)
+            if path is not None:
+                text = f"the pickler's recursion ended at {shortened(path, _WIDTH)}"
+                return Culprit(obj, path, text, fatal=True)
+        return None
+    failing = _failing(session, walk, met)
+    search = paths.Search(root, map(id, failing))
+    for depth, obj in enumerate(failing):
+        path = search.path(obj)
+        if path is None:
+            continue
+        place = f"{shortened(path, _WIDTH)} ({_article(obj)})"
+        if depth == 0:
+            text = f"what cannot be pickled is {place}"
+        else:
+            text = f"what cannot be pickled is {_article(failing[0])} that is made to write {place}"
+        return Culprit(obj, path, text)
+    return None
+
+
+def _listen(walk: Any) -> list[Any]:
+    """Every object that the walk is asked for from now on, in order, kept alive."""
+    met: list[Any] = []
+    ask: Callable[[Any], Any] = walk.override
+
+    def listening(obj: Any) -> Any:
+        met.append(obj)
+        return ask(obj)
+
+    walk.override = listening
+    return met
+
+
+def _failing(session: Any, walk: Any, met: list[Any]) -> list[Any]:
+    """The object that fails, then those that hold it, from the inside out.
+
+    The objects that a pickler is in the middle of are met from the outside in, so the one met
+    last that fails by itself is the innermost. What a probe has walked well is not walked again.
+    """
+    found: list[Any] = []
+    for obj in reversed(met.copy()):
+        if session.probe(walk, obj) is not None and not any(obj is other for other in found):
+            found.append(obj)
+            if len(found) == _HOLDERS:
+                break
+    return found
+
+
+def _is_recursion(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, RecursionError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _article(obj: Any) -> str:
+    cls = type(obj)
+    if cls.__module__ in ("builtins", "__main__"):
+        name = cls.__qualname__
+    else:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -1,0 +1,376 @@
+"""What a dump does to each weak edge, as plain data: `Finding`, `Report`, and the report as text.
+
+Rule: nothing here looks at a user's object; a report holds strings and numbers and keeps nothing
+alive. Pictures and pages are made of it elsewhere (`pictures`, `page`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, final, overload
+
+#: Fates in the order of a report, the ones that cost most first.
+FATES: Final = ("snapshot", "refuse", "dangle", "token", "dead", "link")
+#: How many weak edges a report's picture has at most.
+DRAWN: Final = 200
+#: Rows of the table that `str` makes.
+ROWS: Final = 50
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One weak edge and what becomes of it.
+
+    Attributes:
+        path: where the weak thing is, as an expression of ``root`` wherever one exists.
+        kind: ``"ref"``, ``"WeakMethod"``, ``"proxy"``, ``"WeakSet"``,
+            ``"WeakKeyDictionary"``, ``"WeakValueDictionary"``, ``"finalize"``, or the name of a
+            registered type. Each entry of a container is a finding.
+        referent: the name of the referent's type; None where it is dead.
+        fate: ``"link"``, ``"snapshot"``, ``"dangle"``, ``"token"``, ``"refuse"`` or ``"dead"``.
+        reason: why, in words.
+        bytes: of a snapshot, the size of the referent's own pickle with all that it drags in;
+            None for other fates, and where it was not measured.
+        dump: which dump of a `record` it belongs to, counted from 0.
+    """
+
+    path: str
+    kind: str
+    referent: str | None
+    fate: str
+    reason: str
+    bytes: int | None = None
+    dump: int = 0
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """An object that cannot be pickled.
+
+    Attributes:
+        path: where it is.
+        referent: the name of its type.
+        cause: the error in one line.
+        text: a sentence that says all of that.
+    """
+
+    path: str
+    referent: str
+    cause: str
+    text: str
+
+
+@final
+class Picture(NamedTuple):
+    """What a picture shows: holders, the strong paths to them, and weak edges."""
+
+    #: number -> type name.
+    nodes: dict[int, str]
+    #: (holder, held) -> label.
+    strong: dict[tuple[int, int], str]
+    #: (holder, referent, label, fate).
+    weak: list[tuple[int, int, str, str]]
+
+    def beside(self, other: Picture) -> Picture:
+        """Both pictures in one, as long as that is of a size to be looked at."""
+        if len(self.weak) + len(other.weak) > DRAWN:
+            return self
+        past = max(self.nodes, default=-1) + 1 - min(other.nodes, default=0)
+        return Picture(
+            self.nodes | {node + past: name for node, name in other.nodes.items()},
+            self.strong | {(a + past, b + past): text for (a, b), text in other.strong.items()},
+            self.weak + [(a + past, b + past, text, fate) for a, b, text, fate in other.weak],
+        )
+
+
+def rank(finding: Finding) -> tuple[int, int]:
+    """The sort key of a report's findings: snapshots first, the largest of them first."""
+    return FATES.index(finding.fate), -1 - finding.bytes if finding.bytes is not None else 0
+
+
+def chosen(groups: dict[str, list[Any]], keep: int) -> dict[str, list[Any]]:
+    """At most `keep` items of all groups together: a share for each fate, then what is left."""
+    taken = {fate: min(len(items), keep // len(FATES)) for fate, items in groups.items()}
+    room = keep - sum(taken.values())
+    for fate in FATES:
+        more = min(room, len(groups.get(fate, ())) - taken.get(fate, 0))
+        if more > 0:
+            taken[fate] += more
+            room -= more
+    return {fate: items[: taken[fate]] for fate, items in groups.items()}
+
+
+@final
+class Report(Sequence[Finding]):
+    """What dumps do to weak edges: a sequence of `Finding`, snapshots first, the largest first.
+
+    It holds the most relevant findings and counts all of them.
+
+    Attributes:
+        policy: the policy's name.
+        host: the host's name; of a `record`, the hosts' names.
+        keep: how many findings are kept at most.
+        dumps: how many dumps are in it.
+        total_bytes: size of the payload in bytes (of a `record`, of all of them together);
+            None where nothing would be sent.
+        snapshot_bytes: how many of those are there because of snapshots. What several of them
+            share counts once. None where `total_bytes` is, or where it was not measured.
+        kinds: ``(kind, fate)`` -> number of edges.
+        failures: the objects that cannot be pickled.
+        errors: the errors that dumps raise, in one line each.
+    """
+
+    def __init__(self, policy: str = "", host: str = "", *, keep: int = 1000) -> None:
+        self.policy = policy
+        self.host = host
+        self.keep = keep
+        self.dumps = 0
+        self.total_bytes: int | None = None
+        self.snapshot_bytes: int | None = None
+        self.kinds: Counter[tuple[str, str]] = Counter()
+        self.failures: list[Failure] = []
+        self.errors: list[str] = []
+        self.picture = Picture({}, {}, [])
+        self._findings: list[Finding] = []
+
+    # --- a sequence -------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._findings)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._findings)
+
+    @overload
+    def __getitem__(self, position: int) -> Finding: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Finding]: ...
+    def __getitem__(self, position: int | slice) -> Finding | list[Finding]:
+        return self._findings[position]
+
+    def __repr__(self) -> str:
+        return f"<weakreduce.Report: {self.summary()}>"
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        """Put findings in, in the report's order, and let go of the least relevant."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in sorted([*self._findings, *findings], key=rank):
+            groups.setdefault(finding.fate, []).append(finding)
+        kept = chosen(groups, self.keep)
+        self._findings = [finding for fate in FATES for finding in kept.get(fate, ())]
+
+    def add(self, other: Report) -> None:
+        """Add the report of one more dump."""
+        hosts = [*filter(None, self.host.split(", ")), other.host]
+        policies = [*filter(None, self.policy.split(" / ")), other.policy]
+        self.host = ", ".join(dict.fromkeys(hosts))
+        self.policy = " / ".join(dict.fromkeys(policies))
+        number, self.dumps = self.dumps, self.dumps + other.dumps
+        for name in ("total_bytes", "snapshot_bytes"):
+            added = getattr(other, name)
+            if added is not None:
+                setattr(self, name, (getattr(self, name) or 0) + added)
+        self.kinds.update(other.kinds)
+        self.failures = [*self.failures, *other.failures][: self.keep]
+        self.errors = [*self.errors, *other.errors][: self.keep]
+        self.take(dataclasses.replace(finding, dump=number) for finding in other)
+        self.picture = self.picture.beside(other.picture)
+
+    # --- numbers ----------------------------------------------------------------------
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of edges of each fate that occurs, those included that are not kept."""
+        found: Counter[str] = Counter()
+        for (_, fate), number in self.kinds.items():
+            found[fate] += number
+        return {fate: found[fate] for fate in FATES if found[fate]}
+
+    @property
+    def edges(self) -> int:
+        """Number of weak edges, those included that are not kept."""
+        return sum(self.kinds.values())
+
+    def summary(self) -> str:
+        """The numbers in one line."""
+        counts = ", ".join(f"{number:,} {fate}" for fate, number in self.counts.items())
+        parts = [counts or "no weak edge"]
+        if self.total_bytes is not None:
+            size = f"{self.total_bytes:,} bytes"
+            if self.snapshot_bytes and self.counts.get("snapshot"):
+                size += f", {self.snapshot_bytes:,} of them for snapshots"
+            parts.append(size)
+        if self.errors:
+            parts.append("not sent" if self.dumps <= 1 else f"{len(self.errors):,} not sent")
+        return "; ".join(parts)
+
+    # --- text -------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self, width: int | None = None, rows: int = ROWS) -> str:
+        """The report as text.
+
+        Args:
+            width: columns; None for those of the terminal, or 80 where there is none.
+            rows: how many findings at most.
+        """
+        width = max(40, _terminal() if width is None else width)
+        under = f' under policy "{self.policy}"' if self.policy else ""
+        many = f" in {self.dumps:,} dumps" if self.dumps != 1 else ""
+        head = f"{self.edges:,} weak edge{'' if self.edges == 1 else 's'}{many}{under}"
+        if self.host:
+            head += f", with {self.host}"
+        lines = [*textwrap.wrap(head, width), *textwrap.wrap(self.summary(), width)]
+        shown = self._findings[:rows]
+        reasons = dict.fromkeys(finding.reason for finding in shown)
+        numbers = {reason: number for number, reason in enumerate(reasons, 1)}
+        if shown:
+            lines += ["", *_rows(shown, numbers, width), ""]
+            for reason, number in numbers.items():
+                lines += _paragraph(f"[{number}] ", reason, width)
+        if self.edges > len(shown):
+            lines.append(f"{self.edges - len(shown):,} more")
+        if self.failures:
+            lines += ["", "cannot be pickled:"]
+            for failure in self.failures:
+                lines += _paragraph("  ", f"{failure.text}: {failure.cause}", width)
+        said = {failure.cause for failure in self.failures}
+        errors = [error for error in self.errors if error not in said]
+        if errors:
+            lines += ["", "error:" if len(errors) == 1 else "errors:"]
+            for error in errors:
+                lines += _paragraph("  ", error, width)
+        return "\n".join(lines)
+
+    # --- for other programs -----------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data: dicts, lists, strings and numbers."""
+        return {
+            "policy": self.policy,
+            "host": self.host,
+            "dumps": self.dumps,
+            "total_bytes": self.total_bytes,
+            "snapshot_bytes": self.snapshot_bytes,
+            "edges": self.edges,
+            "counts": self.counts,
+            "kinds": [
+                {"kind": kind, "fate": fate, "edges": number}
+                for (kind, fate), number in sorted(self.kinds.items())
+            ],
+            "findings": [dataclasses.asdict(finding) for finding in self._findings],
+            "failures": [dataclasses.asdict(failure) for failure in self.failures],
+            "errors": list(self.errors),
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def to_dot(self, limit: int = 60) -> str:
+        """A picture in Graphviz's language: holders, strong paths, and weak edges by fate.
+
+        Args:
+            limit: how many weak edges it shows at most.
+        """
+        from weakreduce import pictures
+
+        return pictures.dot(self, limit)
+
+    def to_mermaid(self, limit: int = 60) -> str:
+        """The same picture for Mermaid, which many documentation tools draw."""
+        from weakreduce import pictures
+
+        return pictures.mermaid(self, limit)
+
+    def to_html(self) -> str:
+        """A page that needs nothing else: no script, no style and no picture from elsewhere."""
+        from weakreduce import page
+
+        return page.page(self)
+
+    def _repr_html_(self) -> str:
+        from weakreduce import page
+
+        return page.fragment(self)
+
+
+def _terminal() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def printable(text: str) -> str:
+    """A text without what could break a table's lines."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text of at most `width` columns, its middle left out where it is longer."""
+    if columns(text) <= width:
+        return text
+    head, tail = text, ""
+    room = max(width - 1, 0)
+    # The end of a path says more than its beginning.
+    while columns(head) > room // 3:
+        head = head[: max(len(head) - max(1, (columns(head) - room // 3) // 2), 0)]
+    tail = text[len(head) :]
+    while columns(tail) > room - columns(head):
+        tail = tail[max(1, (columns(tail) - room + columns(head)) // 2) :]
+    return f"{head}…{tail}"[: width or None]
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns(text))
+
+
+def _paragraph(first: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+    )
+
+
+def _rows(findings: list[Finding], numbers: dict[str, int], width: int) -> list[str]:
+    table = [("fate", "bytes", "path", "kind -> referent", "why")]
+    for finding in findings:
+        size = "" if finding.bytes is None else f"{finding.bytes:,}"
+        edge = f"{finding.kind} -> {finding.referent or 'dead'}"
+        why = f"[{numbers[finding.reason]}]"
+        table.append((finding.fate, size, printable(finding.path), printable(edge), why))
+    fates, sizes, paths, edges, whys = (
+        max(map(columns, cells)) for cells in zip(*table, strict=True)
+    )
+    if not any(row[1] for row in table[1:]):
+        table, sizes = [(row[0], "", *row[2:]) for row in table], -2
+    room = width - fates - sizes - whys - 8
+    if paths + edges > room:
+        edges = min(edges, max(room * 2 // 5, room - paths))
+        paths = min(paths, room - edges)
+    return [
+        f"{_padded(fate, fates + sizes + 2 - len(size))}{size}  "
+        f"{_padded(shortened(path, paths), paths)}  "
+        f"{_padded(shortened(edge, edges), edges)}  {why}".rstrip()
+        for fate, size, path, edge, why in table
+    ]

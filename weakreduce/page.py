@@ -1,0 +1,108 @@
+"""A report as HTML: a fragment for notebooks, and a page that needs nothing else.
+
+Rule: no script, nothing loaded from elsewhere, and every text of the user's is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+
+from weakreduce.findings import Report, printable
+from weakreduce.pictures import COLOURS
+
+_STYLE = """
+.weakreduce { font: 14px/1.45 system-ui, sans-serif; color: inherit; max-width: 80rem; }
+.weakreduce table { border-collapse: collapse; width: 100%; table-layout: fixed; }
+.weakreduce th, .weakreduce td { text-align: left; vertical-align: top; padding: .25rem .6rem;
+  border-bottom: 1px solid #8884; overflow-wrap: anywhere; }
+.weakreduce th { border-bottom: 2px solid #8888; font-weight: 600; }
+.weakreduce .fate { width: 5.5rem; font-weight: 600; }
+.weakreduce .bytes { width: 6.5rem; text-align: right; font-variant-numeric: tabular-nums; }
+.weakreduce .path { width: 38%; } .weakreduce .edge { width: 22%; }
+.weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; }
+.weakreduce .error { border-left: 4px solid #cc0033; padding: .3rem .8rem; margin: .6rem 0;
+  overflow-wrap: anywhere; }
+.weakreduce p { margin: .4rem 0; }
+.weakreduce .fates span { display: inline-block; margin-right: 1.2em; font-weight: 600; }
+"""
+_PAGE_STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 1.5rem auto; padding: 0 1rem; max-width: 80rem; }
+h1 { font: 600 1.3rem/1.3 system-ui, sans-serif; }
+"""
+
+
+def _text(text: object) -> str:
+    return html.escape(printable(str(text)))
+
+
+def _code(text: str) -> str:
+    return f"<code>{_text(text)}</code>"
+
+
+def fragment(report: Report) -> str:
+    """The report without a page around it."""
+    many = f" in {report.dumps:,} dumps" if report.dumps != 1 else ""
+    head = f"{report.edges:,} weak edge{'' if report.edges == 1 else 's'}{many}"
+    if report.policy:
+        head += f" under policy “{_text(report.policy)}”"
+    if report.host:
+        head += f", with {_text(report.host)}"
+    counts = "".join(
+        f'<span style="color:{COLOURS[fate]}">{number:,} {fate}</span>'
+        for fate, number in report.counts.items()
+    )
+    parts = [
+        f'<div class="weakreduce"><style>{_STYLE}</style>',
+        f"<p>{head}</p>",
+        f'<p class="fates">{counts}</p>' if counts else "",
+        f"<p>{_text(_sizes(report))}</p>",
+    ]
+    for failure in report.failures:
+        parts.append(f'<p class="error">{_text(failure.text)}: {_code(failure.cause)}</p>')
+    said = {failure.cause for failure in report.failures}
+    for error in report.errors:
+        if error not in said:
+            parts.append(f'<p class="error">{_text(error)}</p>')
+    if len(report):
+        parts.append(_table(report))
+    if report.edges > len(report):
+        parts.append(f"<p>{report.edges - len(report):,} more are counted, but not kept.</p>")
+    return "\n".join([*filter(None, parts), "</div>"])
+
+
+def _sizes(report: Report) -> str:
+    if report.total_bytes is None:
+        return "Nothing is sent."
+    text = f"{report.total_bytes:,} bytes"
+    if report.snapshot_bytes and report.counts.get("snapshot"):
+        text += f", {report.snapshot_bytes:,} of them for snapshots"
+    return text
+
+
+def _table(report: Report) -> str:
+    rows = []
+    for finding in report:
+        size = "" if finding.bytes is None else f"{finding.bytes:,}"
+        edge = f"{finding.kind} → {finding.referent or 'dead'}"
+        rows.append(
+            f'<tr><td class="fate" style="color:{COLOURS[finding.fate]}">{finding.fate}</td>'
+            f'<td class="bytes">{size}</td><td class="path">{_code(finding.path)}</td>'
+            f'<td class="edge">{_text(edge)}</td><td>{_text(finding.reason)}</td></tr>'
+        )
+    return (
+        '<table><thead><tr><th class="fate">fate</th><th class="bytes">bytes</th>'
+        '<th class="path">path</th><th class="edge">kind → referent</th><th>why</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def page(report: Report) -> str:
+    """The report as a page of its own."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        "<title>weakreduce: what would travel</title>\n"
+        f"<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>What would travel</h1>\n{fragment(report)}\n</body>\n</html>\n"
+    )

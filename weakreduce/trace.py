@@ -1,0 +1,425 @@
+"""Trace: what dumps do to weak edges, collected while they run: `explain`, `record`, and the log.
+
+Rule: nothing here decides. A watch gets each edge with the decision that the dump itself
+acted on, and makes a `Report` of them when the dump ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from weakreduce import api, hosts, observe, paths, words
+from weakreduce.decide import Decision, Fate
+from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
+from weakreduce.kinds import CONTAINERS, Edge, kind_of
+from weakreduce.measure import MOST, Scale
+from weakreduce.policy import Policy
+from weakreduce.policy import policy as block
+from weakreduce.progress import Progress
+
+#: How many findings a report keeps, unless it is told otherwise.
+KEEP: Final = 1000
+#: How many findings a log shows of one dump.
+_LOGGED: Final = 100
+#: How many unpicklable objects `explain` looks for.
+_FAILURES: Final = 10
+#: Holders that a picture leaves out: the way through them is on the arrow.
+_PLAIN = (list, tuple, dict, set, frozenset)
+#: Steps to an object that a picture shows at most, the last ones.
+_WAY: Final = 12
+
+_Seen = tuple[Edge, Decision]
+
+
+def _fate(decision: Decision) -> str:
+    """A severed edge dangles; that a rule said so is in its reason."""
+    fate = Fate.DANGLE if decision.fate is Fate.SEVER else decision.fate
+    return str(fate.value)
+
+
+def _host(engine: Any) -> str:
+    names: Iterator[str] = (
+        host.name for host in hosts.HOSTS.values() if host.module == engine.host_module
+    )
+    return next(names, "pickle")
+
+
+class _Watch:
+    """Collects the edges of one dump; when it ends, `report` is there."""
+
+    goes_on = False
+    quiet = False
+    keep = KEEP
+    measures = True
+
+    def __init__(self) -> None:
+        self.report: Report | None = None
+        self.kinds: Counter[tuple[str, str]] = Counter()
+        self.seen: dict[str, list[_Seen]] = {}
+        self.refusals: list[_Seen] = []
+        self.progress = Progress(None)
+        self.left_out: dict[int, Any] = {}
+
+    def begin(self) -> None:
+        """Forget what was not final."""
+        self.kinds.clear()
+        self.seen.clear()
+
+    def prepare(self, walk: Any) -> None:
+        """Listen to a walk."""
+        walk.watched_by(self)
+
+    def see(self, edge: Edge, decision: Decision) -> None:
+        """Count an edge, and keep it while there is room."""
+        kind, fate = kind_of(type(edge.weak)), _fate(decision)
+        self.kinds["" if kind is None else kind.name, fate] += 1
+        kept = self.seen.setdefault(fate, [])
+        if len(kept) < (MOST if fate == "snapshot" else self.keep):
+            kept.append((edge, decision))
+
+    def refused(self, edge: Edge, decision: Decision) -> None:
+        """Remember the first refusal: that is what a dump would raise."""
+        if not self.refusals:
+            self.refusals.append((edge, decision))
+
+    def finish(self, session: Any, root: Any, lost: Any, dropped: Any) -> None:
+        """Make the report of a dump that came to its end."""
+        report = self._report(session)
+        report.total_bytes = len(session.sink.getbuffer())
+        report.snapshot_bytes = 0
+        sizes: dict[int, int] = {}
+        snapshots = self.seen.get("snapshot", [])
+        if snapshots and self.measures:
+            scale = Scale(session)
+            try:
+                without = scale.weigh(root, snapshots=False)
+                edges = {id(edge.referent): edge.referent for edge, _ in snapshots}
+                sizes = scale.sizes(list(edges.values()), self.progress.tick)
+            finally:
+                scale.put_back()
+            report.snapshot_bytes = None if without is None else report.total_bytes - without
+        elif snapshots:
+            report.snapshot_bytes = None
+        if self.refusals:
+            edge, decision = self.refusals[0]
+            report.errors.append(str(words.refusal(session.policy, root, edge, decision)))
+            report.total_bytes = report.snapshot_bytes = None
+        dropped_callbacks = {id(callback): reason for callback, reason in dropped}
+        self._fill(report, root, sizes, dropped_callbacks)
+        self._end(report, root)
+
+    def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
+        """Make the report of a dump that raises."""
+        report = self._report(session)
+        report.errors.append(words.cause(error))
+        if culprit is not None:
+            name = type(culprit.obj).__qualname__
+            report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
+        self._fill(report, root, {}, {})
+        self._end(report, root)
+
+    def _report(self, session: Any) -> Report:
+        report = Report(session.policy.name, _host(session.engine), keep=self.keep)
+        report.dumps = 1
+        report.kinds.update(self.kinds)
+        return report
+
+    def _end(self, report: Report, root: Any) -> None:
+        self.report = report
+        self.seen = {}
+        self.refusals = []
+
+    def _fill(
+        self, report: Report, root: Any, sizes: dict[int, int], dropped: dict[int, str]
+    ) -> None:
+        """Turn the edges that are kept into findings, with one search for all their paths."""
+        for edges in self.seen.values():
+            edges.sort(key=lambda seen: -sizes.get(id(seen[0].referent), -1))
+        kept = chosen(self.seen, self.keep)
+        edges = [seen for fate in FATES for seen in kept.get(fate, ())]
+        drawn = edges[:DRAWN]
+        wanted = {id(edge.weak) for edge, _ in edges}
+        wanted.update(id(edge.referent) for edge, _ in drawn if edge.referent is not None)
+        if not edges:
+            return
+        search = paths.Search(root, wanted)
+        report.take(_finding(search, edge, decision, sizes, dropped) for edge, decision in edges)
+        drawing = _Drawing(search)
+        for edge, decision in drawn:
+            drawing.add(edge, decision)
+        report.picture = drawing.picture
+
+
+def _finding(
+    search: paths.Search,
+    edge: Edge,
+    decision: Decision,
+    sizes: dict[int, int],
+    dropped: dict[int, str],
+) -> Finding:
+    kind, fate, reason = kind_of(type(edge.weak)), _fate(decision), decision.reason
+    lost_callback = dropped.get(id(edge.callback)) if edge.callback is not None else None
+    if lost_callback is not None and fate != "dead":
+        reason += f"; its callback is dropped because it cannot be pickled ({lost_callback})"
+    return Finding(
+        words.where(search.path(edge.weak), edge),
+        "" if kind is None else kind.name,
+        None if edge.referent is None else type(edge.referent).__qualname__,
+        fate,
+        reason,
+        sizes.get(id(edge.referent)) if fate == "snapshot" else None,
+    )
+
+
+def _label(steps: list[str]) -> str:
+    """Steps as they stand on an arrow."""
+    return "".join(
+        step[1:] if step.startswith(paths.HOLDER) else step.replace(paths.HOLDER, "…", 1)
+        for step in steps
+    )
+
+
+class _Drawing:
+    """Makes a `Picture`: nodes are objects of classes, builtin containers are on the arrows."""
+
+    def __init__(self, search: paths.Search) -> None:
+        self.search = search
+        self.picture = Picture({0: _name(search.objects[0])}, {}, [])
+        self._unplaced = 0
+
+    def add(self, edge: Edge, decision: Decision) -> None:
+        """Draw a weak edge, and the way to its ends."""
+        kind = kind_of(type(edge.weak))
+        place = self.search.places.get(id(edge.weak))
+        label = "" if kind is None else kind.name
+        if place is None or self._is_node(place):
+            holder = self._node(edge.weak)
+            if kind is not None and kind.name == "WeakValueDictionary":
+                label = paths.edge_path(kind.name, "", edge)
+            elif place != 0:
+                label = ""
+        else:
+            holder, steps = self._lead(place)
+            label = f"{_label(steps)} {label}".strip()
+        arrow = (holder, self._node(edge.referent), label, _fate(decision))
+        self.picture.weak.append(arrow)
+
+    def _is_node(self, place: int) -> bool:
+        if place == 0:
+            return True
+        obj_type = type(self.search.objects[place])
+        kind = kind_of(obj_type)
+        return obj_type not in _PLAIN and (kind is None or kind.base in CONTAINERS)
+
+    def _lead(self, place: int) -> tuple[int, list[str]]:
+        """Draw the way to a place; gives the last node before it, and the steps from there."""
+        trail = self.search.trail(place)
+        holder, steps = 0, []
+        if len(trail) > _WAY:
+            trail, steps = trail[-_WAY:], ["…"]
+        for on_it, step in trail:
+            if on_it == 0:
+                continue
+            steps.append(step)
+            if on_it == place:
+                break
+            if on_it in self.search.weakly:
+                # The arrow there is that of a weak edge.
+                holder, steps = on_it, []
+            elif self._is_node(on_it):
+                self.picture.strong[holder, on_it] = _label(steps)
+                holder, steps = on_it, []
+            if holder == on_it:
+                self.picture.nodes[on_it] = _name(self.search.objects[on_it])
+        return holder, steps
+
+    def _node(self, obj: Any) -> int:
+        place = None if obj is None else self.search.places.get(id(obj))
+        if place is None:
+            self._unplaced -= 1
+            self.picture.nodes[self._unplaced] = "dead" if obj is None else _name(obj)
+            return self._unplaced
+        if place != 0:
+            holder, steps = self._lead(place)
+            if place not in self.search.weakly:
+                self.picture.strong[holder, place] = _label(steps)
+        self.picture.nodes[place] = _name(obj)
+        return place
+
+
+def _name(obj: Any) -> str:
+    return type(obj).__qualname__
+
+
+class Recording(_Watch):
+    """Watches a dump that somebody else runs, for whoever records or logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parent: Any = observe.around.get()
+        #: For each walk of this dump, the reports of the dumps that ran inside it.
+        self.inner: list[list[Report]] = []
+        self.measures = bool(observe.receivers)
+        self.keep = KEEP if observe.receivers else _LOGGED
+
+    def begin(self) -> None:
+        """Forget what was not final; dumps that ran inside an earlier walk are kept apart."""
+        super().begin()
+        self.inner.append([])
+
+    def _end(self, report: Report, root: Any) -> None:
+        super()._end(report, root)
+        reports = [*self._inner_reports(), report]
+        if isinstance(self.parent, Recording):
+            self.parent.inner[-1] += reports
+        elif self.parent is None:
+            for each in reports:
+                for receive in observe.receivers:
+                    receive(each)
+        _log(report, root)
+
+    def _inner_reports(self) -> list[Report]:
+        """What ran inside: once each, although a walk that was run again ran it again, too."""
+        found: dict[str, list[Report]] = {}
+        for walk in self.inner:
+            groups: dict[str, list[Report]] = {}
+            for report in walk:
+                groups.setdefault(report.to_json(), []).append(report)
+            for text, group in groups.items():
+                if len(group) > len(found.get(text, ())):
+                    found[text] = group
+        return [report for group in found.values() for report in group]
+
+
+def _log(report: Report, root: Any) -> None:
+    logger = observe.logger()
+    if logger is None or not (report.edges or report.errors):
+        return
+    logger.debug("dump of %s with %s: %s", _name(root), report.host, report.summary())
+    for finding in report:
+        if finding.fate != "link":
+            logger.debug(
+                "%s: %s -> %s: %s (%s)",
+                printable(finding.path),
+                finding.kind,
+                finding.referent,
+                finding.fate,
+                finding.reason,
+            )
+
+
+class _Explaining(_Watch):
+    """Watches a dump that is run for its report alone."""
+
+    goes_on = True
+    quiet = True
+
+    def __init__(self, keep: int, left_out: dict[int, Any], progress: Progress) -> None:
+        super().__init__()
+        self.keep = keep
+        self.left_out = left_out
+        self.progress = progress
+        self.culprit: Any = None
+
+    def prepare(self, walk: Any) -> None:
+        """Listen to a walk, and move the bar with it."""
+        super().prepare(walk)
+        if self.progress.shown:
+            ask, tick = walk.override, self.progress.tick
+
+            def override(obj: Any) -> Any:
+                tick()
+                return ask(obj)
+
+            walk.override = override
+
+    def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
+        """Make the report, and remember what was to blame."""
+        super().fail(session, root, error, culprit)
+        self.culprit = culprit
+
+
+def explain(
+    obj: Any,
+    policy: str | Policy | None = None,
+    host: str = "cloudpickle",
+    *,
+    keep: int = KEEP,
+) -> Report:
+    """What `dumps` would do with each weak edge, and what that costs, without sending anything.
+
+    The dump is run, with the policy and the host given, and its payload thrown away. Where
+    something cannot be pickled, the report says where that is and goes on without it.
+
+    Args:
+        obj: the root.
+        policy: a name or a `Policy`; None for the one in force.
+        host: ``"cloudpickle"``, ``"dill"`` or ``"pickle"``.
+        keep: how many findings the report keeps at most; it counts the others.
+
+    Raises:
+        ValueError: for an unknown policy or host, or a negative `keep`.
+    """
+    if keep < 0:
+        raise ValueError(f"explain(..., keep=) takes a number of findings, not {keep!r}")
+    api.check_host(host)
+    left_out: dict[int, Any] = {}
+    failures: list[Failure] = []
+    errors: list[str] = []
+    with block(policy), Progress("explaining") as progress:
+        while True:
+            watch = _Explaining(keep, left_out, progress)
+            try:
+                api.dump(obj, observe.Watched(watch), host=host)
+            except Exception:
+                if watch.report is None:
+                    raise
+            report = watch.report
+            assert report is not None
+            failures += report.failures
+            errors += report.errors
+            culprit = watch.culprit
+            if culprit is None or culprit.fatal or id(culprit.obj) in left_out:
+                break
+            left_out[id(culprit.obj)] = culprit.obj
+            if len(left_out) > _FAILURES:
+                break
+    report.failures = list(dict.fromkeys(failures))
+    # What a dump raises is the first.
+    report.errors = errors[:1]
+    if report.errors:
+        report.total_bytes = report.snapshot_bytes = None
+    return report
+
+
+@contextmanager
+def record(*, keep: int = KEEP) -> Iterator[Report]:
+    """A block that collects the findings of every dump in it, in all threads.
+
+    ``with weakreduce.record() as report:``; the report fills while dumps end. Dumps inside
+    dumps (by a ``__reduce__`` that pickles something itself) count as dumps of their own.
+
+    Args:
+        keep: how many findings the report keeps at most; it counts the others.
+
+    Raises:
+        ValueError: for a negative `keep`.
+    """
+    if keep < 0:
+        raise ValueError(f"record(keep=) takes a number of findings, not {keep!r}")
+    report = Report(keep=keep)
+    lock = threading.Lock()
+
+    def receive(one: Report) -> None:
+        with lock:
+            report.add(one)
+
+    observe.add_receiver(receive)
+    try:
+        yield report
+    finally:
+        observe.remove_receiver(receive)
