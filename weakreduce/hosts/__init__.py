@@ -107,6 +107,14 @@ HOSTS: Final[dict[str, Host]] = {
             ("multiprocess.queues", "engines.queues"),
         ),
         Host("loky", ("loky.process_executor", "engines.executors")),
+        Host(
+            "dask",
+            ("dask.tokenize", "hosts.distributed"),
+            ("distributed.protocol.pickle", "hosts.distributed"),
+            ("distributed.protocol.serialize", "hosts.distributed"),
+            ("distributed.client", "engines.distributed"),
+            ("distributed.actor", "engines.distributed"),
+        ),
         Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
     )
 }
