@@ -30,13 +30,14 @@ class _WithoutWeakThings(pickle.Pickler):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
-        self.known: dict[type, Any] = {}
+        self.known: dict[type, None] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         """Called for every instance; the answers for a type are remembered for this dump."""
         cls = type(obj)
         if cls not in self.known:
-            self.known[cls] = _check(obj)
+            _check(obj)
+            self.known[cls] = None
         return NotImplemented
 
 
