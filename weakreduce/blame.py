@@ -62,12 +62,12 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     session.start_over()
     walk = session.first_walk()
     met = _listen(walk)
-    failure = session.probe(walk, root)
-    if failure is None and (walk.queue or walk.waiting):
-        failure = session.probe(walk, walk.rest())
-    if failure is None:
+    failed, recursion = _probed(session, walk, root)
+    if not failed and (walk.queue or walk.waiting):
+        failed, recursion = _probed(session, walk, walk.rest())
+    if not failed:
         return None
-    if _is_recursion(failure) or _is_recursion(error):
+    if recursion or _is_recursion(error):
         last = met[: -_LAST - 1 : -1]
         search = paths.Search(root, map(id, last))
         for obj in last:
@@ -91,6 +91,16 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     return None
 
 
+def _probed(session: Any, walk: Any, obj: Any) -> tuple[bool, bool]:
+    """Whether an object fails, and whether that is because the recursion is too deep."""
+    failure = session.probe(walk, obj)
+    if failure is None:
+        return False, False
+    # Its traceback leads to this frame, and so back to itself.
+    failure.with_traceback(None)
+    return True, _is_recursion(failure)
+
+
 def _listen(walk: Any) -> list[Any]:
     """Every object that the walk is asked for from now on, in order, kept alive."""
     met: list[Any] = []
@@ -112,7 +122,9 @@ def _failing(session: Any, walk: Any, met: list[Any]) -> list[Any]:
     """
     found: list[Any] = []
     for obj in reversed(met.copy()):
-        if session.probe(walk, obj) is not None and not any(obj is other for other in found):
+        if any(obj is other for other in found):
+            continue
+        if _probed(session, walk, obj)[0]:
             found.append(obj)
             if len(found) == _HOLDERS:
                 break

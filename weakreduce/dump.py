@@ -21,6 +21,7 @@ from weakreduce.known import Adapter, Known
 from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
+from weakreduce.seen import seen
 from weakreduce.sink import Buffers, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
 
@@ -98,6 +99,8 @@ class Session:
             self._failed(obj, error)
             raise
         finally:
+            if any(walk.weak_things for walk in self.walks):
+                seen.dumps += 1
             self.take_apart()
 
     def write(self, obj: Any) -> list[tuple[Edge, str]]:

@@ -21,7 +21,14 @@ from weakreduce.errors import WeakreduceError
 from weakreduce.policy import policy as block
 
 #: Hosts that are imported for the test, where they are installed.
-_LIGHT: Final = ("cloudpickle", "dill", "pickle")
+_LIGHT: Final = ("cloudpickle", "dill", "pickle", "multiprocessing")
+#: The file of ours for a host -> the name of the class that pickles there.
+_PICKLERS: Final = {
+    "hosts.cloudpickle": "Pickler",
+    "hosts.dill": "Pickler",
+    "hosts.forking": "ForkingPickler",
+    "hosts.standard": "Pickler",
+}
 
 
 class Subject:
@@ -69,44 +76,47 @@ _CASES: Final = {"link": _link, "snapshot": _snapshot, "dangle": _dangle}
 
 def _dumps(host: hosts.Host) -> Callable[[Any], bytes]:
     """How the host itself pickles, with what weakreduce has put into it."""
-    if host.recipe == "standard":
+    part = host.parts[0]
+    if part.recipe == "hosts.standard":
         return lambda obj: api.dumps(obj, host="pickle")
-    pickler: Any = importlib.import_module(host.module).Pickler
+    pickler: Any = getattr(importlib.import_module(part.module), _PICKLERS[part.recipe])
 
     def dumps(obj: Any) -> bytes:
         file = io.BytesIO()
-        pickler(file, protocol=pickle.DEFAULT_PROTOCOL).dump(obj)
+        pickler(file, pickle.DEFAULT_PROTOCOL).dump(obj)
         return file.getvalue()
 
     return dumps
 
 
 def _result(host: hosts.Host) -> str:
-    if host.recipe != "standard" and host.state == "off":
+    part = host.parts[0]
+    standard = part.recipe == "hosts.standard"
+    if part.recipe not in _PICKLERS or (host.state == "off" and not standard):
         return "-"
-    if host.module not in sys.modules:
-        top = host.module.partition(".")[0]
-        if importlib.util.find_spec(top) is None:
+    if part.module not in sys.modules:
+        if importlib.util.find_spec(part.module.partition(".")[0]) is None:
             return "not installed"
         if host.name not in _LIGHT:
             return "not imported"
-    loads = api.loads
     failed = []
     try:
         dumps = _dumps(host)
     except Exception as error:  # noqa: BLE001 - the answer is to tell what failed
         return f"failed: import: {type(error).__name__}: {error}"
+    loads = "dill" if host.name == "dill" else "pickle"
     for name, case in _CASES.items():
         try:
             with block("dangle" if name == "dangle" else "snapshot"):
-                case(
-                    lambda obj: loads(dumps(obj), host="dill" if host.name == "dill" else "pickle")
-                )
+                case(lambda obj: api.loads(dumps(obj), host=loads))
         except Exception as error:  # noqa: BLE001 - as above
             failed.append(f"{name}: {type(error).__name__}: {error}")
     return f"failed: {'; '.join(failed)}" if failed else "passed"
 
 
 def results() -> dict[str, str]:
-    """For each host: ``passed``, ``failed: ...``, or why it was not tested."""
+    """For each host: ``passed``, ``failed: ...``, or why it was not tested.
+
+    An engine without a pickler of its own has nothing to be tested here: ``-``.
+    """
     return {name: _result(host) for name, host in hosts.HOSTS.items()}

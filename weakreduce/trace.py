@@ -42,10 +42,10 @@ def _fate(decision: Decision) -> str:
 
 
 def _host(engine: Any) -> str:
-    names: Iterator[str] = (
-        host.name for host in hosts.HOSTS.values() if host.module == engine.host_module
-    )
-    return next(names, "pickle")
+    for host in hosts.HOSTS.values():
+        if any(part.module == engine.host_module for part in host.parts):
+            return host.name
+    return "pickle"
 
 
 class _Watch:
