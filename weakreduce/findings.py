@@ -10,7 +10,6 @@ import dataclasses
 import json
 import shutil
 import sys
-import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -231,7 +230,7 @@ class Report(Sequence[Finding]):
         head = f"{self.edges:,} weak edge{'' if self.edges == 1 else 's'}{many}{under}"
         if self.host:
             head += f", with {self.host}"
-        lines = [*textwrap.wrap(head, width), *textwrap.wrap(self.summary(), width)]
+        lines = [*_paragraph("", head, width), *_paragraph("", self.summary(), width)]
         shown = self._findings[:rows]
         reasons = dict.fromkeys(finding.reason for finding in shown)
         numbers = {reason: number for number, reason in enumerate(reasons, 1)}
@@ -343,13 +342,22 @@ def _padded(text: str, width: int) -> str:
 
 
 def _paragraph(first: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_on_hyphens=False,
-    )
+    """A text in lines of at most `width` columns, all but the first indented."""
+    lines, line, used = [], first, len(first)
+    for word in printable(text).split():
+        gap = 1 if used > len(first) else 0
+        if gap and used + gap + columns(word) > width:
+            lines.append(line)
+            line, used, gap = " " * len(first), len(first), 0
+        while used + gap + columns(word) > width:
+            # A word that is longer than a line.
+            room = width - used - gap
+            cut = next(n for n in range(len(word), 0, -1) if columns(word[:n]) <= room)
+            lines.append(f"{line}{' ' * gap}{word[:cut]}")
+            word, line, used, gap = word[cut:], " " * len(first), len(first), 0
+        line += " " * gap + word
+        used += gap + columns(word)
+    return [*lines, line]
 
 
 def _rows(findings: list[Finding], numbers: dict[str, int], width: int) -> list[str]:

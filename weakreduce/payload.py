@@ -85,7 +85,7 @@ class Payload:
 
     Attributes:
         size: its bytes.
-        protocol: the highest protocol that its opcodes need.
+        protocol: the protocol that it says it is of; 0 for 0 and 1.
         weak: its weak things.
         modules: full names of the modules that a receiver imports.
         buffers: how many out-of-band buffers a receiver has to be given.
@@ -248,7 +248,6 @@ class _Machine:
         try:
             for opcode, argument, at in pickletools.genops(file):
                 position = at
-                self.payload.protocol = max(self.payload.protocol, opcode.proto)
                 self._step(opcode.name, argument)
             if len(self.stack) != 1:
                 raise ValueError(f"{len(self.stack)} objects are left on the stack")
@@ -364,6 +363,7 @@ class _Machine:
             push(_Value("buffer"))
         elif name == "PROTO":
             self.old_names = argument < 3
+            self.payload.protocol = argument
         elif name not in ("FRAME", "STOP", "READONLY_BUFFER"):
             raise ValueError(f"opcode {name} is not known")
 
