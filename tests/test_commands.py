@@ -270,7 +270,7 @@ def test_explain_on_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "x.dot").read_text(encoding="utf-8").startswith("digraph")
     done = run("explain", "example:frames", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "what cannot be pickled is root[0] (a generator)" in done.stdout
+    assert "cannot be pickled:\n  root[0] (a generator): TypeError: " in done.stdout
     (tmp_path / "x.pkl").write_bytes(weakreduce.dumps([weakref.ref(KEPT[0])] if KEPT else []))
     done = run("explain", "--pickle", "x.pkl", cwd=tmp_path)
     assert "which runs what it says" in done.stderr

@@ -1,5 +1,6 @@
 """Every example of the documentation runs, and prints what its page says it prints."""
 
+import html
 import json
 import os
 import re
@@ -125,6 +126,20 @@ def test_demo(tmp_path):
     assert rows.count("dangle leaf.parent: dead leaf.parent: dead") == 1
     assert rows.count("strict - WeakrefPicklingError:") == 2
     assert rows.count("forbid - WeakrefPicklingError:") == 3
+
+
+def test_diagnose_shows_what_the_tool_makes():
+    """Outputs and pictures of the page are those that `tests/make_pages.py` would write."""
+    import make_pages
+
+    for path, text in make_pages.made().items():
+        assert path.read_text(encoding="utf-8") == text, path.name
+    for drawing in make_pages.PICTURES.glob("*.dot"):
+        labels = re.findall(r'label="((?:[^"\\]|\\.)*)"', drawing.read_text(encoding="utf-8"))
+        texts = {line for label in labels for line in label.split("\\n") if line}
+        svg = drawing.with_suffix(".svg").read_text(encoding="utf-8")
+        drawn = re.findall(r"<text [^>]*>(.*?)</text>", svg)
+        assert {html.unescape(text).strip() for text in drawn} == texts
 
 
 def test_info(tmp_path):

@@ -189,7 +189,7 @@ def test_everything_unpicklable_is_told(host: str) -> None:
     assert fates(report) == {"root.reference": "snapshot"}
     assert report.total_bytes is None
     assert report.errors == ["TypeError: cannot pickle 'generator' object"]
-    assert "what cannot be pickled is root.first[0] (a generator)" in str(report)
+    assert "  root.first[0] (a generator): TypeError: " in str(report)
 
 
 def test_wrong_names_are_refused_at_once() -> None:

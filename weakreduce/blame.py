@@ -29,9 +29,9 @@ class Culprit(NamedTuple):
     #: The object; or the nearest holder in the graph of an object that a reduction made.
     obj: Any
     path: str
-    #: A sentence.
+    #: What it is, and where.
     text: str
-    #: Whether there is no use in looking for more.
+    #: It is the recursion that went too deep, and there is no use in looking for more.
     fatal: bool = False
 
 
@@ -45,7 +45,8 @@ def note(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     found = culprit(session, root, error)
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
-        BaseException.add_note(error, f"weakreduce: {found.text}")
+        said = found.text if found.fatal else f"what cannot be pickled is {found.text}"
+        BaseException.add_note(error, f"weakreduce: {said}")
     return found
 
 
@@ -83,10 +84,7 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
         if path is None:
             continue
         place = f"{shortened(path, _WIDTH)} ({_article(obj)})"
-        if depth == 0:
-            text = f"what cannot be pickled is {place}"
-        else:
-            text = f"what cannot be pickled is {_article(failing[0])} that is made to write {place}"
+        text = place if depth == 0 else f"{_article(failing[0])} that is made to write {place}"
         return Culprit(obj, path, text)
     return None
 

@@ -59,7 +59,7 @@ class Failure:
         path: where it is.
         referent: the name of its type.
         cause: the error in one line.
-        text: a sentence that says all of that.
+        text: what it is and where, or what a reduction made of which object.
     """
 
     path: str

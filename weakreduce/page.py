@@ -18,7 +18,7 @@ _STYLE = """
 .weakreduce th { border-bottom: 2px solid #8888; font-weight: 600; }
 .weakreduce .fate { width: 5.5rem; font-weight: 600; }
 .weakreduce .bytes { width: 6.5rem; text-align: right; font-variant-numeric: tabular-nums; }
-.weakreduce .path { width: 38%; } .weakreduce .edge { width: 22%; }
+.weakreduce .path { width: 34%; } .weakreduce .edge { width: 22%; }
 .weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; }
 .weakreduce .error { border-left: 4px solid #cc0033; padding: .3rem .8rem; margin: .6rem 0;
   overflow-wrap: anywhere; }
@@ -59,7 +59,8 @@ def fragment(report: Report) -> str:
         f"<p>{_text(_sizes(report))}</p>",
     ]
     for failure in report.failures:
-        parts.append(f'<p class="error">{_text(failure.text)}: {_code(failure.cause)}</p>')
+        text = f"cannot be pickled: {_text(failure.text)}: {_code(failure.cause)}"
+        parts.append(f'<p class="error">{text}</p>')
     said = {failure.cause for failure in report.failures}
     for error in report.errors:
         if error not in said:

@@ -62,7 +62,7 @@ def dot(report: Report, limit: int) -> str:
     picture, left = _limited(report, limit)
     lines = [
         "digraph weakreduce {",
-        '  graph [rankdir=LR, bgcolor="transparent", fontname="sans-serif", fontsize=11];',
+        '  graph [rankdir=LR, bgcolor="white", fontname="sans-serif", fontsize=11];',
         '  node [shape=box, style="rounded,filled", fillcolor="#f4f4f4", color="#666666", '
         'fontname="sans-serif", fontsize=11];',
         '  edge [color="#333333", fontname="sans-serif", fontsize=9];',
