@@ -40,6 +40,8 @@ def deep(weak: Any) -> dict[str, Any]:
         "root.children[3].cache['x']": Thing(children=[0, 1, 2, child]),
         "root.held": slots,
         "root.__closure__[0].cell_contents": closure(weak),
+        "list(root.values())[0].held": {Slots: Thing(held=weak)},
+        "root[(1, 'a')]": {(1, "a"): weak},
         "root[0].__closure__[0].cell_contents.held": [closure(Thing(held=weak))],
         "root.method.__self__.held": Thing(method=Thing(held=weak).method),
         "root.other().held": Thing(other=weakref.ref(deep_keep(weak))),

@@ -19,6 +19,8 @@ from typing import Any, Final, NamedTuple, final, overload
 FATES: Final = ("snapshot", "refuse", "dangle", "token", "dead", "link")
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
+#: Characters of an error in the table.
+_LONGEST: Final = 2000
 #: Rows of the table that `str` makes.
 ROWS: Final = 50
 
@@ -243,13 +245,14 @@ class Report(Sequence[Finding]):
         if self.failures:
             lines += ["", "cannot be pickled:"]
             for failure in self.failures:
-                lines += _paragraph("  ", f"{failure.text}: {failure.cause}", width)
+                text = f"{failure.text}: {shortened(failure.cause, _LONGEST)}"
+                lines += _paragraph("  ", text, width)
         said = {failure.cause for failure in self.failures}
         errors = [error for error in self.errors if error not in said]
         if errors:
             lines += ["", "error:" if len(errors) == 1 else "errors:"]
             for error in errors:
-                lines += _paragraph("  ", error, width)
+                lines += _paragraph("  ", shortened(error, _LONGEST), width)
         return "\n".join(lines)
 
     # --- for other programs -----------------------------------------------------------

@@ -33,11 +33,24 @@ LONGEST: Final = 500
 
 def _text(key: Any) -> str:
     """A key as it stands in an expression, written by its builtin base alone."""
+    text = _plain(key)
+    if text is None:
+        return f"<{type(key).__qualname__}>"
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _plain(key: Any) -> str | None:
+    """A key as an expression; None where it is not made of builtin atoms."""
     for base in _PLAIN_KEYS:
         if issubclass(type(key), base):
             text: str = base.__repr__(key)  # type: ignore[call-arg]
-            return text if len(text) < 60 else text[:57] + "..."
-    return f"<{type(key).__qualname__}>"
+            return text
+    if type(key) is tuple and len(key) < 10:
+        items = [_plain(item) for item in key]
+        found = [item for item in items if item is not None]
+        if len(found) == len(items):
+            return f"({', '.join(found)}{',' if len(found) == 1 else ''})"
+    return None
 
 
 def _attribute(path: str, name: Any) -> str:
@@ -97,9 +110,11 @@ def _item_parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
     obj_type = type(obj)
     if issubclass(obj_type, dict):
         for number, (key, value) in enumerate(list(dict.items(obj))):
-            yield f"{path}[{_text(key)}]", value
-            if not issubclass(type(key), _LEAVES):
+            if _plain(key) is None:
+                yield f"list({path}.values())[{number}]", value
                 yield f"list({path})[{number}]", key
+            else:
+                yield f"{path}[{_text(key)}]", value
     for base in (list, tuple):
         if issubclass(obj_type, base):
             for number, item in enumerate(list(base.__iter__(obj))):
@@ -155,8 +170,11 @@ def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
     if kind.name == "ref" and callback_of(obj) is not None:
         yield f"{path}.__callback__", callback_of(obj)
     if kind.name == "WeakKeyDictionary":
-        for edge in kind.edges(obj):
-            yield f"{path}[<{type(edge.referent).__qualname__}>]", edge.value
+        for number, edge in enumerate(kind.edges(obj)):
+            yield f"list({path}.values())[{number}]", edge.value
+    if kind.name == "WeakValueDictionary":
+        for number, edge in enumerate(kind.edges(obj)):
+            yield f"list({path})[{number}]", edge.key
 
 
 def _is_opened(obj_type: type) -> bool:
@@ -253,7 +271,7 @@ class Search:
 
 def joined(steps: list[str]) -> str:
     """The expression that steps make, one applied to what the other gave."""
-    path = "root" if steps[0] == "root" else "root..."
+    path = "root" if steps[0] == "root" else "root…"
     for step in steps:
         if step != "root":
             path = step.replace(HOLDER, path, 1)

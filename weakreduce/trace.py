@@ -101,7 +101,11 @@ class _Watch:
                 sizes = scale.sizes(list(edges.values()), self.progress.tick)
             finally:
                 scale.put_back()
-            report.snapshot_bytes = None if without is None else report.total_bytes - without
+            if without is None:
+                report.snapshot_bytes = None
+            else:
+                # A dead reference in the place of a small snapshot may even take more.
+                report.snapshot_bytes = max(0, report.total_bytes - without)
         elif snapshots:
             report.snapshot_bytes = None
         if self.refusals:
@@ -270,6 +274,25 @@ class Recording(_Watch):
         """Forget what was not final; dumps that ran inside an earlier walk are kept apart."""
         super().begin()
         self.inner.append([])
+
+    def finish(self, session: Any, root: Any, lost: Any, dropped: Any) -> None:
+        """Make the report; the dump is somebody else's, and goes on whatever happens here."""
+        try:
+            super().finish(session, root, lost, dropped)
+        except Exception as error:  # noqa: BLE001 - said in the report
+            self._end(self._failed_report(session, error), root)
+
+    def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
+        """The same, for a dump that raises."""
+        try:
+            super().fail(session, root, error, culprit)
+        except Exception as other:  # noqa: BLE001 - said in the report
+            self._end(self._failed_report(session, other), root)
+
+    def _failed_report(self, session: Any, error: Exception) -> Report:
+        report = self._report(session)
+        report.errors.append(f"this dump could not be reported: {words.cause(error)}")
+        return report
 
     def _end(self, report: Report, root: Any) -> None:
         super()._end(report, root)

@@ -14,7 +14,11 @@ from weakreduce.policy import Policy
 
 def cause(error: BaseException) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {error}"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the error's own class cannot say it
+        text = "(its text cannot be made)"
+    return f"{type(error).__name__}: {text}"
 
 
 def where(path: str | None, edge: Edge) -> str:

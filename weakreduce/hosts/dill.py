@@ -73,7 +73,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         def sibling_dump(self, obj: Any, file: Any) -> None:
             """Dump with dill's Pickler and the same settings."""
             pickler = self.pickler
-            module.Pickler(
+            cls = next(c for c in type(pickler).__mro__ if "dump" in vars(c))
+            cls(
                 file,
                 self.protocol,
                 byref=pickler._byref,
