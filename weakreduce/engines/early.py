@@ -78,7 +78,7 @@ class _Share:
             waiting.give_back(self.size)
 
 
-def plain(obj: Any, depth: int = 3) -> bool:
+def plain(obj: Any, depth: int = 5) -> bool:
     """Whether an object certainly holds no weak thing, from a short look at it.
 
     Atoms, functions and classes that are written as names, arrays of numbers, and small
