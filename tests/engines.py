@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+#: How cargo gets to a worker, and back.
+WAYS = ("closure", "argument", "result", "exception")
+
 #: Seconds within which every task here is done; a hang is a failure.
 PATIENCE = 60
 
