@@ -164,6 +164,17 @@ def test_limits_and_unpicklable_referents() -> None:
     assert report.errors == [str(caught.value)]
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_part_that_is_to_blame_is_told(host: str) -> None:
+    server = Thing(parts=[Thing(), {"x": sys._getframe()}])
+    (finding,) = explain([weakref.ref(server)], host=host)
+    cause = "TypeError: cannot pickle 'frame' object, at it.parts[1]['x']"
+    assert finding.reason == f"it cannot be pickled ({cause})"
+    with pytest.warns(weakreduce.DanglingWarning) as caught:
+        weakreduce.dumps([weakref.ref(server)], host=host)
+    assert f"arrives dead: {finding.reason}. Write " in str(caught[0].message)
+
+
 def test_a_dropped_callback_is_told() -> None:
     outside = Thing()
     locked = things.Locked()

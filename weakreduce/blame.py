@@ -59,10 +59,30 @@ def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
 
 
+def place(session: Any, walk: Any, subject: Any, met: list[Any]) -> str:
+    """Where in a snapshot's referent the object is that made its probe fail, in a few words.
+
+    Args:
+        session: the session.
+        walk: the first walk that probed the referent.
+        subject: the referent, or what else of an edge failed.
+        met: what the probe met, from `listen`.
+    """
+    try:
+        with observe.watching(False):
+            failing = _failing(session, walk, met, most=1)
+            if not failing or failing[0] is subject:
+                return ""
+            path = paths.Search(subject, map(id, failing)).path(failing[0], root="it")
+            return "" if path is None else f", at {shortened(path, _WIDTH)}"
+    except Exception:  # noqa: BLE001 - the reason is known already, this is its place
+        return ""
+
+
 def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     session.start_over()
     walk = session.first_walk()
-    met = _listen(walk)
+    met = listen(walk)
     failed, recursion = _probed(session, walk, root)
     if not failed and (walk.queue or walk.waiting):
         failed, recursion = _probed(session, walk, walk.rest())
@@ -99,7 +119,7 @@ def _probed(session: Any, walk: Any, obj: Any) -> tuple[bool, bool]:
     return True, _is_recursion(failure)
 
 
-def _listen(walk: Any) -> list[Any]:
+def listen(walk: Any) -> list[Any]:
     """Every object that the walk is asked for from now on, in order, kept alive."""
     met: list[Any] = []
     ask: Callable[[Any], Any] = walk.override
@@ -112,7 +132,7 @@ def _listen(walk: Any) -> list[Any]:
     return met
 
 
-def _failing(session: Any, walk: Any, met: list[Any]) -> list[Any]:
+def _failing(session: Any, walk: Any, met: list[Any], most: int = _HOLDERS) -> list[Any]:
     """The object that fails, then those that hold it, from the inside out.
 
     The objects that a pickler is in the middle of are met from the outside in, so the one met
@@ -124,7 +144,7 @@ def _failing(session: Any, walk: Any, met: list[Any]) -> list[Any]:
             continue
         if _probed(session, walk, obj)[0]:
             found.append(obj)
-            if len(found) == _HOLDERS:
+            if len(found) == most:
                 break
     return found
 

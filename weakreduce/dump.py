@@ -25,6 +25,9 @@ from weakreduce.seen import seen
 from weakreduce.sink import Buffers, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
 
+#: For how many failing snapshots of a dump the warnings say which part of them is to blame.
+_PLACED = 10
+
 
 def _blame() -> Any:
     # Imported by the first dump that fails.
@@ -234,12 +237,16 @@ class Session:
             *((edge, edge.referent) for edge in snapshots),
         ]
         seen = {id(subject) for _, subject in subjects}
-        failures = 0
+        failures, met = 0, _blame().listen(walk)
         while subjects:
             edge, subject = subjects.pop()
             failure = self.probe(walk, subject)
             if failure is not None:
-                failures += self._fail(edge, subject, failure)
+                cause = words.cause(failure)
+                if failures < _PLACED:
+                    cause += _blame().place(self, walk, subject, met)
+                failures += self._fail(edge, subject, failure, cause)
+            met.clear()
             for pending in walk.pending:
                 if known.outside(pending.weak, pending.referent).fate is not Fate.SNAPSHOT:
                     continue
@@ -281,9 +288,9 @@ class Session:
             self.sink.clear()
         return None
 
-    def _fail(self, edge: Edge | None, subject: Any, failure: Exception) -> bool:
+    def _fail(self, edge: Edge | None, subject: Any, failure: Exception, cause: str) -> bool:
         """Note a failure; False where it was noted before."""
-        known, cause = self.known, words.cause(failure)
+        known = self.known
         if edge is None:
             new = id(subject) not in known.dropped
             known.dropped[id(subject)] = (subject, cause)

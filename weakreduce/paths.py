@@ -27,6 +27,8 @@ _HEAP_TYPE: Final = 1 << 9
 _REFS = (weakref.ref, weakref.WeakMethod)
 #: Stands for the path of the holder in a step.
 HOLDER: Final = "\0"
+#: The step to the root itself.
+_ROOT: Final = ""
 #: A path of more steps than this has lost its beginning: nobody reads an expression that long.
 LONGEST: Final = 500
 
@@ -211,7 +213,7 @@ class Search:
         #: Places that are reached over a weak edge only.
         self.weakly: set[int] = set()
         self._holders = [-1]
-        self._steps = ["root"]
+        self._steps = [_ROOT]
         self._run(set(wanted))
 
     def _run(self, missing: set[int]) -> None:
@@ -263,17 +265,17 @@ class Search:
             place = self._holders[place]
         return found[::-1]
 
-    def path(self, obj: Any) -> str | None:
+    def path(self, obj: Any, root: str = "root") -> str | None:
         """The shortest path to this very object; None where it was not found."""
         place = self.places.get(id(obj))
-        return None if place is None else joined([step for _, step in self.trail(place)])
+        return None if place is None else joined([step for _, step in self.trail(place)], root)
 
 
-def joined(steps: list[str]) -> str:
+def joined(steps: list[str], root: str) -> str:
     """The expression that steps make, one applied to what the other gave."""
-    path = "root" if steps[0] == "root" else "root…"
+    path = root if steps[0] == _ROOT else f"{root}…"
     for step in steps:
-        if step != "root":
+        if step != _ROOT:
             path = step.replace(HOLDER, path, 1)
     return path
 
