@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import gc
 import json
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -505,6 +508,81 @@ def test_limits_hold_for_dill_after_uninstall() -> None:
             weakreduce.dumps([weakref.ref(big)], policy=policy, host="dill")
     finally:
         weakreduce.install("dill")
+
+
+class AttributesRaise:
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class ClassRaises:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+
+class DictRaises(dict):  # type: ignore[type-arg]
+    def _no(self, *_arguments: Any) -> Any:
+        raise RuntimeError
+
+    items = keys = values = __iter__ = __len__ = _no
+
+
+def unpicklable() -> dict[str, Any]:
+    frame = sys._getframe()
+
+    class LocalHolds:
+        held = frame
+
+    slots = type("Slots", (), {"__slots__": ("x",)})()
+    slots.x = frame
+    return {
+        "root[0]": [AttributesRaise()],
+        "root['a']": {"a": ClassRaises()},
+        "root": DictRaises(a=1),
+        "type(root[0]).held": [LocalHolds()],
+        "root.held": LocalHolds,
+        "root.args[0]": functools.partial(print, frame),
+        "list(root)[1]": collections.deque([1, frame]),
+        "root.default_factory.__closure__[0].cell_contents": collections.defaultdict(
+            closure(frame)
+        ),
+        "root[(1, 'a')][0]": {(1, "a"): [frame]},
+        "list(root)[0]": {frame: 1},
+        "list(root.values())[0]": {Thing(): frame},
+        "root[0].x": [slots],
+        "root.m.__self__.held": Thing(m=Thing(held=frame).method),
+        "root[1][0]": (lambda cycle: cycle.append((frame, cycle)) or cycle)([0]),
+    }
+
+
+@pytest.mark.parametrize("path", list(unpicklable()))
+def test_odd_things_that_cannot_be_pickled_are_found(path: str) -> None:
+    for host in ("cloudpickle", "dill"):
+        report = explain(unpicklable()[path], host=host)
+        assert [failure.path for failure in report.failures] == [path]
+        assert report.total_bytes is None
+
+
+def test_odd_names_are_quoted() -> None:
+    thing = Thing()
+    vars(thing)["a b"] = sys._getframe()
+    (failure,) = explain(thing).failures
+    assert failure.path == "vars(root)['a b']"
+    assert eval(failure.path, {"root": thing}) is vars(thing)["a b"]
+
+
+def test_record_sees_what_engines_send() -> None:
+    from concurrent.futures import ProcessPoolExecutor
+
+    outside = Thing()
+    with weakreduce.record() as report:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            assert pool.submit(things.log, weakref.ref(outside)).result() is None
+    assert report.counts == {"snapshot": 1}
+    assert report[0].path.startswith("root.")
+    assert report.dumps >= 1
 
 
 def test_an_interrupt_passes() -> None:

@@ -44,6 +44,10 @@ def test_imports_go_one_way() -> None:
     assert order.index("weakreduce.kinds") < order.index("weakreduce.encode")
     assert order.index("weakreduce.encode") < order.index("weakreduce.walk")
     assert order.index("weakreduce.walk") < order.index("weakreduce.dump")
+    assert order.index("weakreduce.observe") < order.index("weakreduce.walk")
+    assert order.index("weakreduce.dump") < order.index("weakreduce.measure")
+    assert order.index("weakreduce.findings") < order.index("weakreduce.pictures")
+    assert order.index("weakreduce.measure") < order.index("weakreduce.trace")
     assert order[-1].startswith("weakreduce")
 
 
