@@ -343,6 +343,46 @@ def check_report(
         assert report.snapshot_bytes == 0
 
 
+def check_outcome(root: list[Any], policy: Any, host: str) -> None:
+    """Under any policy, a report says what a dump then does: its error, bytes and warnings."""
+    import warnings
+
+    import weakreduce
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = weakreduce.explain(root, policy, host)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            payload = weakreduce.dumps(root, policy=policy, host=host)
+        except weakreduce.WeakrefPicklingError as error:
+            assert report.errors == [str(error)]
+            assert report.total_bytes is None
+            assert "refuse" in report.counts
+            return
+    assert report.errors == []
+    assert report.total_bytes == len(payload)
+    assert "refuse" not in report.counts
+    told = {f"{f.path}: {f.referent} (outside) arrives dead: {f.reason}. " for f in report}
+    for warning in caught:
+        assert any(str(warning.message).startswith(text) for text in told), warning.message
+
+
+def policies() -> dict[str, Any]:
+    """Policies of every sort, to be compared with what dumps do under them."""
+    import weakreduce
+
+    return {
+        "strict": weakreduce.Policy(outside="refuse"),
+        "forbid": weakreduce.Policy(outside="refuse", live="forbid"),
+        "severs": weakreduce.Policy(rules=((Valued, "sever"), (Slotted, "dangle"))),
+        "refuses some": weakreduce.Policy(rules=((Callable_, "refuse"), (weakref.ref, "dangle"))),
+        "limits": weakreduce.Policy(max_snapshot_bytes=150),
+        "drops": weakreduce.Policy(callbacks="drop", outside="dangle", rules=((Node, "snapshot"),)),
+    }
+
+
 def alive_after(
     spec: Spec, model: Model, roots: set[int], cut: set[tuple[int, int]], *, released: bool
 ) -> set[int]:

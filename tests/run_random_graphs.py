@@ -81,6 +81,7 @@ def check_explained(seed: int, host: str) -> None:
     copied = weakreduce.loads(payload, host=host)
     gc.collect()
     graphs.check_copy(spec, model, copied, weakreduce.is_pinned)
+    graphs.check_outcome(root, choose.choice(list(graphs.policies().values())), host)
 
 
 def main() -> int:

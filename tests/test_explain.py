@@ -52,6 +52,16 @@ def test_explain_and_dumps_agree(host: str, spec: Spec, outside: str) -> None:
     graphs.check_copy(spec, model, copied, weakreduce.is_pinned)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+@given(spec=specs(), policy=st.sampled_from(list(graphs.policies())))
+@SETTINGS
+def test_explain_and_dumps_agree_under_any_policy(host: str, spec: Spec, policy: str) -> None:
+    """Errors, sizes and warnings of a dump are those of its report."""
+    root, nodes = graphs.build(spec)
+    graphs.check_outcome(root, graphs.policies()[policy], host)
+    assert nodes
+
+
 def fates(report: weakreduce.Report) -> dict[str, str]:
     return {finding.path: finding.fate for finding in report}
 
