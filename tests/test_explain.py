@@ -651,3 +651,17 @@ def test_json_is_json() -> None:
     assert found["counts"] == {"snapshot": 2}
     assert found["findings"][0]["fate"] == "snapshot"
     assert Path(__file__).name not in report.to_json()
+
+
+def test_a_failure_does_not_search_the_whole_program() -> None:
+    """What the pickler writes as a name, and all that is behind it, is no place to look."""
+    from weakreduce import paths
+
+    made = Temporary()
+    root = [made, json.dumps, Thing]
+    everywhere = paths.Search(root, [-1])
+    here = paths.Search(root, [-1], lambda named: True)
+    assert len(here.objects) < 20 < len(everywhere.objects)
+    with pytest.raises(TypeError) as caught:
+        weakreduce.dumps(root)
+    assert "a generator that is made to write root[0]" in notes(caught.value)[0]

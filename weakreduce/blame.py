@@ -73,7 +73,8 @@ def place(session: Any, walk: Any, subject: Any, met: list[Any]) -> str:
             failing = _failing(session, walk, met, most=1)
             if not failing or failing[0] is subject:
                 return ""
-            path = paths.Search(subject, map(id, failing)).path(failing[0], root="it")
+            search = paths.Search(subject, map(id, failing), session.engine.by_name)
+            path = search.path(failing[0], root="it")
             return "" if path is None else f", at {shortened(path, _WIDTH)}"
     except Exception:  # noqa: BLE001 - the reason is known already, this is its place
         return ""
@@ -90,7 +91,7 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     if recursion or _is_recursion(error):
         last = met[: -_LAST - 1 : -1]
-        search = paths.Search(root, map(id, last))
+        search = paths.Search(root, map(id, last), session.engine.by_name)
         for obj in last:
             path = search.path(obj)
             if path is not None:
@@ -98,7 +99,7 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
                 return Culprit(obj, path, text, fatal=True)
         return None
     failing = _failing(session, walk, met)
-    search = paths.Search(root, map(id, failing))
+    search = paths.Search(root, map(id, failing), session.engine.by_name)
     for depth, obj in enumerate(failing):
         path = search.path(obj)
         if path is None:

@@ -11,10 +11,11 @@ import collections
 import gc
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, final
 
 from weakreduce.kinds import callback_of, kind_of
+from weakreduce.known import NAMEABLE
 
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
 _PLAIN_KEYS = (bool, int, float, complex, str, bytes, type(None))
@@ -203,9 +204,13 @@ class Search:
     Args:
         root: where paths begin.
         wanted: ids of the objects to be found. They need not be alive.
+        by_name: whether a class, function or module is written as a name. Such a one is not
+            opened, as a pickler does not open it: behind it is all the rest of the program.
     """
 
-    def __init__(self, root: Any, wanted: Iterable[int]) -> None:
+    def __init__(
+        self, root: Any, wanted: Iterable[int], by_name: Callable[[Any], bool] | None = None
+    ) -> None:
         #: Everything visited, in order of distance; the places of a trail are positions here.
         self.objects: list[Any] = [root]
         #: id -> place, of what was wanted and found.
@@ -214,6 +219,7 @@ class Search:
         self.weakly: set[int] = set()
         self._holders = [-1]
         self._steps = [_ROOT]
+        self._by_name = by_name
         self._run(set(wanted))
 
     def _run(self, missing: set[int]) -> None:
@@ -235,6 +241,9 @@ class Search:
                     self._visit(holder, step, referent, missing)
                 continue
             obj = objects[place]
+            if self._is_closed(obj):
+                place += 1
+                continue
             kind = kind_of(type(obj))
             if kind is not None and kind.name != "finalize":
                 for edge in kind.edges(obj):
@@ -248,6 +257,14 @@ class Search:
                     seen.add(identity)
                     self._visit(place, step, held, missing)
             place += 1
+
+    def _is_closed(self, obj: Any) -> bool:
+        if self._by_name is None or not issubclass(type(obj), NAMEABLE):
+            return False
+        try:
+            return self._by_name(obj)
+        except Exception:  # noqa: BLE001 - one that the pickler never met, and that is odd
+            return True
 
     def _visit(self, holder: int, step: str, obj: Any, missing: set[int]) -> None:
         if id(obj) in missing:

@@ -113,7 +113,7 @@ class _Watch:
             report.errors.append(str(words.refusal(session.policy, root, edge, decision)))
             report.total_bytes = report.snapshot_bytes = None
         dropped_callbacks = {id(callback): reason for callback, reason in dropped}
-        self._fill(report, root, sizes, dropped_callbacks)
+        self._fill(session, report, root, sizes, dropped_callbacks)
         self._end(report, root)
 
     def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
@@ -123,7 +123,7 @@ class _Watch:
         if culprit is not None:
             name = type(culprit.obj).__qualname__
             report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
-        self._fill(report, root, {}, {})
+        self._fill(session, report, root, {}, {})
         self._end(report, root)
 
     def _report(self, session: Any) -> Report:
@@ -138,7 +138,12 @@ class _Watch:
         self.refusals = []
 
     def _fill(
-        self, report: Report, root: Any, sizes: dict[int, int], dropped: dict[int, str]
+        self,
+        session: Any,
+        report: Report,
+        root: Any,
+        sizes: dict[int, int],
+        dropped: dict[int, str],
     ) -> None:
         """Turn the edges that are kept into findings, with one search for all their paths."""
         for edges in self.seen.values():
@@ -150,7 +155,7 @@ class _Watch:
         wanted.update(id(edge.referent) for edge, _ in drawn if edge.referent is not None)
         if not edges:
             return
-        search = paths.Search(root, wanted)
+        search = paths.Search(root, wanted, session.engine.by_name)
         report.take(_finding(search, edge, decision, sizes, dropped) for edge, decision in edges)
         drawing = _Drawing(search)
         for edge, decision in drawn:
