@@ -56,6 +56,8 @@ def run(
         [sys.executable, "-W", "error", "-c", code],
         env=os.environ
         | {"PYTHONHASHSEED": "0", "WEAKREDUCE_INSTALL": "1" if ours else "0"}
+        # Code compiled just now and code read from a cache pickle differently by value.
+        | {"PYTHONDONTWRITEBYTECODE": "1"}
         | environment,
         capture_output=True,
         text=True,

@@ -13,9 +13,10 @@ import platform
 import types
 import weakref
 from importlib.metadata import version
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar
 
 from weakreduce import hosts
+from weakreduce.bound import Bound
 from weakreduce.encode import user_state
 from weakreduce.kinds import Kind, kind_of
 from weakreduce.policy import Policy, get_policy
@@ -94,37 +95,12 @@ def loads(data: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
     return load(io.BytesIO(data), host=host, buffers=buffers)
 
 
-@final
-class Bound:
-    """An object that is pickled already; every pickler writes it as those bytes.
-
-    On the receiver it opens as the object itself. Here, calling it calls the object, so
-    that engines which insist on a callable take it.
-    """
-
-    __slots__ = ("__weakref__", "_obj", "data")
-
-    def __init__(self, obj: Any, data: bytes) -> None:
-        self._obj = obj
-        self.data = data
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        """Call the object that was bound, a copy of it as the receiver would have."""
-        return pickle.loads(self.data)(*args, **keywords)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self.data,)
-
-    def __repr__(self) -> str:
-        return f"<weakreduce.bind of {type(self._obj).__qualname__}, {len(self.data)} bytes>"
-
-
 def bind(obj: Any, policy: str | Policy | None = None) -> Bound:
     """`obj`, pickled now, under this policy, to be opened on the receiver as `obj` itself.
 
     For engines that weakreduce does not know: bind what you submit.
     """
-    return Bound(obj, dumps(obj, policy=policy))
+    return Bound(dumps(obj, policy=policy), type(obj).__qualname__)
 
 
 def _weak_kind(weak: Any) -> Kind:
@@ -204,4 +180,4 @@ def info() -> dict[str, Any]:
     }
 
 
-__all__ = ["Bound", "bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"]
+__all__ = ["bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"]

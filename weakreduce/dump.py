@@ -20,6 +20,7 @@ from weakreduce.known import Adapter, Known
 from weakreduce.policy import Policy, get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
+from weakreduce.seen import seen
 from weakreduce.sink import Buffers, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
 
@@ -81,6 +82,8 @@ class Session:
             self._start_over()
             raise
         finally:
+            if any(walk.weak_things for walk in self.walks):
+                seen.dumps += 1
             self._take_apart()
 
     def _take_apart(self) -> None:

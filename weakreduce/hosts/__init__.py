@@ -1,6 +1,7 @@
-"""The hosts: which Pickler classes are ours to extend, now or when they are imported.
+"""The hosts and the engines: what is ours to extend, now or when it is imported.
 
-Adding a copy of cloudpickle is one row of `HOSTS`. No host is imported here.
+Adding a copy of cloudpickle is one row of `HOSTS`; adding an engine is a row and one small file.
+None of them is imported here.
 """
 
 from __future__ import annotations
@@ -15,64 +16,113 @@ from typing import Any, Final, final
 
 @final
 @dataclass(slots=True)
-class Host:
-    """A host: the module that defines its Pickler, and the file of ours that extends it."""
+class Part:
+    """One module to be extended, and the file of ours that knows how."""
 
-    name: str
     module: str
     recipe: str
-    default: bool = True
-    wanted: bool = False
     patch: Any = field(default=None, repr=False)
 
     def apply(self) -> None:
-        """Extend the host; its module is imported."""
-        recipe = importlib.import_module(f"weakreduce.hosts.{self.recipe}")
+        """Extend the module, which is imported."""
         if self.patch is None:
-            if self.recipe == "standard":
-                self.patch = recipe.FunctionPatch()
-            else:
-                self.patch = recipe.make_patch(sys.modules[self.module])
+            recipe = importlib.import_module(f"weakreduce.{self.recipe}")
+            self.patch = recipe.make_patch(sys.modules[self.module])
         self.patch.apply()
 
     def remove(self) -> None:
         """Put back what was there."""
-        self.wanted = False
         if self.patch is not None:
             self.patch.remove()
             self.patch = None
 
+
+@final
+class Host:
+    """A host or an engine: the modules of it that we extend."""
+
+    def __init__(self, name: str, *parts: tuple[str, str], default: bool = True) -> None:
+        self.name = name
+        self.parts = [Part(module, recipe) for module, recipe in parts]
+        self.default = default
+        self.wanted = False
+
+    def apply(self) -> None:
+        """Extend what is imported of it."""
+        for part in self.parts:
+            if _is_imported(part.module):
+                part.apply()
+
+    def remove(self) -> None:
+        """Put back what was there."""
+        self.wanted = False
+        for part in reversed(self.parts):
+            part.remove()
+
     @property
     def state(self) -> str:
         """``installed``, ``waiting`` for its import, or ``off``."""
-        if self.patch is not None and self.patch.applied:
+        if any(part.patch is not None and part.patch.applied for part in self.parts):
             return "installed"
         return "waiting" if self.wanted else "off"
 
     @property
     def version(self) -> str | None:
         """The version that is imported, where its top package tells one."""
-        top = sys.modules.get(self.module.partition(".")[0])
+        top = sys.modules.get(self.parts[0].module.partition(".")[0])
         version = getattr(top, "__version__", None)
         return version if isinstance(version, str) else None
+
+
+def _is_imported(name: str) -> bool:
+    """Whether a module is there, and not half-way: its loader calls us when it is done."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return name in sys.modules and not getattr(spec, "_initializing", False)
+
+
+def _copy_of_cloudpickle(root: str) -> tuple[str, str]:
+    return (f"{root}.cloudpickle.cloudpickle" if root else "cloudpickle.cloudpickle",
+            "hosts.cloudpickle")  # fmt: skip
 
 
 HOSTS: Final[dict[str, Host]] = {
     host.name: host
     for host in (
-        Host("cloudpickle", "cloudpickle.cloudpickle", "cloudpickle"),
-        Host("dill", "dill._dill", "dill"),
-        Host("ray.cloudpickle", "ray.cloudpickle.cloudpickle", "cloudpickle"),
-        Host("pyspark.cloudpickle", "pyspark.cloudpickle.cloudpickle", "cloudpickle"),
+        Host("cloudpickle", _copy_of_cloudpickle("")),
+        Host("dill", ("dill._dill", "hosts.dill")),
+        Host("ray.cloudpickle", _copy_of_cloudpickle("ray")),
+        Host("pyspark.cloudpickle", _copy_of_cloudpickle("pyspark")),
+        Host("joblib.externals.cloudpickle", _copy_of_cloudpickle("joblib.externals")),
+        Host("pickle", ("pickle", "hosts.standard"), default=False),
         Host(
-            "joblib.externals.cloudpickle",
-            "joblib.externals.cloudpickle.cloudpickle",
-            "cloudpickle",
+            "multiprocessing",
+            ("multiprocessing.reduction", "hosts.forking"),
+            ("multiprocessing.pool", "engines.pools"),
+            ("multiprocessing.queues", "engines.queues"),
         ),
-        Host("pickle", "pickle", "standard", default=False),
+        Host("concurrent.futures", ("concurrent.futures.process", "engines.executors")),
+        Host(
+            "multiprocess",
+            ("multiprocess.pool", "engines.pools"),
+            ("multiprocess.queues", "engines.queues"),
+        ),
+        Host("loky", ("loky.process_executor", "engines.executors")),
+        Host(
+            "dask",
+            ("dask.tokenize", "hosts.distributed"),
+            ("distributed.protocol.pickle", "hosts.distributed"),
+            ("distributed.protocol.serialize", "hosts.distributed"),
+            ("distributed.client", "engines.distributed"),
+            ("distributed.actor", "engines.distributed"),
+        ),
+        Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
     )
 }
 _lock = threading.RLock()
+
+
+def _waits_for(host: Host, name: str) -> bool:
+    return any(part.module == name for part in host.parts)
 
 
 @final
@@ -81,7 +131,7 @@ class _Finder:
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:
         """The spec of a waiting host, its loader set to call us when the module is there."""
-        waiting = [host for host in HOSTS.values() if host.module == name and host.wanted]
+        waiting = [host for host in HOSTS.values() if host.wanted and _waits_for(host, name)]
         if not waiting:
             return None
         for finder in sys.meta_path:
@@ -104,7 +154,9 @@ def _call_after(loader: Any, name: str, waiting: list[Host]) -> None:
         if module.__name__ == name:
             for host in waiting:
                 if host.wanted:
-                    host.apply()
+                    for part in host.parts:
+                        if part.module == name:
+                            part.apply()
 
     loader.exec_module = exec_module
 
@@ -131,8 +183,7 @@ def install(*names: str) -> None:
     with _lock:
         for host in hosts:
             host.wanted = True
-            if host.module in sys.modules:
-                host.apply()
+            host.apply()
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
 
@@ -154,6 +205,6 @@ def uninstall(*names: str) -> None:
 def state() -> dict[str, dict[str, str | None]]:
     """For each host: its state and version."""
     return {
-        name: {"state": host.state, "version": host.version, "module": host.module}
+        name: {"state": host.state, "version": host.version, "module": host.parts[0].module}
         for name, host in HOSTS.items()
     }

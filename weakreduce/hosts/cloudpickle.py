@@ -41,7 +41,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 )
             return importable(obj)
 
-    def before_init(pickler: Any) -> None:
+    def before_init(pickler: Any, *_arguments: Any, **_keywords: Any) -> None:
         # The C pickler looks its table up once, now, and finds an entry in a plain dict
         # several times faster than in a ChainMap. Subclasses with tables of their own keep them.
         if type(pickler).dispatch_table is stock_table and "dispatch_table" not in vars(pickler):

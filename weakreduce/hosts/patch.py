@@ -1,4 +1,7 @@
-"""Put ``__init__`` and ``dump`` of ours in front of a Pickler class's, and take them away exactly.
+"""Put attributes of ours in place of a host's or an engine's, and take them away exactly.
+
+`AttributePatch` is for any class or module; `PicklerPatch` for the ``__init__`` and ``dump`` of a
+Pickler class.
 
 A pickler of a patched class writes into a `Sink`; its ``dump`` runs a session and then hands
 the finished payload to the user's file in one piece. Instances made before, and dumps inside
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from weakreduce.sink import Buffers, Limit, Sink
@@ -35,39 +39,58 @@ class Wiring:
         self.busy = False
 
 
-class PicklerPatch:
-    """The patch of one Pickler class."""
+class AttributePatch:
+    """Attributes of classes and modules, replaced and put back exactly.
 
-    def __init__(self, cls: Any, engine: Any, before_init: Any = None) -> None:
-        self.cls = cls
-        self.engine = engine
-        self.before_init = before_init
-        self.replaced: dict[str, tuple[Any, Any]] = {}
+    Args:
+        makers: triples of an owner (a class or module), a name, and a function that is given
+            the stock attribute (None where there is none) and makes ours.
+    """
+
+    def __init__(self, *makers: tuple[Any, str, Callable[[Any], Any]]) -> None:
+        self.makers = makers
+        self.replaced: list[tuple[Any, str, Any, Any]] = []
 
     def apply(self) -> None:
         """Put ours in place; nothing where it is there already."""
         if self.replaced:
             return
-        for name, make in (("__init__", self._make_init), ("dump", self._make_dump)):
-            before = vars(self.cls).get(name, _ABSENT)
-            ours = make(getattr(self.cls, name))
-            self.replaced[name] = (before, ours)
-            setattr(self.cls, name, ours)
+        for owner, name, make in self.makers:
+            before = vars(owner).get(name, _ABSENT)
+            ours = make(getattr(owner, name, None))
+            setattr(owner, name, ours)
+            self.replaced.append((owner, name, before, vars(owner)[name]))
 
     def remove(self) -> None:
         """Put back what was there, unless somebody has patched it since."""
-        for name, (before, ours) in self.replaced.items():
-            if vars(self.cls).get(name) is ours:
+        for owner, name, before, ours in reversed(self.replaced):
+            if vars(owner).get(name) is ours:
                 if before is _ABSENT:
-                    delattr(self.cls, name)
+                    delattr(owner, name)
                 else:
-                    setattr(self.cls, name, before)
+                    setattr(owner, name, before)
         self.replaced.clear()
 
     @property
     def applied(self) -> bool:
         """Whether ours is in place."""
         return bool(self.replaced)
+
+
+class PicklerPatch(AttributePatch):
+    """The patch of one Pickler class.
+
+    Args:
+        cls: the class.
+        engine: a subclass of `picklers.PicklerEngine`.
+        before_init: called with the pickler and the arguments after `file` before the stock
+            ``__init__`` is.
+    """
+
+    def __init__(self, cls: Any, engine: Any, before_init: Any = None) -> None:
+        super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
+        self.engine = engine
+        self.before_init = before_init
 
     def _make_init(self, stock: Any) -> Any:
         before_init = self.before_init
@@ -91,7 +114,7 @@ class PicklerPatch:
                 return
             sink = Sink(file, file.limit if isinstance(file, Limit) else None)
             if before_init is not None:
-                before_init(pickler)
+                before_init(pickler, *args, **keywords)
             pickler._weakreduce = Wiring(file, sink, buffers)
             stock(pickler, sink, *args, **keywords)
 

@@ -10,7 +10,7 @@ import pickle
 import types
 from typing import Any
 
-from weakreduce.hosts.patch import PicklerPatch
+from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine
 
 
@@ -69,27 +69,21 @@ def dump(
     Pickler(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback).dump(obj)
 
 
-class FunctionPatch:
-    """``pickle.dumps`` and ``pickle.dump``, replaced and put back."""
+def patch_of(cls: Any) -> PicklerPatch:
+    """The patch of a class that others derived from the C pickler."""
 
-    def __init__(self) -> None:
-        self.replaced: dict[str, Any] = {}
+    def before_init(
+        pickler: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
+    ) -> None:
+        # The C pickler does not tell its protocol.
+        chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
+        pickler.proto = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
 
-    def apply(self) -> None:
-        """Put ours in place."""
-        if not self.replaced:
-            self.replaced = {"dumps": pickle.dumps, "dump": pickle.dump}
-            pickle.dumps = dumps
-            pickle.dump = dump
+    return PicklerPatch(cls, Engine, before_init)
 
-    def remove(self) -> None:
-        """Put back what was there, unless somebody has replaced it since."""
-        for name, ours in (("dumps", dumps), ("dump", dump)):
-            if name in self.replaced and getattr(pickle, name) is ours:
-                setattr(pickle, name, self.replaced[name])
-        self.replaced.clear()
 
-    @property
-    def applied(self) -> bool:
-        """Whether ours is in place."""
-        return bool(self.replaced)
+def make_patch(module: Any) -> AttributePatch:
+    """The patch of ``pickle`` itself: its ``dumps`` and ``dump``."""
+    return AttributePatch(
+        (module, "dumps", lambda stock: dumps), (module, "dump", lambda stock: dump)
+    )

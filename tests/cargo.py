@@ -1,0 +1,204 @@
+"""What the engines are given to carry: every weak kind, inside and outside, by every way.
+
+Importable in workers. `look` says what arrived, in one word.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import weakreduce
+
+
+class Target:
+    """A referent."""
+
+    def __init__(self, name: str = "target") -> None:
+        self.name = name
+
+    def method(self) -> str:
+        return self.name
+
+
+class CallableTarget(Target):
+    """A referent whose proxy is a CallableProxyType."""
+
+    def __call__(self) -> str:
+        return self.name
+
+
+class SubRef(weakref.ref):  # type: ignore[type-arg]
+    """A subclass with a slot and no compatible constructor."""
+
+    __slots__ = ("note",)
+
+    def __new__(cls, referent: Any, note: str) -> SubRef:
+        self = super().__new__(cls, referent)
+        self.note = note
+        return self
+
+    def __init__(self, referent: Any, note: str) -> None:
+        super().__init__(referent)
+
+
+def called(reference: Any) -> None:
+    """A callback that can be pickled."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    make: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    target: type[Target] = Target
+
+
+def _first(collection: Any) -> Any:
+    return next(iter(collection), None)
+
+
+def _behind(proxy: Any) -> Any:
+    try:
+        return proxy.method.__self__
+    except ReferenceError:
+        return None
+
+
+def _instance(method: Any) -> Any:
+    bound = method()
+    return None if bound is None else bound.__self__
+
+
+KINDS: dict[str, Kind] = {
+    "ref": Kind(weakref.ref, lambda weak: weak()),
+    "ref with a callback": Kind(lambda t: weakref.ref(t, called), lambda weak: weak()),
+    "subclass of ref": Kind(lambda t: SubRef(t, "note"), lambda weak: weak()),
+    "WeakMethod": Kind(lambda t: weakref.WeakMethod(t.method), _instance),
+    "proxy": Kind(weakref.proxy, _behind),
+    "callable proxy": Kind(weakref.proxy, _behind, CallableTarget),
+    "WeakSet": Kind(lambda t: weakref.WeakSet([t]), _first),
+    "WeakValueDictionary": Kind(
+        lambda t: weakref.WeakValueDictionary(key=t), lambda weak: weak.get("key")
+    ),
+    "WeakKeyDictionary": Kind(lambda t: weakref.WeakKeyDictionary({t: "value"}), _first),
+    "finalize": Kind(
+        lambda t: weakref.finalize(t, called, None),
+        lambda weak: None if weak.peek() is None else weak.peek()[0],
+    ),
+}
+PLACES = ("inside", "outside")
+
+
+class Cargo:
+    """A weak thing, and its referent too where that is to be inside."""
+
+    def __init__(self, kind: str, weak: Any, held: Any) -> None:
+        self.kind = kind
+        self.weak = weak
+        self.held = held
+
+
+class CargoError(Exception):
+    """An exception with cargo."""
+
+    def __init__(self, cargo: Any) -> None:
+        super().__init__(cargo)
+        self.cargo = cargo
+
+
+def load(kind: str, place: str) -> tuple[Cargo, Any]:
+    """Cargo, and the referent, which the caller keeps or drops."""
+    target = KINDS[kind].target()
+    weak = KINDS[kind].make(target)
+    if kind == "finalize":
+        weak.atexit = False
+    return Cargo(kind, weak, target if place == "inside" else None), target
+
+
+def look(cargo: Cargo, *_ignored: Any) -> str:
+    """What arrived: ``link``, ``pinned``, ``dead``; ``detached`` for a finalizer."""
+    read = KINDS[cargo.kind].read
+    if cargo.kind == "finalize":
+        return "alive" if cargo.weak.alive else "detached"
+    gc.collect()
+    referent = read(cargo.weak)
+    if referent is None:
+        return "dead"
+    if referent.name != "target":
+        return f"wrong: {referent.name}"
+    if weakreduce.is_pinned(cargo.weak):
+        return "pinned" if cargo.held is None else "pinned, though inside"
+    if referent is not cargo.held:
+        return "alive, though nothing holds it"
+    del referent
+    cargo.held = None
+    gc.collect()
+    return "link" if read(cargo.weak) is None else "kept alive"
+
+
+def expected(kind: str, place: str, policy: str = "snapshot") -> str:
+    """What `look` says if all went well."""
+    if kind == "finalize":
+        return "detached"
+    if place == "inside":
+        return "link"
+    return {"snapshot": "pinned", "dangle": "dead"}[policy]
+
+
+# --- tasks --------------------------------------------------------------------------------
+
+
+def closure(cargo: Cargo, by_value: bool) -> Callable[[], str]:
+    """A task of no arguments that holds cargo."""
+    if not by_value:
+        return functools.partial(look, cargo)
+
+    def task() -> str:
+        return look(cargo)
+
+    return task
+
+
+def give(kind: str, place: str, *_ticket: Any) -> Any:
+    """A task whose result is cargo; `_ticket` is a weak thing that readies the worker."""
+    cargo, target = load(kind, place)
+    # The referent must live until the result is pickled, as a cache of the worker's would.
+    kept.append(target)
+    return cargo
+
+
+def fail(kind: str, place: str, *_ticket: Any) -> None:
+    """A task that raises cargo."""
+    raise CargoError(give(kind, place))
+
+
+kept: list[Any] = []
+
+
+def stuck() -> Any:
+    """Cargo with an object that no pickler takes."""
+    return [load("ref", "inside")[0], (item for item in ())]
+
+
+def give_stuck(*_ticket: Any) -> Any:
+    """A result that cannot be pickled, with a weak thing in it."""
+    return stuck()
+
+
+def fail_stuck(*_ticket: Any) -> None:
+    """An exception that cannot be pickled, with a weak thing in it."""
+    raise CargoError(stuck())
+
+
+def same(weak: Any, target: Any) -> bool:
+    """Whether two arguments of one call still belong together."""
+    return weak() is target
+
+
+def add(one: int, two: int) -> int:
+    """A task without weak things."""
+    return one + two

@@ -1,0 +1,167 @@
+"""The engines, as the tests drive them: each a context manager that gives a way to submit.
+
+Adding an engine to the matrix is one function with `@engine`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+#: Seconds within which every task here is done; a hang is a failure.
+PATIENCE = 60
+
+#: ``submit(function, *arguments)`` gives a function that waits for the result.
+Submit = Callable[..., Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine of the matrix."""
+
+    name: str
+    open: Callable[[], contextlib.AbstractContextManager[Submit]]
+    #: Whether functions of ``__main__``, and closures, travel by value.
+    by_value: bool = False
+    #: Whether the arguments of one call are pickled together.
+    together: bool = True
+    #: Whether a submitting call may be made in any thread.
+    threads: bool = True
+    #: Whether a result or exception that cannot be pickled is reported, and the engine goes on.
+    survives: bool = True
+
+
+ENGINES: dict[str, Engine] = {}
+
+
+def engine(name: str, **properties: Any) -> Any:
+    """Add an engine."""
+
+    def add(function: Callable[..., Iterator[Submit]]) -> Any:
+        ENGINES[name] = Engine(name, contextlib.contextmanager(function), **properties)
+        return function
+
+    return add
+
+
+def pool(context: Any) -> Iterator[Submit]:
+    with context.Pool(2) as workers:
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            result = workers.apply_async(function, arguments)
+            return lambda: result.get(PATIENCE)
+
+        yield submit
+        workers.close()
+        workers.join()
+
+
+def executor(workers: Any) -> Iterator[Submit]:
+    with workers:
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            future = workers.submit(function, *arguments)
+            return lambda: future.result(PATIENCE)
+
+        yield submit
+
+
+@engine("multiprocessing.Pool, fork")
+def _pool_fork() -> Iterator[Submit]:
+    return pool(multiprocessing.get_context("fork"))
+
+
+@engine("multiprocessing.Pool, spawn")
+def _pool_spawn() -> Iterator[Submit]:
+    return pool(multiprocessing.get_context("spawn"))
+
+
+@engine("multiprocessing.Pool, forkserver")
+def _pool_forkserver() -> Iterator[Submit]:
+    return pool(multiprocessing.get_context("forkserver"))
+
+
+@engine("ProcessPoolExecutor, fork")
+def _executor_fork() -> Iterator[Submit]:
+    context = multiprocessing.get_context("fork")
+    return executor(concurrent.futures.ProcessPoolExecutor(2, mp_context=context))
+
+
+@engine("ProcessPoolExecutor, spawn")
+def _executor_spawn() -> Iterator[Submit]:
+    context = multiprocessing.get_context("spawn")
+    return executor(concurrent.futures.ProcessPoolExecutor(2, mp_context=context))
+
+
+def _serve(tasks: Any, results: Any) -> None:
+    for function, arguments in iter(tasks.get, None):
+        try:
+            results.put((True, function(*arguments)))
+        except Exception as error:  # whatever a task raises is its answer
+            results.put((False, error))
+
+
+@engine("multiprocessing.Queue", threads=False, survives=False)
+def _queue() -> Iterator[Submit]:
+    context = multiprocessing.get_context("spawn")
+    tasks, results = context.Queue(), context.Queue()
+    process = context.Process(target=_serve, args=(tasks, results))
+    process.start()
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        tasks.put((function, arguments))
+
+        def wait() -> Any:
+            good, found = results.get(timeout=PATIENCE)
+            if good:
+                return found
+            raise found
+
+        return wait
+
+    yield submit
+    tasks.put(None)
+    process.join(PATIENCE)
+
+
+@engine("multiprocess.Pool (dill)", by_value=True)
+def _multiprocess() -> Iterator[Submit]:
+    import multiprocess
+
+    return pool(multiprocess.get_context("fork"))
+
+
+@engine("multiprocess.Pool (dill), spawn", by_value=True)
+def _multiprocess_spawn() -> Iterator[Submit]:
+    import multiprocess
+
+    return pool(multiprocess.get_context("spawn"))
+
+
+@engine("loky", by_value=True)
+def _loky() -> Iterator[Submit]:
+    import loky
+
+    return executor(loky.ProcessPoolExecutor(2))
+
+
+@engine("Dask distributed", by_value=True)
+def _distributed() -> Iterator[Submit]:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            future = client.submit(function, *arguments, pure=False)
+            return lambda: future.result(PATIENCE)
+
+        yield submit

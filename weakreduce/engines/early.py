@@ -1,0 +1,145 @@
+"""Pickle at the submitting call what an engine would pickle later.
+
+`pack` is all of it. What holds a weak thing is replaced by its payload, made by the engine's own
+pickler under the policy in force: so the block around the call counts, and a referent that
+dies right after it still arrives. What holds none is left as it is, or, to save pickling
+it twice, sent as the bytes that were needed to find out.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from weakreduce.bound import Bound
+from weakreduce.errors import WeakrefPicklingError
+from weakreduce.seen import seen
+
+Dumps = Callable[[Any], "bytes | memoryview"]
+
+#: Bytes without a weak thing in them that may wait in queues instead of the objects
+#: themselves. A thousand tasks on one big object must not become a thousand copies of it.
+WAITING_LIMIT: Final = 64 * 2**20
+_ATOMS: Final = frozenset(
+    {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range, slice}
+)
+_ITEMS: Final = 64
+
+
+@final
+class _Waiting:
+    """How many such bytes there are."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as in a forked child, where another thread may have held the lock."""
+        self.bytes = 0
+        # Reentrant: the collector may free a `_Share` while we hold it.
+        self.lock = threading.RLock()
+
+    def take(self, size: int) -> _Share | None:
+        """Count `size` bytes until the share that is returned is gone; None past the limit."""
+        with self.lock:
+            if self.bytes + size > WAITING_LIMIT:
+                return None
+            self.bytes += size
+        return _Share(size)
+
+    def give_back(self, size: int) -> None:
+        """Their owner is gone."""
+        with self.lock:
+            self.bytes -= size
+
+
+waiting: Final = _Waiting()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=waiting.reset)
+
+
+@final
+class _Share:
+    """A payload's share of the limit, for as long as this object lives."""
+
+    __slots__ = ("process", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.process = os.getpid()
+
+    def __del__(self) -> None:
+        if self.process == os.getpid():
+            waiting.give_back(self.size)
+
+
+def plain(obj: Any, depth: int = 3) -> bool:
+    """Whether an object certainly holds no weak thing, from a short look at it.
+
+    Atoms, functions and classes that are written as names, arrays of numbers, and small
+    containers of those. A False says nothing.
+    """
+    cls = type(obj)
+    if cls in _ATOMS:
+        return True
+    if cls is tuple or cls is list:
+        return depth > 0 and len(obj) <= _ITEMS and all(plain(item, depth - 1) for item in obj)
+    if cls is dict:
+        return (
+            depth > 0
+            and len(obj) <= _ITEMS
+            and all(type(key) in _ATOMS and plain(obj[key], depth - 1) for key in obj)
+        )
+    if cls is types.FunctionType or cls is types.BuiltinFunctionType or cls is type:
+        return _written_as_a_name(obj)
+    # Asked for by name: numpy is not imported for this.
+    return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
+
+
+def _written_as_a_name(obj: Any) -> bool:
+    name = obj.__module__
+    if name == "__main__" or not isinstance(name, str):
+        return False
+    cloudpickle: Any = sys.modules.get("cloudpickle")
+    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+        return False
+    return getattr(sys.modules.get(name), obj.__name__, None) is obj
+
+
+def pack(
+    obj: Any,
+    dumps: Dumps,
+    description: str,
+    opener: Callable[[bytes], Any] = pickle.loads,
+) -> Any:
+    """`obj`, or what is to be sent in its place.
+
+    Args:
+        obj: what the engine is to send.
+        dumps: the engine's own way to bytes.
+        description: what `obj` is, for `repr`.
+        opener: the function that the receiver opens the bytes with.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        Exception: whatever the pickler raises for an object that holds a weak thing. For others
+            the engine pickles again, and reports the failure as it always does.
+    """
+    before = seen.dumps
+    try:
+        data = bytes(dumps(obj))
+    except WeakrefPicklingError:
+        raise
+    except Exception:
+        if seen.dumps != before:
+            raise
+        return obj
+    if seen.dumps == before:
+        share = waiting.take(len(data))
+        return obj if share is None else Bound(data, description, opener, share)
+    return Bound(data, description, opener)

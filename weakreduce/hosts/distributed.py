@@ -1,0 +1,94 @@
+"""Dask: how it pickles objects, splits collections into frames, and makes tokens.
+
+Dask tries plain pickle first, which is fast and knows no class of ``__main__``; a weak thing is
+written by the last attempt, cloudpickle's, which knows both.
+
+What we rely on, pinned by the tests: ``distributed.protocol.pickle.dumps`` tries ``pickle.dumps``,
+then ``_DaskPickler``, then cloudpickle, through the names in its module; ``dask.tokenize`` uses
+the name ``pickle`` of its module; ``distributed.protocol.serialize.serialize`` calls itself by
+its module's name, and has ``iterate_collection``.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import types
+from typing import Any
+
+from weakreduce.hosts.patch import AttributePatch
+from weakreduce.kinds import kind_of
+from weakreduce.seen import seen
+
+
+class _WithoutWeakThings(pickle.Pickler):
+    """The C pickler, up to the first weak thing: what comes after is cloudpickle's to write.
+
+    Stock would stop at a ref, too, but copy a proxy's referent, and turn a WeakSet into a list.
+    """
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.known: dict[type, None] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called for every instance; the answers for a type are remembered for this dump."""
+        cls = type(obj)
+        if cls not in self.known:
+            _check(obj)
+            self.known[cls] = None
+        return NotImplemented
+
+
+def _check(obj: Any) -> None:
+    kind = kind_of(type(obj))
+    if kind is not None:
+        raise pickle.PicklingError(f"a weak thing ({kind.name}): left to cloudpickle")
+
+
+def _dumps(obj: Any, protocol: int | None = None, *, buffer_callback: Any = None) -> bytes:
+    file = io.BytesIO()
+    _WithoutWeakThings(file, protocol, buffer_callback=buffer_callback).dump(obj)
+    return file.getvalue()
+
+
+def _pickle_without_weak_things(stock: Any) -> Any:
+    """The module ``pickle``, but for ``dumps``."""
+    module = types.ModuleType("pickle", pickle.__doc__)
+    vars(module).update(vars(stock), dumps=_dumps)
+    return module
+
+
+def _make_override(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def reducer_override(pickler: Any, obj: Any) -> Any:
+        _check(obj)
+        return stock(pickler, obj)
+
+    return reducer_override
+
+
+def _make_serialize(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def serialize(x: Any, *args: Any, **keywords: Any) -> Any:
+        before = seen.dumps
+        found = stock(x, *args, **keywords)
+        if seen.dumps != before and found[0].get("is-collection"):
+            # The items were pickled one by one, which parts a weak reference in one of
+            # them from its referent in another.
+            keywords["iterate_collection"] = False
+            return stock(getattr(x, "data", x), *args[:3], **keywords)
+        return found
+
+    return serialize
+
+
+def make_patch(module: Any) -> AttributePatch:
+    """The patch of one of the three modules."""
+    if module.__name__ == "distributed.protocol.serialize":
+        return AttributePatch((module, "serialize", _make_serialize))
+    makers: list[Any] = [(module, "pickle", _pickle_without_weak_things)]
+    if module.__name__ == "distributed.protocol.pickle":
+        makers.append((module._DaskPickler, "reducer_override", _make_override))
+    return AttributePatch(*makers)

@@ -1,0 +1,20 @@
+"""How many dumps of this thread met a weak thing: how an engine's file learns that one did.
+
+Nothing else lives here: it is imported with weakreduce, and has to be light.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import final
+
+
+@final
+class _Seen(threading.local):
+    """Counts for one thread, so that dumps in other threads do not mingle."""
+
+    def __init__(self) -> None:
+        self.dumps = 0
+
+
+seen = _Seen()
