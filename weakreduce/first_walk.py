@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weakreduce import short_cuts
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Stream
-from weakreduce.kinds import Edge
+from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Walk
 
@@ -21,11 +22,19 @@ from weakreduce.walk import MISSING, Walk
 class FirstWalk(Walk):
     """Optimistic: right at once where no weak edge needed what only the end can tell."""
 
-    def __init__(self, known: Known, memoized: Callable[[], Any]) -> None:
-        super().__init__(known)
+    def __init__(
+        self,
+        known: Known,
+        memoized: Callable[[], dict[int, Any]],
+        met: dict[int, Any] | None = None,
+        plans: dict[type, Any] | None = None,
+    ) -> None:
+        super().__init__(known, met, plans)
         self.memoized = memoized
         #: Edges whose referent was not known to be inside when they were met.
         self.pending: list[Edge] = []
+        #: Weak things with such edges that a short cut left open.
+        self.left_open: list[Any] = []
         #: Strong edges of weak things, to be walked before all that is inside is known.
         self.queue: list[Any] = []
         #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
@@ -35,8 +44,8 @@ class FirstWalk(Walk):
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
 
-    def settled(self) -> Any:
-        return self.met
+    def short_cut(self, kind: Kind, obj_type: type) -> Callable[[Any], Any] | None:
+        return short_cuts.of_first_walk(self, kind, obj_type)
 
     def not_inside(self, edge: Edge) -> Decision:
         self.pending.append(edge)
@@ -73,9 +82,6 @@ class FirstWalk(Walk):
     def later(self, fill: Call) -> None:
         self.again = True
 
-    def position(self, referent: Any) -> float:
-        return self.met.get(id(referent), float("inf"))
-
     def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""
         ordinary, waiting = self.override, self.waiting
@@ -94,8 +100,8 @@ class FirstWalk(Walk):
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""
         if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
-            for identity in self.memoized():
-                self.met.setdefault(identity, len(self.met))
+            for identity, (_, obj) in self.memoized().items():
+                self.met.setdefault(identity, obj)
 
     def next_item(self) -> Any:
         if not self.queue and self.waiting:

@@ -7,13 +7,14 @@ an object's own ``__reduce_ex__`` once only, and remembers both.
 from __future__ import annotations
 
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Reduction
-from weakreduce.kinds import can_pin
+from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
+from weakreduce.kinds import can_pin, has_registered, kind_of
 from weakreduce.policy import Policy
 
 #: What picklers may write as a name.
@@ -41,6 +42,10 @@ class Adapter(Protocol):
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
 
+    @property
+    def has_persistent_ids(self) -> bool:
+        """Whether it may claim any."""
+
     def by_name(self, obj: Any) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
@@ -53,9 +58,30 @@ class Adapter(Protocol):
         """The pickle protocol."""
 
 
+#: Tests turn this off, to compare the short cuts with what they are short cuts of.
+short_cuts_allowed = True
+#: Types of what a payload may hold besides plain instances, and still be orderless: no code of
+#: anybody's runs when they are made, and no hash by value is taken.
+_ORDERLESS: Final = frozenset(
+    {weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakSet,
+     weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Call, Stream, Rest, type(None),
+     set, frozenset, list, dict, tuple, str, bytes, int, float}
+)  # fmt: skip
 _UNPINNABLE = Decision(
     Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
 )
+
+
+class _Answers(dict[type, bool]):
+    """What a function says of a type, asked once for each."""
+
+    def __init__(self, ask: Callable[[type], bool]) -> None:
+        super().__init__()
+        self.ask = ask
+
+    def __missing__(self, obj_type: type) -> bool:
+        found = self[obj_type] = self.ask(obj_type)
+        return found
 
 
 class Known:
@@ -74,8 +100,10 @@ class Known:
         self.too_large = too_large
         #: ids of what earlier dumps of the same pickler wrote: it shares their memo.
         self.written_before = written_before
-        #: id -> position in the first walk, of everything inside.
-        self.inside: dict[int, int] = {}
+        #: id -> object, of everything inside, in the order of the first walk.
+        self.inside: dict[int, Any] = {}
+        #: Whether nothing in the payload can see in which order its objects are made.
+        self.orderless = False
         #: id -> reduction, of objects whose class reduces them by code of its own: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
@@ -89,7 +117,10 @@ class Known:
         self.dropped: dict[int, tuple[Any, str]] = {}
         self._chosen: dict[tuple[int, int], Decision] = {}
         self._plain_choice = decide.outside_choice(policy)
-        self._custom: dict[type, bool] = {}
+        #: `is_plain`, where no table has a reducer for the type either.
+        self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
+        #: `overrides_reduce`.
+        self.custom = _Answers(overrides_reduce)
         self._measured: set[int] = set()
         self._keep: list[Any] = []
 
@@ -119,12 +150,29 @@ class Known:
             decision = self.failed_entries.get((id(weak), id(referent)), decision)
         return self.failed.get(id(referent), decision)
 
-    def custom(self, obj_type: type) -> bool:
-        """`overrides_reduce`, asked once for each type."""
-        found = self._custom.get(obj_type)
-        if found is None:
-            found = self._custom[obj_type] = overrides_reduce(obj_type)
-        return found
+    @property
+    def lets_short_cuts(self) -> bool:
+        """Whether the policy chooses one fate for all that is outside, which nothing may change."""
+        policy = self.policy
+        return (
+            short_cuts_allowed
+            and not policy.rules
+            and policy.live == "allow"
+            and policy.max_snapshot_bytes is None
+            and not self.failed
+            and not self.failed_entries
+            and not self.adapter.has_persistent_ids
+        )
+
+    def learn_order(self) -> None:
+        """Find out whether the payload is `orderless`, when all that is inside is known."""
+        met = self.inside.values()
+        types_met = set(map(type, met))
+        by_name = types_met.intersection(NAMEABLE)
+        self.orderless = all(
+            obj_type in by_name or obj_type in _ORDERLESS or self.plain[obj_type]
+            for obj_type in types_met
+        ) and all(self.adapter.by_name(obj) for obj in met if by_name and type(obj) in by_name)
 
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
@@ -132,7 +180,7 @@ class Known:
             return True
         if isinstance(referent, NAMEABLE):
             return self.adapter.by_name(referent)
-        if not self.custom(type(referent)):
+        if not self.custom[type(referent)]:
             return False
         try:
             return isinstance(self.reduction(referent), str)
@@ -182,3 +230,49 @@ def reduces_by_default(obj_type: type) -> bool:
     return (
         not own_state and not hasattr(obj_type, "__setstate__") and constructs_by_default(obj_type)
     )
+
+
+def is_plain(obj_type: type) -> bool:
+    """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
+    cls: Any = obj_type
+    return (
+        cls.__new__ is object.__new__
+        and cls.__setattr__ is object.__setattr__
+        and not hasattr(cls, "__getnewargs__")
+        and not hasattr(cls, "__getnewargs_ex__")
+        and reduces_by_default(cls)
+        and not hashed_by_value(cls)
+        and kind_of(cls) is None
+    )
+
+
+#: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
+#: by a reduction.
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_get_state: Final[Any] = object.__getstate__
+
+
+def is_leaf(obj: Any) -> bool:
+    """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
+    state = _get_state(obj)
+    if type(state) is dict:
+        return _ATOMS.issuperset(map(type, state.values()))
+    return state is None
+
+
+#: Static types (which nobody can change) that are known to be ordinary.
+_static: Final[dict[type, None]] = {}
+_HEAP_TYPE = 1 << 9
+
+
+def ordinary_types() -> dict[type, Any]:
+    """A copy of the static types that are known to be ordinary."""
+    return {} if has_registered() else _static.copy()
+
+
+def is_ordinary(obj_type: type) -> bool:
+    """Whether instances are no weak things, and have no code of their own that reduces them."""
+    found = kind_of(obj_type) is None and not overrides_reduce(obj_type)
+    if found and not obj_type.__flags__ & _HEAP_TYPE:
+        _static[obj_type] = None
+    return found

@@ -2,7 +2,8 @@
 
 ``python child.py stock|weakreduce CASE SIZE`` answers each line on its standard input with one
 line of JSON: the seconds that one run took. The first line that it writes, unasked, tells the
-size of the payload. ``python child.py ... --peak`` runs once and tells the peak of the resident memory.
+size of the payload. ``python child.py ... --peak`` runs once and tells the peak of the resident
+memory.
 """
 
 from __future__ import annotations

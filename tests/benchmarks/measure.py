@@ -99,7 +99,13 @@ def import_milliseconds(statement: str, rounds: int) -> float:
     found = []
     for _ in range(rounds):
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", f"import sys; print('-', file=sys.stderr); {statement}"],
+            [
+                sys.executable,
+                "-X",
+                "importtime",
+                "-c",
+                f"import sys; print('-', file=sys.stderr); {statement}",
+            ],
             stderr=subprocess.PIPE,
             text=True,
             check=True,

@@ -44,9 +44,7 @@ def _ratio(
     return find
 
 
-def _bytes(
-    ours: tuple[str, str], other: tuple[str, str], size: int
-) -> Callable[[Settings], float]:
+def _bytes(ours: tuple[str, str], other: tuple[str, str], size: int) -> Callable[[Settings], float]:
     """Bytes of one side by those of another."""
 
     def find(settings: Settings) -> float:

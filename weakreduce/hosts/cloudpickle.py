@@ -21,13 +21,45 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     stock_class = module.Pickler
     stock_table = stock_class.dispatch_table
     stock_override = stock_class.reducer_override
+    namespace = vars(module)
+
+    def _function_plan(override: Any) -> Any:
+        """Short cut: cloudpickle would find out, slowly, that its own functions have names."""
+
+        def reduce_function(function: Any) -> Any:
+            if (
+                function.__globals__ is namespace
+                and namespace.get(function.__qualname__) is function
+                and not namespace.get("_PICKLE_BY_VALUE_MODULES")
+            ):
+                return NotImplemented
+            return override(function)
+
+        return reduce_function
 
     class Engine(PicklerEngine):
         host_module = module.__name__
 
-        def __init__(self, pickler: Any, run: Any) -> None:
-            super().__init__(pickler, run, pickler.proto)
-            self._plain_override = type(pickler).reducer_override is stock_override
+        def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
+            super().__init__(pickler, stock, override, pickler.proto)
+            self._plain_override = (
+                override is None and type(pickler).reducer_override is stock_override
+            )
+
+        @classmethod
+        def plans(cls, pickler: Any) -> dict[type, Any]:
+            """Classes and functions are cloudpickle's own concern, and nothing else is."""
+            found = super().plans(pickler)
+            found[type] = override = pickler.reducer_override
+            found[types.FunctionType] = _function_plan(override)
+            return found
+
+        @classmethod
+        def asks_for_all(cls, pickler: Any) -> bool:
+            """Not where the override is cloudpickle's."""
+            return type(
+                pickler
+            ).reducer_override is not stock_override or "reducer_override" in vars(pickler)
 
         def wants_override(self, obj_type: type) -> bool:
             """Cloudpickle's own hook cares for classes and functions alone."""

@@ -24,8 +24,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     class Engine(PicklerEngine):
         host_module = module.__name__
 
-        def __init__(self, pickler: Any, run: Any) -> None:
-            super().__init__(pickler, run, pickler.proto)
+        def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
+            super().__init__(pickler, stock, override, pickler.proto)
 
             def save_apart(obj: Any) -> None:
                 pickler.save(obj)
