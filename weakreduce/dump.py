@@ -16,7 +16,7 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import Edge
-from weakreduce.known import Adapter, Known, is_ordinary
+from weakreduce.known import Adapter, Known
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
@@ -323,7 +323,7 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     def make_plan(obj_type: type) -> Any:
         nonlocal session
         if session is None:
-            if is_ordinary(obj_type):
+            if make_engine.is_ordinary(pickler, obj_type):
                 plans[obj_type] = None
                 return None
             session = begin()

@@ -134,11 +134,7 @@ class Walk:
             return self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
-        if (
-            self.known.custom[obj_type]
-            and not issubclass(obj_type, type)
-            and not adapter.has_reducer(obj_type)
-        ):
+        if not issubclass(obj_type, type) and self.known.reduces_once(obj_type):
             return self._reduce_once
         return None
 

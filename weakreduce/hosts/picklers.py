@@ -12,7 +12,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from weakreduce.known import ordinary_types
+from weakreduce.known import is_ordinary
 
 if TYPE_CHECKING:
     from weakreduce.encode import Reduction
@@ -43,7 +43,15 @@ class PicklerEngine:
     @classmethod
     def plans(cls, pickler: Any) -> dict[type, Any]:
         """What an override is to do with types that are known before anything is met."""
-        return ordinary_types()
+        return {}
+
+    @classmethod
+    def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
+        """Whether instances are for the pickler alone to write."""
+        found = getattr(pickler, "dispatch_table", copyreg.dispatch_table).get(obj_type)
+        if found is not None and getattr(found, "__module__", None) != cls.host_module:
+            return False
+        return is_ordinary(obj_type)
 
     @classmethod
     def asks_for_all(cls, pickler: Any) -> bool:
@@ -67,6 +75,11 @@ class PicklerEngine:
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
         return self._table.get(obj_type) is not None
+
+    def table_reducer(self, obj_type: type) -> Any:
+        """The table's entry, unless it is the host's own."""
+        found = self._table.get(obj_type)
+        return None if getattr(found, "__module__", None) == self.host_module else found
 
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is not the host's own."""
