@@ -22,7 +22,7 @@ from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import InPlace, Limit, Sink, TooLarge
-from weakreduce.walk import NeedsItself, Refused, Walk, watch
+from weakreduce.walk import NeedsItself, Refused, Walk
 
 
 class Engine(Adapter, Protocol):
@@ -32,6 +32,9 @@ class Engine(Adapter, Protocol):
 
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
+
+    def drive(self, pickler: Any, stock: Any, override: Any, obj: Any) -> None:
+        """Run `stock` with an override that is asked of every instance."""
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo, which keeps all that it names alive."""
@@ -111,16 +114,18 @@ class Session:
         self, met: dict[int, Any] | None = None, plans: dict[type, Any] | None = None
     ) -> FirstWalk:
         walk = FirstWalk(self.known, self.engine.memo, met, plans)
+        walk.reads_memo = met is self.engine.pickler.memo
         self.walks.append(walk)
         return walk
 
     def _run(self, walk: Walk, obj: Any) -> None:
-        _drive(self.engine.pickler, self.engine.stock, walk.override, obj)
+        self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
         if not first.pending and not first.again:
             return []
+        first.take_over()
         if not self._learn(first):
             return None
         outside = [edge for edge in first.pending if id(edge.referent) not in first.met]
@@ -275,19 +280,6 @@ class Session:
         return False
 
 
-def _drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
-    """Let a pickler walk, and ask `override` of every instance."""
-    before = vars(pickler).get("reducer_override")
-    pickler.reducer_override = override
-    try:
-        stock(pickler, obj)
-    finally:
-        if before is None:
-            del pickler.reducer_override
-        else:
-            pickler.reducer_override = before
-
-
 def _is_too_deep(error: BaseException) -> bool:
     # cloudpickle turns it into a PicklingError.
     return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
@@ -312,7 +304,7 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     """
     place.begin()
     start: dict[int, Any] = pickler.memo.copy()
-    met: dict[int, Any] = dict.fromkeys(start) if start else {}
+    met = make_engine.met(pickler, start)
     before = vars(pickler).get("reducer_override")
     plans = make_engine.plans(pickler)
     session: Session | None = None
@@ -332,7 +324,7 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     try:
         if make_engine.asks_for_all(pickler):
             session = begin()
-        _drive(pickler, stock, watch(met, plans, make_plan), obj)
+        make_engine.watch(pickler, stock, met, plans, make_plan, obj)
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()
             session.walk_again(obj)

@@ -16,7 +16,7 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Stream
 from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
-from weakreduce.walk import MISSING, Walk
+from weakreduce.walk import MISSING, Positions, Walk
 
 
 class FirstWalk(Walk):
@@ -40,6 +40,8 @@ class FirstWalk(Walk):
         #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
         self.waiting: dict[int, list[Any]] = {}
         self.again = False
+        #: Whether `met` is the pickler's own memo, which tells as much (a Python pickler's).
+        self.reads_memo = False
 
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
@@ -81,6 +83,16 @@ class FirstWalk(Walk):
 
     def later(self, fill: Call) -> None:
         self.again = True
+
+    def take_over(self) -> None:
+        """From now on, note what is met in a dict of our own."""
+        if self.reads_memo:
+            self.reads_memo = False
+            entries: Any = self.met.items()
+            self.met = {identity: entry[1] for identity, entry in entries}
+            self.position = Positions(self.met, self.known.written_before)
+            self.plans.clear()
+            self.override = self._make_override()
 
     def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""

@@ -13,6 +13,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from weakreduce.known import is_ordinary
+from weakreduce.walk import watch
 
 if TYPE_CHECKING:
     from weakreduce.encode import Reduction
@@ -39,6 +40,31 @@ class PicklerEngine:
         own = getattr(type(pickler), "persistent_id", None)
         stock = (getattr(pickle.Pickler, "persistent_id", None), _PythonPickler.persistent_id)
         self._persistent: Any = None if own in stock else pickler.persistent_id
+
+    @classmethod
+    def met(cls, pickler: Any, start: dict[int, Any]) -> dict[int, Any]:
+        """Where a dump's first walk is to note what it meets; `start` is the memo before it."""
+        return dict.fromkeys(start) if start else {}
+
+    @classmethod
+    def watch(
+        cls, pickler: Any, stock: Any, met: dict[int, Any], plans: Any, make_plan: Any, obj: Any
+    ) -> None:
+        """A dump's first walk."""
+        cls.drive(pickler, stock, watch(met, plans, make_plan), obj)
+
+    @staticmethod
+    def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
+        """Run `stock` with an override that is asked of every instance."""
+        before = vars(pickler).get("reducer_override")
+        pickler.reducer_override = override
+        try:
+            stock(pickler, obj)
+        finally:
+            if before is None:
+                del pickler.reducer_override
+            else:
+                pickler.reducer_override = before
 
     @classmethod
     def plans(cls, pickler: Any) -> dict[type, Any]:
