@@ -15,7 +15,7 @@ from weakreduce import decide
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
 from weakreduce.kinds import can_pin, kind_of
-from weakreduce.policy import Policy
+from weakreduce.policies import Policy
 
 #: What picklers may write as a name.
 NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)

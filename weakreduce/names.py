@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, TypeVar
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
 
 _lock = threading.RLock()
 _by_name: dict[str, weakref.ref[Any]] = {}
