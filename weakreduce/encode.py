@@ -81,7 +81,9 @@ class Standin:
 
     def finish(self) -> Reduction:
         """The object that was constructed, and the rest of its reduction."""
-        return (max, ((self,),), *self.parts[2:])
+        rest = self.parts[2:]
+        self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
+        return (max, ((self,),), *rest)
 
 
 @final

@@ -5,8 +5,8 @@ A weak reference to a shared object travels as the name. Nothing here pickles.
 
 from __future__ import annotations
 
-import threading
 import weakref
+from _thread import RLock  # `threading` imports half of the library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-_lock = threading.RLock()
+_lock = RLock()
 _by_name: dict[str, weakref.ref[Any]] = {}
 #: id(object) -> its names, oldest first; read by the decision for each weak edge.
 _by_id: dict[int, list[str]] = {}

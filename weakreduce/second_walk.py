@@ -40,6 +40,7 @@ class SecondWalk(Walk):
         self.lost: list[tuple[Edge, str]] = []
         #: Whether the pickler is inside a referent that is written whole at a weak edge.
         self.nested = False
+        self._closing = self._close
         # As the strong walk met them: outside the order is that of this walk, which nothing asks.
         self.position = Positions(known.inside, known.written_before)
 
@@ -57,16 +58,19 @@ class SecondWalk(Walk):
         # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
         # since it runs for every instance in the payload.
         met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
+        ref = weakref.ref
 
         def reducer_override(obj: Any) -> Any:
-            identity = id(obj)
-            met[identity] = obj
-            if identity in standins:
-                return standins[identity].finish()
+            obj_type = type(obj)
+            if obj_type is not ref:
+                identity = id(obj)
+                met[identity] = obj
+                if identity in standins:
+                    return standins.pop(identity).finish()
             try:
-                plan = plans[type(obj)]
+                plan = plans[obj_type]
             except KeyError:
-                plan = make_plan(type(obj))
+                plan = make_plan(obj_type)
             if plan is None:
                 return NotImplemented
             return plan(obj)
@@ -159,7 +163,7 @@ class SecondWalk(Walk):
         if self.decide(edge).reason != decide.INSIDE.reason:
             return None
         self.nested = True
-        return (weakref.ref, (referent, Rest(self._close)))
+        return (weakref.ref, (referent, Rest(self._closing)))
 
     def _close(self) -> Reduction:
         # What is asked for when the referent is written, and is None on the receiver: a ref's

@@ -57,13 +57,17 @@ def watch(
 ) -> Callable[[Any], Any]:
     """A ``reducer_override`` that notes each instance in `met` and goes by the plan of its type."""
 
+    ref = weakref.ref
+
     def reducer_override(obj: Any) -> Any:
         # The hot path: it runs for every instance in the payload.
-        met[id(obj)] = obj
+        obj_type = type(obj)
+        if obj_type is not ref:  # nothing can refer to those weakly: they need no note
+            met[id(obj)] = obj
         try:
-            plan = plans[type(obj)]
+            plan = plans[obj_type]
         except KeyError:
-            plan = make_plan(type(obj))
+            plan = make_plan(obj_type)
         if plan is None:
             return NotImplemented
         return plan(obj)

@@ -61,10 +61,12 @@ class Wrapper:
 
 
 class Small:
-    """A small object: one number."""
+    """A small object: a record of three fields."""
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.name = f"record {number}"
+        self.weight = number * 0.5
 
 
 class Item:
@@ -276,6 +278,5 @@ def submit_to_dask(size: int) -> Prepared:
 
 
 def settle() -> None:
-    """Keep what was prepared out of the collector's sight, on every side alike."""
+    """Every side begins with nothing left to collect; the collector runs as it always does."""
     gc.collect()
-    gc.freeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
+from _thread import RLock  # `threading` imports half of the library
 
 # Imported with weakreduce, so without `typing` and `dataclasses`.
 TYPE_CHECKING = False
@@ -119,7 +119,7 @@ HOSTS: Final[dict[str, Host]] = {
         Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
     )
 }
-_lock = threading.RLock()
+_lock = RLock()
 
 
 def _waits_for(host: Host, name: str) -> bool:
