@@ -26,7 +26,7 @@ class Scale:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.payload = session.sink.getvalue()
+        self.payload = session.place.written()
         self._memo = session.engine.memo()
         buffers = session.buffers
         self._buffers = 0 if buffers is None else len(buffers.met)
@@ -35,30 +35,33 @@ class Scale:
     def weigh(self, obj: Any, limit: float | None = None, *, snapshots: bool = True) -> int | None:
         """Bytes of the pickle of `obj`; None where that is larger than `limit`, or fails."""
         session = self.session
-        session.sink.clear()
-        session.sink.limit = limit
+        session.place.clear()
+        session.place.limit = limit
         session.engine.reset(session.start)
-        inner = Session(session.engine, session.sink, None, session.policy)
+        inner = Session(session.engine, session.place, session.start)
+        inner.buffers = None
+        inner.policy = session.policy
         inner.known = session.known.again(with_snapshots=snapshots)
         try:
             with observe.watching(False):
-                inner.write(obj)
+                inner.walk_again(obj)
+                inner.complete(obj)
         except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
             return None
         finally:
             self.budget -= _PIECE if limit is None else 0
-            self.budget -= len(session.sink.getbuffer())
-            session.sink.limit = None
+            self.budget -= session.place.size()
+            session.place.limit = None
             inner.take_apart()
             if session.buffers is not None:
                 del session.buffers.met[self._buffers :]
-        return len(session.sink.getbuffer())
+        return session.place.size()
 
     def put_back(self) -> None:
         """Leave the session as it was found."""
         session = self.session
-        session.sink.clear()
-        session.sink.write(self.payload)
+        session.place.clear()
+        session.place.target.write(self.payload)
         session.engine.reset(self._memo)
 
     def sizes(self, referents: list[Any], tick: Callable[[], None]) -> dict[int, int]:

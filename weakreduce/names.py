@@ -5,13 +5,16 @@ A weak reference to a shared object travels as the name. Nothing here pickles.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from typing import Any, TypeVar
+from _thread import RLock  # `threading` imports half of the library
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
-_lock = threading.RLock()
+    _T = TypeVar("_T")
+
+_lock = RLock()
 _by_name: dict[str, weakref.ref[Any]] = {}
 #: id(object) -> its names, oldest first; read by the decision for each weak edge.
 _by_id: dict[int, list[str]] = {}

@@ -17,7 +17,7 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.measure import MOST, Scale
-from weakreduce.policy import Policy
+from weakreduce.policies import Policy
 from weakreduce.policy import policy as block
 from weakreduce.progress import Progress
 
@@ -89,7 +89,7 @@ class _Watch:
     def finish(self, session: Any, root: Any, lost: Any, dropped: Any) -> None:
         """Make the report of a dump that came to its end."""
         report = self._report(session)
-        report.total_bytes = len(session.sink.getbuffer())
+        report.total_bytes = session.place.size()
         report.snapshot_bytes = 0
         sizes: dict[int, int] = {}
         snapshots = self.seen.get("snapshot", [])
