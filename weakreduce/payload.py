@@ -439,7 +439,7 @@ class _Machine:
         target = _resolved(arguments[0])
         if kind == "WeakMethod" and target.items:
             target = _resolved(target.items[-1])
-        pinned = len(arguments) > 1 and _is_pin(arguments[1])
+        pinned = len(arguments) > 1 and _is_pin(arguments[1], arguments[0])
         self._found(value, kind, Counter({_state(target, pinned): 1}))
 
     def _finish(self) -> None:
@@ -457,7 +457,7 @@ class _Machine:
             # Either one slot for each entry, or the eviction callback, repeated.
             each = slots.items if slots.name == "list" else []
             for target, slot in itertools.zip_longest(targets, each):
-                pinned = slot is not None and _is_pin(slot)
+                pinned = slot is not None and _is_pin(slot, target)
                 known[1].states[_state(_resolved(target), pinned)] += 1
 
 
@@ -490,8 +490,11 @@ def _dotted(value: _Value) -> str | None:
     return ".".join([value.constant, *reversed(steps)])
 
 
-def _is_pin(value: _Value) -> bool:
-    value = _resolved(value)
+def _is_pin(slot: _Value, target: _Value) -> bool:
+    """Whether a callback slot holds the target, by itself or in an `operator.itemgetter`."""
+    value = _resolved(slot)
+    if value is _resolved(target):
+        return True
     return value.function is not None and _dotted(value.function) == "operator.itemgetter"
 
 
