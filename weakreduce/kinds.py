@@ -313,12 +313,15 @@ def kind_of(weak_type: type) -> Kind | None:
 
     A subclass that defines ``__reduce__`` itself is none of ours: its own wins.
     """
+    # Not `issubclass`: that asks the abstract classes behind weak dictionaries, which crash the
+    # interpreter where a type is not ready and its __mro__ is None (a code's line iterator).
+    bases: tuple[type, ...] = weak_type.__mro__ or ()
     if _registered:
-        for base in weak_type.__mro__:
+        for base in bases:
             kind = _registered.get(base)
             if kind is not None:
                 return kind
     for kind in KINDS:
-        if issubclass(weak_type, kind.base):
+        if kind.base in bases:
             return None if _own_reduce(weak_type, kind.base) else kind
     return None

@@ -63,7 +63,7 @@ def _attribute(path: str, name: Any) -> str:
 
 
 def _slots(obj: Any) -> Iterator[tuple[str, Any]]:
-    for cls in type(obj).__mro__:
+    for cls in type(obj).__mro__ or ():
         for name, descriptor in vars(cls).items():
             if isinstance(descriptor, types.MemberDescriptorType):
                 try:
@@ -182,7 +182,8 @@ def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _is_opened(obj_type: type) -> bool:
     """Whether nothing is left in an instance, once its items and attributes are known."""
-    builtin = next(cls for cls in obj_type.__mro__ if not cls.__flags__ & _HEAP_TYPE)
+    bases = obj_type.__mro__ or ()
+    builtin = next((cls for cls in bases if not cls.__flags__ & _HEAP_TYPE), None)
     return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & _HEAP_TYPE != 0)
 
 
