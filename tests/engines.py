@@ -10,8 +10,13 @@ import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import java
+import pytest
+
+TESTS = Path(__file__).resolve().parent
 #: Seconds within which every task here is done; a hang is a failure.
 PATIENCE = 60
 
@@ -33,6 +38,8 @@ class Engine:
     threads: bool = True
     #: Whether a result or exception that cannot be pickled is reported, and the engine goes on.
     survives: bool = True
+    #: Whether an exception comes back as an object, not as text.
+    exceptions: bool = True
 
 
 ENGINES: dict[str, Engine] = {}
@@ -163,5 +170,104 @@ def _distributed() -> Iterator[Submit]:
         def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
             future = client.submit(function, *arguments, pure=False)
             return lambda: future.result(PATIENCE)
+
+        yield submit
+
+
+@engine("Dask processes scheduler", by_value=True)
+def _dask_processes() -> Iterator[Submit]:
+    import dask
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        found = dask.delayed(function)(*arguments).compute(scheduler="processes", num_workers=1)
+        return lambda: found
+
+    yield submit
+
+
+@engine("pathos", by_value=True)
+def _pathos() -> Iterator[Submit]:
+    from pathos.pools import ProcessPool
+
+    workers = ProcessPool(nodes=2)
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        result = workers.apipe(function, *arguments)
+        return lambda: result.get(PATIENCE)
+
+    yield submit
+    workers.close()
+    workers.join()
+    workers.clear()
+
+
+@contextlib.contextmanager
+def ray_cluster(**runtime_env: Any) -> Iterator[None]:
+    """A cluster of Ray's on this machine, whose workers can import the tests' modules."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": str(TESTS)}, **runtime_env},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+# Each argument is pickled by itself.
+@engine("Ray", by_value=True, together=False)
+def _ray() -> Iterator[Submit]:
+    import ray
+
+    with ray_cluster():
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            result = ray.remote(function).remote(*arguments)
+            return lambda: ray.get(result, timeout=PATIENCE)
+
+        yield submit
+
+
+@contextlib.contextmanager
+def spark_session(**settings: str) -> Iterator[Any]:
+    """Spark in local mode, whose workers can import the tests' modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in java.environment().items():
+            patch.setenv(name, value)
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        for name, value in settings.items():
+            builder = builder.config(name.replace("__", "."), value)
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("OFF")
+        try:
+            yield session
+        finally:
+            session.stop()
+            # The next session may want other settings: a Java of its own.
+            from pyspark import SparkContext
+
+            gateway = SparkContext._gateway
+            gateway.shutdown()
+            gateway.proc.stdin.close()
+            gateway.proc.wait(PATIENCE)
+            SparkContext._gateway = SparkContext._jvm = None
+
+
+# Java carries a worker's exception as text.
+@engine("PySpark", by_value=True, exceptions=False)
+def _pyspark() -> Iterator[Submit]:
+    with spark_session() as session:
+        once = session.sparkContext.parallelize([None], 1)
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            lazy = once.map(lambda _: function(*arguments))
+            return lambda: lazy.collect()[0]
 
         yield submit

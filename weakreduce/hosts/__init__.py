@@ -115,6 +115,20 @@ HOSTS: Final[dict[str, Host]] = {
             ("distributed.client", "engines.distributed"),
             ("distributed.actor", "engines.distributed"),
         ),
+        Host(
+            "ray",
+            ("ray.remote_function", "engines.ray"),
+            ("ray.actor", "engines.ray"),
+            ("ray._private.function_manager", "engines.ray"),
+            ("ray._private.worker", "engines.ray"),
+        ),
+        Host(
+            "pyspark",
+            ("pyspark.core.rdd", "engines.pyspark"),
+            ("pyspark.core.broadcast", "engines.pyspark"),
+            ("pyspark.sql.udf", "engines.pyspark"),
+            ("pyspark.sql.udtf", "engines.pyspark"),
+        ),
         Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
     )
 }

@@ -22,7 +22,7 @@ from weakreduce.kinds import kind_of
 from weakreduce.seen import seen
 
 
-class _WithoutWeakThings(pickle.Pickler):
+class WithoutWeakThings(pickle.Pickler):
     """The C pickler, up to the first weak thing: what comes after is cloudpickle's to write.
 
     Stock would stop at a ref, too, but copy a proxy's referent, and turn a WeakSet into a list.
@@ -49,7 +49,7 @@ def _check(obj: Any) -> None:
 
 def _dumps(obj: Any, protocol: int | None = None, *, buffer_callback: Any = None) -> bytes:
     file = io.BytesIO()
-    _WithoutWeakThings(file, protocol, buffer_callback=buffer_callback).dump(obj)
+    WithoutWeakThings(file, protocol, buffer_callback=buffer_callback).dump(obj)
     return file.getvalue()
 
 

