@@ -174,15 +174,20 @@ def _distributed() -> Iterator[Submit]:
         yield submit
 
 
-@engine("Dask processes scheduler", by_value=True)
+# An exception that cannot be pickled ends its pool, with weakreduce or without.
+@engine("Dask processes scheduler", by_value=True, survives=False)
 def _dask_processes() -> Iterator[Submit]:
     import dask
 
-    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
-        found = dask.delayed(function)(*arguments).compute(scheduler="processes", num_workers=1)
-        return lambda: found
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as workers:
 
-    yield submit
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            task = dask.delayed(function, pure=False)(*arguments)
+            found = task.compute(scheduler="processes", pool=workers)
+            return lambda: found
+
+        yield submit
 
 
 @engine("pathos", by_value=True)

@@ -48,6 +48,8 @@ def environment() -> dict[str, str]:
     home = _home()
     if home is not None:
         found["JAVA_HOME"] = home
+    # A short life: better to start early than to run fast.
+    found["SPARK_SUBMIT_OPTS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     # Without a network there may be no name for this machine.
     found["SPARK_LOCAL_IP"] = "127.0.0.1"
     tests = str(Path(__file__).resolve().parent)

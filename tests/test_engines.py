@@ -50,7 +50,7 @@ def by(way: str, engine: Engine, submit: Submit, kind: str, place: str) -> str:
     if not engine.exceptions:
         with pytest.raises(Exception, match="CargoError"):
             submit(cargo.fail, kind, place, ticket())()
-        return cargo.expected(kind, place)  # it cannot arrive; nothing more can be seen
+        return cargo.expected(kind, place)  # of its cargo nothing can be seen
     with pytest.raises(cargo.CargoError) as raised:
         submit(cargo.fail, kind, place, ticket())()
     arrived = raised.value.cargo
@@ -64,7 +64,9 @@ def test_matrix(opened: tuple[Engine, Submit], way: str, policy: str) -> None:
     engine, submit = opened
     sent = policy if way in ("closure", "argument") else "snapshot"  # the worker's own
     found, right = {}, {}
-    for kind in cargo.KINDS:
+    # Text looks alike for all.
+    kinds = list(cargo.KINDS)[: None if engine.exceptions or way != "exception" else 1]
+    for kind in kinds:
         for place in cargo.PLACES:
             with weakreduce.policy(policy):
                 found[kind, place] = by(way, engine, submit, kind, place)

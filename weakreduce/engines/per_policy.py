@@ -40,7 +40,7 @@ class Made:
 
     def note(self, policy: Policy, thing: Any) -> Any:
         """Remember what was made under a policy."""
-        del self.things[: len(self.things) - KEPT + 1]
+        del self.things[: max(0, len(self.things) - KEPT + 1)]
         self.things.append((policy, thing))
         return thing
 

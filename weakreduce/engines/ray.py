@@ -107,7 +107,7 @@ def _make_remote(key_of: Callable[[Any], Any], again: Callable[[Any], Any]) -> A
             if not made.used:
                 # Two threads with two policies may not both be the first.
                 with made.lock:
-                    if not made.used:
+                    if not made.used and not made.things:
                         result = call(made, function, *args, **keywords)
                         made.used = True
                         return result
