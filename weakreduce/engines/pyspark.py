@@ -101,13 +101,25 @@ def _make_once(create: str, placeholder: str) -> Any:
                     made.note(get_policy(), found)
                 return found
 
-        return property(get, doc=stock.__doc__)
+        @functools.wraps(stock.fget)
+        def unwrapping(udf: Any) -> Any:
+            try:
+                return get(udf)
+            except Exception as error:
+                # A table function says no more than that it could not be pickled.
+                refusal = error.__context__
+                if isinstance(refusal, WeakrefPicklingError):
+                    raise refusal from refusal.__cause__
+                raise
+
+        return property(unwrapping, doc=stock.__doc__)
 
     return make
 
 
 def _dump(value: Any, file: Any, protocol: int) -> None:
-    if not file.seekable():
+    if not (hasattr(file, "seekable") and file.seekable()):
+        # Where Spark encrypts, the file is a socket, and nothing can be taken back.
         standard.dump(value, file, protocol)
         return
     start = file.tell()
