@@ -272,9 +272,10 @@ def test_nothing_is_kept_alive() -> None:
     for policy in ("snapshot", "dangle"):
         with weakreduce.policy(policy):
             get(function.remote())
-            get(actor.options(num_cpus=0.1).remote().of_the_class.remote())
+            handle = actor.options(num_cpus=0.1).remote()
+            get(handle.of_the_class.remote())
     watched = [weakref.ref(thing) for thing in (function, actor, target, other)]
-    del function, actor, target, other
+    del function, actor, target, other, handle
     gc.collect()
     assert [weak() for weak in watched] == [None] * 4
 

@@ -126,7 +126,7 @@ def _dump(value: Any, file: Any, protocol: int) -> None:
     try:
         # As stock does: straight into the file, however large the value is.
         WithoutWeakThings(file, protocol).dump(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 - if not a weak thing is the cause, it comes again
         file.seek(start)
         file.truncate()
         standard.dump(value, file, protocol)

@@ -72,13 +72,12 @@ def _function_again(function: Any) -> Any:
 
 
 def _actor_again(actor: Any) -> Any:
-    from ray._raylet import PythonFunctionDescriptor
-
     # Its class derives from the user's, whose ``__new__`` and ``__copy__`` are not for this.
     again = object.__new__(type(actor))
     vars(again).update(vars(actor))
     metadata = again.__ray_metadata__ = copy.copy(actor.__ray_metadata__)
-    metadata.actor_creation_function_descriptor = PythonFunctionDescriptor.from_class(
+    descriptor: Any = type(metadata.actor_creation_function_descriptor)
+    metadata.actor_creation_function_descriptor = descriptor.from_class(
         metadata.modified_class.__ray_actor_class__
     )
     metadata.last_export_cluster_and_job = None
