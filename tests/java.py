@@ -57,3 +57,30 @@ def environment() -> dict[str, str]:
         part for part in (tests, os.environ.get("PYTHONPATH", "")) if part
     )
     return found
+
+
+LOGGING = """
+rootLogger.level = off
+rootLogger.appenderRef.none.ref = none
+appender.none.type = Null
+appender.none.name = none
+logger.shell.name = org.apache.spark.api.python.PythonGatewayServer
+logger.shell.level = off
+"""
+SETTINGS = """
+spark.ui.enabled false
+spark.ui.showConsoleProgress false
+"""
+
+
+@functools.cache
+def quiet() -> dict[str, str]:
+    """The same for examples, of which stderr is to stay empty.
+
+    Spark logs before any option of a session counts, so this takes a configuration.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="spark"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
+    (folder / "spark-defaults.conf").write_text(SETTINGS, encoding="utf-8")
+    return {**environment(), "SPARK_CONF_DIR": str(folder)}
