@@ -18,7 +18,6 @@ import pickle
 import types
 from typing import Any, final
 
-from weakreduce.engines.early import plain
 from weakreduce.engines.per_policy import PerPolicy
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
@@ -51,8 +50,6 @@ def _pickled(function: Any, registry: set[Any]) -> Any:
     """`function`, or what is to be sent in its place, if it holds a weak thing."""
     from pyspark import cloudpickle
 
-    if plain(function):
-        return function
     waiting = set(registry)
     registry.clear()
     before = seen.dumps
