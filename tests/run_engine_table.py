@@ -46,13 +46,14 @@ def arrived(way: str, engine: Engine, submit: Submit, kind: str, place: str) -> 
         submit(cargo.fail, kind, place, ticket())()
     except cargo.CargoError as error:
         load = error.cargo
-        del error
-        return cargo.look(load)
     except Exception as error:
         if engine.exceptions or "CargoError" not in str(error):
             raise
         return "text"
-    return "no exception"
+    else:
+        return "no exception"
+    # Now the exception is gone: its traceback, if it came along, may hold the unpickler.
+    return cargo.look(load)
 
 
 def row(engine: Engine, submit: Submit, way: str, policy: str) -> dict[tuple[str, str], str]:
