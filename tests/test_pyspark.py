@@ -9,7 +9,10 @@ import gc
 import io
 import pickle
 import weakref
-from collections.abc import Callable, Iterator
+from abc import ABC
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import cargo
@@ -170,7 +173,18 @@ def test_a_refused_broadcast(sc: Any) -> None:
         failing(lambda: sc.broadcast(load), weakreduce.WeakrefPicklingError, r"Target \(outside")
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None]}, cargo.Target(), b"x" * 100_000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, 2.5, None]},
+        [cargo.Target(), cargo.Target, cargo.look, len],
+        # Reduced by copyreg, by their own method, as a name, with a metaclass.
+        [1j, slice(1), Decimal(1), OrderedDict(a=1), io.StringIO, ABC, Hashable, NotImplemented],
+        pandas.DataFrame({"a": [1]}),
+        b"x" * 100_000,
+    ],
+    ids=["plain", "objects", "reducers", "pandas", "bytes"],
+)
 def test_broadcasts_without_weak_things_have_the_same_bytes(sc: Any, value: Any) -> None:
     sent = sc.broadcast(value)
     with open(sent._path, "rb") as file:
