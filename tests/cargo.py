@@ -199,6 +199,11 @@ def look_at_all(*loads: Any) -> list[str]:
     return [look(load) for load in loads]
 
 
+def dead(weak: Any) -> bool:
+    """Whether a weak reference arrived dead."""
+    return weak() is None
+
+
 def same(weak: Any, target: Any) -> bool:
     """Whether two arguments of one call still belong together."""
     return weak() is target

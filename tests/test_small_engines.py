@@ -62,6 +62,26 @@ def ipyparallel_call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]
         yield view.apply_sync
 
 
+@pytest.fixture(scope="module")
+def parsl_call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    import parsl
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    workers = HighThroughputExecutor(
+        label="workers",
+        max_workers_per_node=1,
+        address="127.0.0.1",
+        encrypted=False,
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+    )
+    folder = str(tmp_path_factory.mktemp("parsl"))
+    # Its log would stay open.
+    config = parsl.Config(executors=[workers], run_dir=folder, initialize_logging=False)
+    with parsl.load(config):
+        yield lambda function, *arguments: parsl.python_app(function)(*arguments).result(PATIENCE)
+
+
 @pytest.fixture(params=["submitit", "executorlib", "ipyparallel"])
 def call(request: pytest.FixtureRequest) -> Call:
     found: Call = request.getfixturevalue(f"{request.param}_call")
@@ -132,6 +152,17 @@ def test_executorlib_takes_weak_things_but_not_the_block(executorlib_call: Call)
         assert not executorlib_call(lambda: weak() is None)
         assert executorlib_call(weakreduce.bind(lambda: weak() is None))
     found = executorlib_call(cargo.give, "proxy", "outside", weak)
+    assert cargo.look(found) == "pinned"
+
+
+def test_parsl_takes_weak_things_but_not_the_block(parsl_call: Call) -> None:
+    # It pickles in a thread of its own, the function and each argument by themselves.
+    target = cargo.Target()
+    weak = weakref.ref(target)
+    with weakreduce.policy("dangle"):
+        assert parsl_call(cargo.dead, weak) is False
+        assert parsl_call(cargo.dead, weakreduce.bind(weak)) is True
+    found = parsl_call(cargo.give, "proxy", "outside", weak)
     assert cargo.look(found) == "pinned"
 
 
