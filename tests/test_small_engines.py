@@ -46,10 +46,15 @@ def submitit_call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
 
 @pytest.fixture(scope="module")
 def executorlib_call() -> Iterator[Call]:
+    import cloudpickle
     from executorlib import SingleNodeExecutor
 
+    before = cloudpickle.list_registry_pickle_by_value()
     with SingleNodeExecutor(max_workers=1, block_allocation=True) as executor:
         yield lambda function, *arguments: executor.submit(function, *arguments).result(PATIENCE)
+    # It tells cloudpickle, for the whole process, to pickle modules of its own by value.
+    for name in cloudpickle.list_registry_pickle_by_value() - before:
+        cloudpickle.unregister_pickle_by_value(sys.modules[name])
 
 
 @pytest.fixture(scope="module")
