@@ -58,7 +58,8 @@ def by(way: str, engine: Engine, submit: Submit, kind: str, place: str) -> str:
 @pytest.mark.parametrize("policy", ["snapshot", "dangle"])
 def test_matrix(opened: tuple[Engine, Submit], way: str, policy: str) -> None:
     engine, submit = opened
-    sent = policy if way in ("closure", "argument") else "snapshot"  # the worker's own
+    arrives = way in ("closure", "argument") or engine.inherits
+    sent = policy if arrives else "snapshot"  # the worker's own
     found, right = {}, {}
     for kind in cargo.KINDS:
         for place in cargo.PLACES:

@@ -246,7 +246,7 @@ def _following(cls: Any) -> Any:
 
 def _sibling(hasher: Any) -> Any:
     """A hasher that follows, with the settings of another one."""
-    cls = type(hasher)
+    cls: Any = type(hasher)
     keywords = {"hash_name": hasher._hash.name}
     if hasattr(hasher, "coerce_mmap"):
         keywords["coerce_mmap"] = hasher.coerce_mmap

@@ -16,10 +16,12 @@ of arrays answers ``load_temporary_memmap(filename, mode, counted)``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import pickle
+import queue
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -62,6 +64,16 @@ def _submit_of(backend: Any) -> str:
     return "submit" if hasattr(backend, "submit") else "apply_async"
 
 
+def _drop_tasks(parallel: Any) -> None:
+    """Drop the tasks that were taken from the iterable along with the one that failed.
+
+    joblib would run them in the next call of the same Parallel.
+    """
+    with contextlib.suppress(queue.Empty):
+        while True:
+            parallel._ready_batches.get(block=False)
+
+
 def _make_submit(stock: Any, takes_future: bool) -> Any:
     @functools.wraps(stock)
     def submit(backend: Any, func: Any, callback: Any = None) -> Any:
@@ -74,6 +86,7 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
                 raise
             # In a callback's thread an exception would be lost, and the call wait for ever; so
             # it takes the way of a task that the engine could not pickle.
+            _drop_tasks(backend.parallel)
             failed: Future[Any] = Future()
             failed.set_exception(error)
             callback(failed if takes_future else error)
