@@ -651,7 +651,10 @@ def run(folder: Path, code: str, *arguments: str, **environment: str) -> str:
 
 
 def test_hashes_are_the_same_in_every_process() -> None:
-    found = [json.loads(run(IN_A_PROCESS, seed, PYTHONHASHSEED=seed)) for seed in ("0", "1", "77")]
+    found = [
+        json.loads(run(tmp_path, IN_A_PROCESS, seed, PYTHONHASHSEED=seed))
+        for seed in ("0", "1", "77")
+    ]
     assert found[0] == found[1] == found[2]
 
 
