@@ -15,6 +15,9 @@ from typing import Any
 
 import weakreduce
 
+#: How cargo gets to a worker, and back.
+WAYS = ("closure", "argument", "result", "exception")
+
 #: Seconds within which every task here is done; a hang is a failure.
 PATIENCE = 60
 
@@ -192,7 +195,7 @@ def _distributed() -> Iterator[Submit]:
 
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import concurrent.futures
-import gc
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import cargo
 import pytest
-from engines import ENGINES, Engine, Submit
+from engines import ENGINES, WAYS, Engine, Submit
+from run_engine_table import PAGE, line, row, ticket
 
 import weakreduce
 
 #: Each engine says it in its own words.
 UNPICKLABLE = "pickle|serialize|generator"
-WAYS = ("closure", "argument", "result", "exception")
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -26,47 +25,21 @@ def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Submit]]:
         yield engine, submit
 
 
-def ticket() -> Any:
-    """A weak thing that comes along with a task."""
-    return weakref.ref(cargo.Target)
-
-
-def by(way: str, engine: Engine, submit: Submit, kind: str, place: str) -> str:
-    """Send cargo by one way; what arrived."""
-    if way in ("closure", "argument"):
-        load, target = cargo.load(kind, place)
-        if way == "closure":
-            wait = submit(cargo.closure(load, engine.by_value))
-        else:
-            wait = submit(cargo.look, load)
-        # What is submitted is what existed at the submitting call.
-        del load, target
-        gc.collect()
-        found = wait()
-        assert isinstance(found, str)
-        return found
-    if way == "result":
-        return cargo.look(submit(cargo.give, kind, place, ticket())())
-    with pytest.raises(cargo.CargoError) as raised:
-        submit(cargo.fail, kind, place, ticket())()
-    arrived = raised.value.cargo
-    del raised
-    return cargo.look(arrived)
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("policy", ["snapshot", "dangle"])
 def test_matrix(opened: tuple[Engine, Submit], way: str, policy: str) -> None:
     engine, submit = opened
+    found = row(engine, submit, way, policy)
     arrives = way in ("closure", "argument") or engine.inherits
     sent = policy if arrives else "snapshot"  # the worker's own
-    found, right = {}, {}
-    for kind in cargo.KINDS:
-        for place in cargo.PLACES:
-            with weakreduce.policy(policy):
-                found[kind, place] = by(way, engine, submit, kind, place)
-            right[kind, place] = cargo.expected(kind, place, sent)
+    right = {
+        (kind, place): cargo.expected(kind, place, sent)
+        for kind in cargo.KINDS
+        for place in cargo.PLACES
+    }
     assert found == right
+    if policy == "snapshot":
+        assert line(engine, way, found) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
 def test_arguments_of_one_call_stay_together(opened: tuple[Engine, Submit]) -> None:

@@ -211,6 +211,7 @@ class TestWhatWeRelyOn:
         assert module._should_pickle_by_reference(Thing)
         assert not module._should_pickle_by_reference(type("Local", (), {}))
         assert stock(io.BytesIO(), 4).proto == 4
+        assert set() == module._PICKLE_BY_VALUE_MODULES
 
     def test_dill(self) -> None:
         module = dill._dill

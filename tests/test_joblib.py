@@ -650,7 +650,7 @@ def run(folder: Path, code: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_hashes_are_the_same_in_every_process() -> None:
+def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
     found = [
         json.loads(run(tmp_path, IN_A_PROCESS, seed, PYTHONHASHSEED=seed))
         for seed in ("0", "1", "77")

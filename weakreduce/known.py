@@ -32,6 +32,9 @@ class Adapter(Protocol):
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
 
+    def table_reducer(self, obj_type: type) -> Callable[[Any], Any] | None:
+        """The entry of a dispatch table, unless it is the host's own."""
+
     def claims(self, weak_type: type) -> bool:
         """Whether a user registered a reducer of their own for a weak type: theirs wins."""
 
@@ -76,7 +79,7 @@ class Known:
         self.written_before = written_before
         #: id -> position in the first walk, of everything inside.
         self.inside: dict[int, int] = {}
-        #: id -> reduction, of objects whose class reduces them by code of its own: that
+        #: id -> reduction, of objects that are reduced by code that is not the host's: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
         #: id(referent) -> the decision that replaces a snapshot which cannot be.
@@ -126,13 +129,23 @@ class Known:
             found = self._custom[obj_type] = overrides_reduce(obj_type)
         return found
 
+    def reduces_once(self, obj_type: type) -> bool:
+        """Whether code that is not the host's reduces instances, and so is to be called once.
+
+        It may count, or hand out what it has only one of, as multiprocessing's does with files.
+        """
+        adapter = self.adapter
+        if adapter.has_reducer(obj_type):
+            return adapter.table_reducer(obj_type) is not None
+        return self.custom(obj_type)
+
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.adapter.persistent(referent):
             return True
         if isinstance(referent, NAMEABLE):
             return self.adapter.by_name(referent)
-        if not self.custom(type(referent)):
+        if not self.reduces_once(type(referent)):
             return False
         try:
             return isinstance(self.reduction(referent), str)
@@ -140,10 +153,11 @@ class Known:
             return False
 
     def reduction(self, obj: Any) -> Reduction | str:
-        """``obj.__reduce_ex__(protocol)``, called once in the whole dump."""
+        """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
         found = self.reductions.get(id(obj))
         if found is None:
-            found = obj.__reduce_ex__(self.adapter.protocol)
+            reducer = self.adapter.table_reducer(type(obj))
+            found = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
             if isinstance(found, tuple) and len(found) >= 4:
                 # Iterators of items serve once; a second walk needs them again.
                 items = [None if part is None else list(part) for part in found[3:5]]

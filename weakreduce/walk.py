@@ -109,11 +109,7 @@ class Walk:
             return lambda weak: self.weak(found, weak)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
-        if (
-            self.known.custom(obj_type)
-            and not issubclass(obj_type, type)
-            and not adapter.has_reducer(obj_type)
-        ):
+        if not issubclass(obj_type, type) and self.known.reduces_once(obj_type):
             return self._reduce_once
         return None
 

@@ -82,9 +82,18 @@ def _serialized(expr: Any) -> Any:
     try:
         return Serialized(*serialize(to_serialize(expr), on_error="raise"))
     except TypeError as error:
-        if isinstance(error.__cause__, WeakrefPicklingError):
-            raise error.__cause__ from None
-        raise
+        refused = _refusal(error)
+        if refused is None:
+            raise
+    # Not in the handler, which would make Dask's error the context of its own cause.
+    raise refused
+
+
+def _refusal(error: BaseException | None) -> WeakrefPicklingError | None:
+    """Ours in a chain of errors: Dask wraps it, and may fail again while it logs it."""
+    while error is not None and not isinstance(error, WeakrefPicklingError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _make_graph_to_futures(stock: Callable[..., Any]) -> Any:

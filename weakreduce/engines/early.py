@@ -13,7 +13,7 @@ import pickle
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, final
 
 from weakreduce.bound import Bound
@@ -28,6 +28,7 @@ WAITING_LIMIT: Final = 64 * 2**20
 _ATOMS: Final = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range, slice}
 )
+_NAMED: Final = frozenset({types.FunctionType, types.BuiltinFunctionType, type})
 _ITEMS: Final = 64
 
 
@@ -78,7 +79,7 @@ class _Share:
             waiting.give_back(self.size)
 
 
-def plain(obj: Any, depth: int = 3) -> bool:
+def plain(obj: Any, depth: int = 5) -> bool:
     """Whether an object certainly holds no weak thing, from a short look at it.
 
     Atoms, functions and classes that are written as names, arrays of numbers, and small
@@ -88,27 +89,34 @@ def plain(obj: Any, depth: int = 3) -> bool:
     if cls in _ATOMS:
         return True
     if cls is tuple or cls is list:
-        return depth > 0 and len(obj) <= _ITEMS and all(plain(item, depth - 1) for item in obj)
+        return depth > 0 and len(obj) <= _ITEMS and _all_plain(obj, depth - 1)
     if cls is dict:
         return (
             depth > 0
             and len(obj) <= _ITEMS
-            and all(type(key) in _ATOMS and plain(obj[key], depth - 1) for key in obj)
+            and _all_plain(obj, 0)  # keys
+            and _all_plain(obj.values(), depth - 1)
         )
-    if cls is types.FunctionType or cls is types.BuiltinFunctionType or cls is type:
+    if cls in _NAMED:
         return _written_as_a_name(obj)
     # Asked for by name: numpy is not imported for this.
     return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
 
 
+def _all_plain(items: Iterable[Any], depth: int) -> bool:
+    for item in items:  # noqa: SIM110 - a generator would take twice the time
+        if type(item) not in _ATOMS and not plain(item, depth):
+            return False
+    return True
+
+
 def _written_as_a_name(obj: Any) -> bool:
     name = obj.__module__
-    if name == "__main__" or not isinstance(name, str):
+    if name == "__main__" or getattr(sys.modules.get(name), obj.__name__, None) is not obj:
         return False
-    cloudpickle: Any = sys.modules.get("cloudpickle")
-    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
-        return False
-    return getattr(sys.modules.get(name), obj.__name__, None) is obj
+    # Functions of these modules travel by value.
+    cloudpickle: Any = sys.modules.get("cloudpickle.cloudpickle")
+    return cloudpickle is None or not cloudpickle._PICKLE_BY_VALUE_MODULES
 
 
 def pack(

@@ -12,7 +12,6 @@ import importlib
 from typing import Any, final
 
 from weakreduce.engines.early import Dumps, pack, plain
-from weakreduce.engines.reducers import Asked
 from weakreduce.hosts.patch import AttributePatch
 
 
@@ -28,18 +27,29 @@ class _LokyDumps:
 
     def __init__(self, queues: Any, executor: Any) -> None:
         self.queues = queues
-        self.executor = executor
-        self.asked = Asked(executor._call_queue._reducers)
+        self.reducers = executor._call_queue._reducers
+        self.answers: list[Any] = []
+        #: joblib's: its reducers count who will open what they write.
+        self.take_back = getattr(executor, "_weakreduce_take_back", None)
+        if self.take_back is not None:
+            self.reducers = {cls: self._noted(found) for cls, found in self.reducers.items()}
+
+    def _noted(self, reducer: Any) -> Any:
+        def reduce(obj: Any) -> Any:
+            answer = reducer(obj)
+            self.answers.append(answer)
+            return answer
+
+        return reduce
 
     def __call__(self, obj: Any) -> memoryview:
-        data: memoryview = self.queues.dumps(obj, reducers=self.asked.reducers)
+        data: memoryview = self.queues.dumps(obj, reducers=self.reducers)
         return data
 
     def unused(self) -> None:
         """The bytes are not sent: the feeding thread will ask the reducers again."""
-        unused = getattr(self.executor, "_weakreduce_unused", None)
-        if unused is not None:
-            unused(self.asked.answers)
+        if self.take_back is not None:
+            self.take_back(self.answers)
 
 
 def _make_submit(dumps_of: Any) -> Any:

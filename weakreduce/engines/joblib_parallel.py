@@ -27,7 +27,6 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final, final
 
-from weakreduce.engines.reducers import Asked
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
@@ -127,7 +126,7 @@ def _make_dumps(stock: Any) -> Any:
     return dumps
 
 
-def _unused(executor: Any, answers: Iterable[Any]) -> None:
+def _take_back(executor: Any, answers: Iterable[Any]) -> None:
     """Take back what was counted for readers that will not be.
 
     A file is deleted when as many have let go of it as were counted.
@@ -165,7 +164,7 @@ def _pool(module: Any) -> AttributePatch:
 
             return ForkingPickler.dumps(obj)
         file = io.BytesIO()
-        customizable(file, Asked(pool._forward_reducers).reducers).dump(obj)
+        customizable(file, pool._forward_reducers).dump(obj)
         return file.getbuffer()
 
     patch = PicklerPatch(customizable, _Engine, before_init)
@@ -192,7 +191,9 @@ def make_patch(module: Any) -> AttributePatch:
             )
         )
     if part == "executor":
-        return AttributePatch((module.MemmappingExecutor, "_weakreduce_unused", lambda _: _unused))
+        return AttributePatch(
+            (module.MemmappingExecutor, "_weakreduce_take_back", lambda _: _take_back)
+        )
     if part == "pool":
         return _pool(module)
     return AttributePatch((module, "dumps", _make_dumps))

@@ -50,6 +50,12 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             """Savers come before reducers here."""
             return self.pickler.dispatch.get(obj_type) is not None or super().has_reducer(obj_type)
 
+        def table_reducer(self, obj_type: type) -> Any:
+            """Savers come before reducers here."""
+            if self.pickler.dispatch.get(obj_type) is not None:
+                return None
+            return super().table_reducer(obj_type)
+
         def by_name(self, obj: Any) -> bool:
             """As dill decides."""
             if isinstance(obj, types.ModuleType):

@@ -60,6 +60,11 @@ class PicklerEngine:
         """Whether a dispatch table has an entry for the type."""
         return self._table.get(obj_type) is not None
 
+    def table_reducer(self, obj_type: type) -> Any:
+        """The table's entry, unless it is the host's own."""
+        found = self._table.get(obj_type)
+        return None if getattr(found, "__module__", None) == self.host_module else found
+
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is not the host's own."""
         found = self._table.get(weak_type)
