@@ -1,4 +1,8 @@
-"""joblib and loky, on real processes: late dispatch, arrays in files, failures, hashes."""
+"""joblib on real processes: late dispatch, arrays in files, failures, hashes.
+
+Its workers import this file, so it does not import loky: joblib carries a copy of its own, and
+where both are imported arrays' files are left behind, with weakreduce or without.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,10 @@ from typing import Any
 
 import cargo
 import joblib
-import loky
 import numpy as np
 import pytest
 from joblib import delayed
+from joblib.externals.loky import get_reusable_executor
 from joblib.hashing import Hasher, NumpyHasher
 
 import weakreduce
@@ -220,6 +224,13 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A folder for arrays: workers that are reused stay with the folder that they began with."""
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    return tmp_path
+
+
 def emptied(folder: Path) -> bool:
     """Whether the files go once the workers have let go of them."""
     for _ in range(100):
@@ -233,9 +244,7 @@ def emptied(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("place", ["inside", "outside"])
-def test_a_large_array_beside_a_weak_thing_is_mapped(
-    backend: str, place: str, tmp_path: Path
-) -> None:
+def test_a_large_array_beside_a_weak_thing_is_mapped(backend: str, place: str, fresh: Path) -> None:
     array, target = np.ones(BIG), cargo.Target("near")
     tasks = [
         delayed(total)(array, weakref.ref(target)),
@@ -244,27 +253,25 @@ def test_a_large_array_beside_a_weak_thing_is_mapped(
     if place == "inside":
         tasks = [(function, arguments, {}) for function, arguments, _ in tasks]
         tasks[0] = delayed(total_of)([array, weakref.ref(target), target])
-    found = parallel(backend, temp_folder=tmp_path)(tasks)
+    found = parallel(backend, temp_folder=fresh)(tasks)
     assert found == [("memmap", BIG, "near"), *[("memmap", BIG, None)] * 2]
-    assert emptied(tmp_path)
+    assert emptied(fresh)
 
 
 def total_of(parts: Any) -> tuple[str, float, Any]:
     return total(*parts[:2])
 
 
-def test_a_task_past_the_limit_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_past_the_limit_leaves_no_file(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes are thrown away, and the feeding thread asks the reducers again."""
     monkeypatch.setattr(early, "WAITING_LIMIT", 0)
     array = np.ones(BIG)
-    found = parallel("loky", temp_folder=tmp_path)([delayed(total)(array)] * 6)
+    found = parallel("loky", temp_folder=fresh)([delayed(total)(array)] * 6)
     assert found == [("memmap", BIG, None)] * 6
-    assert emptied(tmp_path)
+    assert emptied(fresh)
 
 
-def test_calls_in_threads_keep_their_arrays_apart(tmp_path: Path) -> None:
+def test_calls_in_threads_keep_their_arrays_apart(fresh: Path) -> None:
     """They share the workers, and each has a folder of its own."""
     found: dict[int, Any] = {}
 
@@ -274,7 +281,7 @@ def test_calls_in_threads_keep_their_arrays_apart(tmp_path: Path) -> None:
             delayed(total)(np.full(BIG, number * 10 + task), weakref.ref(target))
             for task in range(8)
         ]
-        found[number] = parallel("loky", temp_folder=tmp_path)(tasks)
+        found[number] = parallel("loky", temp_folder=fresh)(tasks)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -285,35 +292,10 @@ def test_calls_in_threads_keep_their_arrays_apart(tmp_path: Path) -> None:
         number: [("memmap", (number * 10 + task) * BIG, str(number)) for task in range(8)]
         for number in range(4)
     }
-    assert emptied(tmp_path)
+    assert emptied(fresh)
 
 
-class Counted:
-    """An object with a reducer of the engine's."""
-
-
-reduced: list[Any] = []
-
-
-def reduce_counted(obj: Counted) -> Any:
-    reduced.append(obj)
-    return Counted, (), None, None, iter([])
-
-
-def kind_of_both(one: Any, weak: Any) -> tuple[str, str]:
-    return type(one).__name__, type(weak()).__name__
-
-
-def test_a_reducer_is_asked_once_for_each_object() -> None:
-    reduced.clear()
-    target = cargo.Target()
-    with loky.ProcessPoolExecutor(1, job_reducers={Counted: reduce_counted}) as executor:
-        future = executor.submit(kind_of_both, Counted(), weakref.ref(target))
-        assert future.result(60) == ("Counted", "Target")
-    assert len(reduced) == 1
-
-
-def test_the_pickler_of_joblib_pools_knows_sizes(tmp_path: Path) -> None:
+def test_the_pickler_of_joblib_pools_knows_sizes(fresh: Path) -> None:
     """What is measured by itself leaves no file."""
     small, large = cargo.Target("small"), cargo.Target("large")
     large.array = np.ones(BIG)  # type: ignore[attr-defined]
@@ -321,7 +303,7 @@ def test_the_pickler_of_joblib_pools_knows_sizes(tmp_path: Path) -> None:
         weakreduce.policy(max_snapshot_bytes=10_000),
         pytest.warns(weakreduce.DanglingWarning, match="max_snapshot_bytes"),
     ):
-        found = parallel("multiprocessing", temp_folder=tmp_path)(
+        found = parallel("multiprocessing", temp_folder=fresh)(
             [delayed(names_behind)([weakref.ref(small), weakref.ref(large)])] * 2
         )
     assert found == [["small", None]] * 2
@@ -331,76 +313,12 @@ def names_behind(weak: Any) -> list[Any]:
     return [None if reference() is None else reference().name for reference in weak]
 
 
-# --- loky: exceptions that cannot be pickled ----------------------------------------------
-
-
-class Mute(Exception):
-    """An exception without a text."""
-
-    def __init__(self) -> None:
-        self.held = cargo.stuck()
-
-    def __str__(self) -> str:
-        raise ValueError("no text")
-
-
-def fail_mute(_ticket: Any) -> None:
-    raise Mute
-
-
-def fail_plainly(_ticket: Any) -> None:
-    raise LookupError("as always")
-
-
-def fail_late(load: Any) -> None:
-    weakreduce.set_policy("strict")
-    raise cargo.CargoError(load.weak)
-
-
-def ticket() -> Any:
-    return weakref.ref(cargo.Target)
-
-
-@pytest.fixture(scope="module")
-def executor() -> Iterator[Any]:
-    with loky.ProcessPoolExecutor(1) as executor:
-        yield executor
-
-
-def test_an_exception_that_cannot_be_pickled_says_what_it_was(executor: Any) -> None:
-    before = executor.submit(os.getpid).result(60)
-    with pytest.raises(pickle.PicklingError) as raised:
-        executor.submit(cargo.fail_stuck, ticket()).result(60)
-    text = str(raised.value)
-    assert "cargo.CargoError: [<cargo.Cargo object" in text
-    assert "TypeError: cannot pickle 'generator' object" in text
-    assert "in fail_stuck" in str(raised.value.__cause__)
-    assert executor.submit(os.getpid).result(60) == before  # the same worker
-
-
-def test_an_exception_that_has_no_text_is_reported(executor: Any) -> None:
-    with pytest.raises(pickle.PicklingError, match=r"Mute: <exception str\(\) failed>"):
-        executor.submit(fail_mute, ticket()).result(60)
-
-
-def test_an_exception_that_is_refused_says_so() -> None:
-    load, _target = cargo.load("ref", "outside")
-    with loky.ProcessPoolExecutor(1) as executor:
-        with pytest.raises(weakreduce.WeakrefPicklingError, match=r"CargoError.*\n.*Target \(outs"):
-            executor.submit(fail_late, load).result(60)
-        assert executor.submit(cargo.add, 1, 2).result(60) == 3
-
-
-def test_a_picklable_exception_goes_as_always(executor: Any) -> None:
-    with pytest.raises(LookupError) as raised:
-        executor.submit(fail_plainly, ticket()).result(60)
-    assert raised.value.args == ("as always",)
-    assert "in fail_plainly" in str(raised.value.__cause__)
+# --- loky: exceptions that cannot be pickled: see also test_loky.py ----------------------------
 
 
 def test_parallel_reports_it_too() -> None:
     with pytest.raises(pickle.PicklingError, match=r"CargoError(.|\n)*generator"):
-        joblib.Parallel(2)([delayed(cargo.fail_stuck)(ticket())])
+        joblib.Parallel(2)([delayed(cargo.fail_stuck)(weakref.ref(cargo.Target))])
 
 
 # --- hashes -------------------------------------------------------------------------------
@@ -843,8 +761,6 @@ def test_uninstall_leaves_nothing() -> None:
         joblib.pool.PicklingPool,
         joblib.externals.loky.backend.queues,
         joblib.externals.loky.backend.queues.SimpleQueue,
-        loky.process_executor.SimpleQueue,
-        loky.process_executor.ProcessPoolExecutor,
     ]
     installed = [dict(vars(owner)) for owner in owners]
     weakreduce.uninstall()
