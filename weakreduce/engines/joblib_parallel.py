@@ -7,8 +7,8 @@ put large arrays into files.
 
 What we rely on, pinned by the tests: a call that runs tasks in other threads or processes makes
 ``Parallel._get_outputs(...)`` once, in the calling thread; ``dispatch_one_batch`` takes tasks
-from the iterable and submits them, in any thread; a backend's ``submit`` (``apply_async`` before
-joblib 1.5) is given a callback that takes a future, or for a pool a result or an exception;
+from the iterable and submits them, in any thread; a backend's ``submit`` is given a
+callback that takes a future, or for a pool a result or an exception;
 ``CustomizablePickler(file, reducers, protocol)`` is a subclass of the C pickler; the name
 ``dumps`` of ``externals.loky.backend.queues`` is what the feeding thread pickles with; the reducer
 of arrays answers ``load_temporary_memmap(filename, mode, counted)``.
@@ -57,10 +57,6 @@ def _make_dispatch(stock: Any) -> Any:
 
 
 # --- backends: a task that cannot be sent -------------------------------------------------
-
-
-def _submit_of(backend: Any) -> str:
-    return "submit" if hasattr(backend, "submit") else "apply_async"
 
 
 def _drop_tasks(parallel: Any) -> None:
@@ -183,7 +179,7 @@ def make_patch(module: Any) -> AttributePatch:
     if part == "_parallel_backends":
         return AttributePatch(
             *(
-                (backend, _submit_of(backend), functools.partial(_make_submit, takes_future=future))
+                (backend, "submit", functools.partial(_make_submit, takes_future=future))
                 for backend, future in (
                     (module.LokyBackend, True),
                     (module.MultiprocessingBackend, False),
