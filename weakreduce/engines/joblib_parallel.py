@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import operator
 import os
 import pickle
 import queue
@@ -50,10 +51,18 @@ def _make_dispatch(stock: Any) -> Any:
     @functools.wraps(stock)
     def dispatch_one_batch(parallel: Any, iterator: Any) -> Any:
         # None where weakreduce was installed after the call began.
-        with block(getattr(parallel, "_weakreduce_policy", None)):
+        policy = getattr(parallel, "_weakreduce_policy", None)
+        if policy is None or policy is get_policy():
+            return stock(parallel, iterator)
+        with block(policy):
             return stock(parallel, iterator)
 
     return dispatch_one_batch
+
+
+def _parts_in(name: str) -> Any:
+    """Where a wrapper of tasks keeps what the user gave; the rest is joblib's, and not weak."""
+    return lambda _stock: operator.attrgetter(name)
 
 
 # --- backends: a task that cannot be sent -------------------------------------------------
@@ -175,16 +184,18 @@ def make_patch(module: Any) -> AttributePatch:
         return AttributePatch(
             (module.Parallel, "_get_outputs", _make_get_outputs),
             (module.Parallel, "dispatch_one_batch", _make_dispatch),
+            (module.BatchedCalls, "_weakreduce_parts", _parts_in("items")),
         )
     if part == "_parallel_backends":
         return AttributePatch(
+            (module._TracebackCapturingWrapper, "_weakreduce_parts", _parts_in("func")),
             *(
                 (backend, "submit", functools.partial(_make_submit, takes_future=future))
                 for backend, future in (
                     (module.LokyBackend, True),
                     (module.MultiprocessingBackend, False),
                 )
-            )
+            ),
         )
     if part == "executor":
         return AttributePatch(
