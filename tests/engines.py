@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 
 import java
 import pytest
+
+import weakreduce
 
 TESTS = Path(__file__).resolve().parent
 #: How cargo gets to a worker, and back.
@@ -42,6 +45,8 @@ class Engine:
     survives: bool = True
     #: Whether an exception comes back as an object, not as text.
     exceptions: bool = True
+    #: Whether workers are forked by the submitting call, and so inherit the block it is made in.
+    inherits: bool = False
 
 
 ENGINES: dict[str, Engine] = {}
@@ -156,6 +161,38 @@ def _loky() -> Iterator[Submit]:
     import loky
 
     return executor(loky.ProcessPoolExecutor(2))
+
+
+def parallel(backend: str) -> Iterator[Submit]:
+    import joblib
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        # The call returns when the task is done: its outcome waits here.
+        task = (function, arguments, {})
+        try:
+            (found,) = joblib.Parallel(n_jobs=2, backend=backend)([task])
+        except weakreduce.WeakrefPicklingError:
+            raise
+        except Exception as error:  # whatever a task raises is its answer
+            return functools.partial(_raise, error)
+        return lambda: found
+
+    yield submit
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+# When a task fails, joblib ends the workers, which calls in other threads would share.
+@engine("joblib, loky", by_value=True, threads=False)
+def _joblib_loky() -> Iterator[Submit]:
+    return parallel("loky")
+
+
+@engine("joblib, multiprocessing", threads=False, inherits=True)
+def _joblib_multiprocessing() -> Iterator[Submit]:
+    return parallel("multiprocessing")
 
 
 @engine("Dask distributed", by_value=True)

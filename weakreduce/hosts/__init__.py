@@ -106,7 +106,11 @@ HOSTS: Final[dict[str, Host]] = {
             ("multiprocess.pool", "engines.pools"),
             ("multiprocess.queues", "engines.queues"),
         ),
-        Host("loky", ("loky.process_executor", "engines.executors")),
+        Host(
+            "loky",
+            ("loky.process_executor", "engines.executors"),
+            ("loky.process_executor", "engines.loky_failures"),
+        ),
         Host(
             "dask",
             ("dask.tokenize", "hosts.distributed"),
@@ -129,7 +133,17 @@ HOSTS: Final[dict[str, Host]] = {
             ("pyspark.sql.udf", "engines.pyspark"),
             ("pyspark.sql.udtf", "engines.pyspark"),
         ),
-        Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
+        Host(
+            "joblib",
+            ("joblib.externals.loky.process_executor", "engines.executors"),
+            ("joblib.externals.loky.process_executor", "engines.loky_failures"),
+            ("joblib.externals.loky.backend.queues", "engines.joblib_parallel"),
+            ("joblib.executor", "engines.joblib_parallel"),
+            ("joblib.pool", "engines.joblib_parallel"),
+            ("joblib._parallel_backends", "engines.joblib_parallel"),
+            ("joblib.parallel", "engines.joblib_parallel"),
+            ("joblib.hashing", "engines.joblib_hashing"),
+        ),
     )
 }
 _lock = threading.RLock()
