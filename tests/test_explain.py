@@ -574,6 +574,18 @@ def test_odd_things_that_cannot_be_pickled_are_found(path: str) -> None:
         assert report.total_bytes is None
 
 
+def test_types_that_are_not_ready_do_not_crash() -> None:
+    """In a process of its own: the interpreter made this type ready for nobody yet."""
+    code = (
+        "import weakreduce, sys\n"
+        "lines = (lambda: 0).__code__.co_lines()\n"
+        "for host in ('cloudpickle', 'dill', 'pickle'):\n"
+        "    print(weakreduce.explain([lines], host=host).failures[0].path)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "root[0]\n" * 3), done.stderr
+
+
 def test_odd_names_are_quoted() -> None:
     thing = Thing()
     vars(thing)["a b"] = sys._getframe()
