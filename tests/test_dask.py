@@ -314,6 +314,16 @@ def test_tokens_are_deterministic() -> None:
     assert len(set(found[0])) >= 2 * (len(cargo.KINDS) - 1) * len(cargo.PLACES)
 
 
+def test_tokens_know_the_policy_but_are_never_refused() -> None:
+    """The key of a task that dangles is another one; and `strict` has to get as far as sending."""
+    load, _target = cargo.load("ref", "outside")
+    found = {}
+    for policy in ("snapshot", "dangle", "strict", "forbid"):
+        with weakreduce.policy(policy):
+            found[policy] = dask.base.tokenize(load, ensure_deterministic=True)
+    assert found["strict"] == found["forbid"] == found["snapshot"] != found["dangle"]
+
+
 def test_proxies_do_not_become_copies() -> None:
     """Of importable classes, too, for which Dask would be content with plain pickle."""
     load, _target = cargo.load("proxy", "inside")
@@ -378,7 +388,7 @@ print([sorted(n for n in a if a[n] is not vars(b).get(n)) for a, b in zip(ours, 
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(
         [["_graph_to_futures"], ["__getattr__"], ["pickle"], ["serialize"],
-         ["reducer_override"], ["pickle"]]
+         ["reducer_override"], ["_normalize_pickle", "pickle"]]
     )  # fmt: skip
 
 

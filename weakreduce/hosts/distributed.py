@@ -5,8 +5,9 @@ written by the last attempt, cloudpickle's, which knows both.
 
 What we rely on, pinned by the tests: ``distributed.protocol.pickle.dumps`` tries ``pickle.dumps``,
 then ``_DaskPickler``, then cloudpickle, through the names in its module; ``dask.tokenize`` uses
-the name ``pickle`` of its module; ``distributed.protocol.serialize.serialize`` calls itself by
-its module's name, and has ``iterate_collection``.
+the names ``pickle`` and ``_normalize_pickle`` of its module;
+``distributed.protocol.serialize.serialize`` calls itself by its module's name, and has
+``iterate_collection``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.kinds import kind_of
+from weakreduce.policy import get_policy
+from weakreduce.policy import policy as block
 from weakreduce.seen import seen
 
 
@@ -84,6 +87,21 @@ def _make_serialize(stock: Any) -> Any:
     return serialize
 
 
+def _make_normalize(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def _normalize_pickle(obj: Any) -> Any:
+        """A token is part of a key, not of a payload: what may not be sent has one, too."""
+        policy = get_policy()
+        rules = tuple(
+            (match, "snapshot" if fate == "refuse" else fate) for match, fate in policy.rules
+        )
+        outside = "snapshot" if policy.outside == "refuse" else policy.outside
+        with block(policy, outside=outside, live="allow", unpicklable="dangle", rules=rules):
+            return stock(obj)
+
+    return _normalize_pickle
+
+
 def make_patch(module: Any) -> AttributePatch:
     """The patch of one of the three modules."""
     if module.__name__ == "distributed.protocol.serialize":
@@ -91,4 +109,6 @@ def make_patch(module: Any) -> AttributePatch:
     makers: list[Any] = [(module, "pickle", _pickle_without_weak_things)]
     if module.__name__ == "distributed.protocol.pickle":
         makers.append((module._DaskPickler, "reducer_override", _make_override))
+    else:
+        makers.append((module, "_normalize_pickle", _make_normalize))
     return AttributePatch(*makers)
