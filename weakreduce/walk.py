@@ -56,7 +56,6 @@ def watch(
     make_plan: Callable[[type], Callable[[Any], Any] | None],
 ) -> Callable[[Any], Any]:
     """A ``reducer_override`` that notes each instance in `met` and goes by the plan of its type."""
-
     ref = weakref.ref
 
     def reducer_override(obj: Any) -> Any:
