@@ -194,6 +194,16 @@ def fail_stuck(*_ticket: Any) -> None:
     raise CargoError(stuck())
 
 
+def look_at_all(*loads: Any) -> list[str]:
+    """What arrived, of each argument."""
+    return [look(load) for load in loads]
+
+
+def dead(weak: Any) -> bool:
+    """Whether a weak reference arrived dead."""
+    return weak() is None
+
+
 def same(weak: Any, target: Any) -> bool:
     """Whether two arguments of one call still belong together."""
     return weak() is target

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import java
+import pytest
+
+import weakreduce
+
+TESTS = Path(__file__).resolve().parent
 #: How cargo gets to a worker, and back.
 WAYS = ("closure", "argument", "result", "exception")
-
 #: Seconds within which every task here is done; a hang is a failure.
 PATIENCE = 60
 
@@ -36,6 +43,10 @@ class Engine:
     threads: bool = True
     #: Whether a result or exception that cannot be pickled is reported, and the engine goes on.
     survives: bool = True
+    #: Whether an exception comes back as an object, not as text.
+    exceptions: bool = True
+    #: Whether workers are forked by the submitting call, and so inherit the block it is made in.
+    inherits: bool = False
 
 
 ENGINES: dict[str, Engine] = {}
@@ -152,6 +163,38 @@ def _loky() -> Iterator[Submit]:
     return executor(loky.ProcessPoolExecutor(2))
 
 
+def parallel(backend: str) -> Iterator[Submit]:
+    import joblib
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        # The call returns when the task is done: its outcome waits here.
+        task = (function, arguments, {})
+        try:
+            (found,) = joblib.Parallel(n_jobs=2, backend=backend)([task])
+        except weakreduce.WeakrefPicklingError:
+            raise
+        except Exception as error:  # whatever a task raises is its answer
+            return functools.partial(_raise, error)
+        return lambda: found
+
+    yield submit
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+# When a task fails, joblib ends the workers, which calls in other threads would share.
+@engine("joblib, loky", by_value=True, threads=False)
+def _joblib_loky() -> Iterator[Submit]:
+    return parallel("loky")
+
+
+@engine("joblib, multiprocessing", threads=False, inherits=True)
+def _joblib_multiprocessing() -> Iterator[Submit]:
+    return parallel("multiprocessing")
+
+
 @engine("Dask distributed", by_value=True)
 def _distributed() -> Iterator[Submit]:
     from distributed import Client, LocalCluster
@@ -166,5 +209,109 @@ def _distributed() -> Iterator[Submit]:
         def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
             future = client.submit(function, *arguments, pure=False)
             return lambda: future.result(PATIENCE)
+
+        yield submit
+
+
+# An exception that cannot be pickled ends its pool, with weakreduce or without.
+@engine("Dask processes scheduler", by_value=True, survives=False)
+def _dask_processes() -> Iterator[Submit]:
+    import dask
+
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as workers:
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            task = dask.delayed(function, pure=False)(*arguments)
+            found = task.compute(scheduler="processes", pool=workers)
+            return lambda: found
+
+        yield submit
+
+
+@engine("pathos", by_value=True)
+def _pathos() -> Iterator[Submit]:
+    from pathos.pools import ProcessPool
+
+    workers = ProcessPool(nodes=2)
+
+    def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+        result = workers.apipe(function, *arguments)
+        return lambda: result.get(PATIENCE)
+
+    yield submit
+    workers.close()
+    workers.join()
+    workers.clear()
+
+
+@contextlib.contextmanager
+def ray_cluster(**runtime_env: Any) -> Iterator[None]:
+    """A cluster of Ray's on this machine, whose workers can import the tests' modules."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": str(TESTS)}, **runtime_env},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+# Each argument is pickled by itself.
+@engine("Ray", by_value=True, together=False)
+def _ray() -> Iterator[Submit]:
+    import ray
+
+    with ray_cluster():
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            result = ray.remote(function).remote(*arguments)
+            return lambda: ray.get(result, timeout=PATIENCE)
+
+        yield submit
+
+
+@contextlib.contextmanager
+def spark_session(**settings: str) -> Iterator[Any]:
+    """Spark in local mode, whose workers can import the tests' modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in java.environment().items():
+            patch.setenv(name, value)
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        for name, value in settings.items():
+            builder = builder.config(name.replace("__", "."), value)
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("OFF")
+        try:
+            yield session
+        finally:
+            session.stop()
+            # The next session may want other settings: a Java of its own.
+            from pyspark import SparkContext
+
+            gateway = SparkContext._gateway
+            gateway.shutdown()
+            gateway.proc.stdin.close()
+            gateway.proc.wait(PATIENCE)
+            SparkContext._gateway = SparkContext._jvm = None
+
+
+# Java carries a worker's exception as text.
+@engine("PySpark", by_value=True, exceptions=False)
+def _pyspark() -> Iterator[Submit]:
+    with spark_session() as session:
+        once = session.sparkContext.parallelize([None], 1)
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            lazy = once.map(lambda _: function(*arguments))
+            return lambda: lazy.collect()[0]
 
         yield submit

@@ -46,14 +46,23 @@ def arrived(way: str, engine: Engine, submit: Submit, kind: str, place: str) -> 
         submit(cargo.fail, kind, place, ticket())()
     except cargo.CargoError as error:
         load = error.cargo
-        del error
-        return cargo.look(load)
-    return "no exception"
+    except Exception as error:
+        if engine.exceptions or "CargoError" not in str(error):
+            raise
+        return "text"
+    else:
+        return "no exception"
+    # Now the exception is gone: its traceback, if it came along, may hold the unpickler.
+    return cargo.look(load)
 
 
 def row(engine: Engine, submit: Submit, way: str, policy: str) -> dict[tuple[str, str], str]:
     """What arrived of each kind, inside and outside."""
     found = {}
+    if way == "exception" and not engine.exceptions:
+        # Text looks alike for all: one is enough.
+        text = arrived(way, engine, submit, "ref", "inside")
+        return {(kind, place): text for kind in cargo.KINDS for place in cargo.PLACES}
     for kind in cargo.KINDS:
         for place in cargo.PLACES:
             with weakreduce.policy(policy):

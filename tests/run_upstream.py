@@ -166,8 +166,9 @@ def check_readied(suite: Suite, root: Path, ours: Path) -> None:
                 return None
         # joblib carried a cloudpickle of its own once
         for name in ("{suite.project}.externals.cloudpickle", "{suite.project}", "cloudpickle"):
-            if name in weakreduce.info()["hosts"] and find(name):
-                importlib.import_module(name)
+            if name not in weakreduce.info()["hosts"] or not find(name):
+                continue
+            if hasattr(importlib.import_module(name), "Pickler"):
                 assert weakreduce.info()["hosts"][name]["state"] == "installed"
                 assert hasattr(sys.modules[name].Pickler.dump, "__wrapped__")
                 break

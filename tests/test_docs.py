@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import java
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +55,7 @@ def run(*arguments, **keywords):
         name: value for name, value in os.environ.items() if not name.startswith("WEAKREDUCE_")
     }
     environment["PYTHONIOENCODING"] = "utf-8"
+    environment |= java.quiet()
     return subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,

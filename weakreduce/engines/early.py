@@ -99,6 +99,10 @@ def plain(obj: Any, depth: int = 5) -> bool:
         )
     if cls in _NAMED:
         return _written_as_a_name(obj)
+    parts = getattr(cls, "_weakreduce_parts", None)
+    if parts is not None:
+        # An engine's own wrapper of tasks.
+        return plain(parts(obj))
     # Asked for by name: numpy is not imported for this.
     return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
 

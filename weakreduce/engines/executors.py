@@ -1,15 +1,15 @@
 """``ProcessPoolExecutor``, the standard one and loky's: pickled by a thread that feeds a queue.
 
 What we rely on, pinned by the tests: every task enters through ``ProcessPoolExecutor.submit``;
-the standard executor pickles with ``ForkingPickler``, loky's with ``backend.reduction.dumps`` and
-the reducers of the executor's call queue.
+the standard executor pickles with ``ForkingPickler``, loky's with the name ``dumps`` of
+``backend.queues`` and the reducers of the executor's call queue.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import Any, final
 
 from weakreduce.engines.early import Dumps, pack, plain
 from weakreduce.hosts.patch import AttributePatch
@@ -21,11 +21,35 @@ def _standard_dumps(executor: Any) -> Dumps:
     return ForkingPickler.dumps
 
 
-def _loky_dumps(reduction: Any) -> Any:
-    def dumps_of(executor: Any) -> Dumps:
-        return functools.partial(reduction.dumps, reducers=executor._call_queue._reducers)
+@final
+class _LokyDumps:
+    """The pickler of the thread that feeds an executor's queue, for one task."""
 
-    return dumps_of
+    def __init__(self, queues: Any, executor: Any) -> None:
+        self.queues = queues
+        self.reducers = executor._call_queue._reducers
+        self.answers: list[Any] = []
+        #: joblib's: its reducers count who will open what they write.
+        self.take_back = getattr(executor, "_weakreduce_take_back", None)
+        if self.take_back is not None:
+            self.reducers = {cls: self._noted(found) for cls, found in self.reducers.items()}
+
+    def _noted(self, reducer: Any) -> Any:
+        def reduce(obj: Any) -> Any:
+            answer = reducer(obj)
+            self.answers.append(answer)
+            return answer
+
+        return reduce
+
+    def __call__(self, obj: Any) -> memoryview:
+        data: memoryview = self.queues.dumps(obj, reducers=self.reducers)
+        return data
+
+    def unused(self) -> None:
+        """The bytes are not sent: the feeding thread will ask the reducers again."""
+        if self.take_back is not None:
+            self.take_back(self.answers)
 
 
 def _make_submit(dumps_of: Any) -> Any:
@@ -35,8 +59,11 @@ def _make_submit(dumps_of: Any) -> Any:
             if plain((fn, args, keywords)):
                 return stock(executor, fn, *args, **keywords)
             task = functools.partial(fn, *args, **keywords)
-            packed = pack(task, dumps_of(executor), "a task")
+            dumps = dumps_of(executor)
+            packed = pack(task, dumps, "a task")
             if packed is task:
+                if type(dumps) is _LokyDumps:
+                    dumps.unused()
                 return stock(executor, fn, *args, **keywords)
             return stock(executor, packed)
 
@@ -51,5 +78,6 @@ def make_patch(module: Any) -> AttributePatch:
     if root == "concurrent.futures":
         dumps_of: Any = _standard_dumps
     else:
-        dumps_of = _loky_dumps(importlib.import_module(f"{root}.backend.reduction"))
+        queues = importlib.import_module(f"{root}.backend.queues")
+        dumps_of = functools.partial(_LokyDumps, queues)
     return AttributePatch((module.ProcessPoolExecutor, "submit", _make_submit(dumps_of)))

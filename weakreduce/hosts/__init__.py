@@ -107,7 +107,11 @@ HOSTS: Final[dict[str, Host]] = {
             ("multiprocess.pool", "engines.pools"),
             ("multiprocess.queues", "engines.queues"),
         ),
-        Host("loky", ("loky.process_executor", "engines.executors")),
+        Host(
+            "loky",
+            ("loky.process_executor", "engines.executors"),
+            ("loky.process_executor", "engines.loky_failures"),
+        ),
         Host(
             "dask",
             ("dask.tokenize", "hosts.distributed"),
@@ -116,7 +120,31 @@ HOSTS: Final[dict[str, Host]] = {
             ("distributed.client", "engines.distributed"),
             ("distributed.actor", "engines.distributed"),
         ),
-        Host("joblib", ("joblib.externals.loky.process_executor", "engines.executors")),
+        Host(
+            "ray",
+            ("ray.remote_function", "engines.ray"),
+            ("ray.actor", "engines.ray"),
+            ("ray._private.function_manager", "engines.ray"),
+            ("ray._private.worker", "engines.ray"),
+        ),
+        Host(
+            "pyspark",
+            ("pyspark.core.rdd", "engines.pyspark"),
+            ("pyspark.core.broadcast", "engines.pyspark"),
+            ("pyspark.sql.udf", "engines.pyspark"),
+            ("pyspark.sql.udtf", "engines.pyspark"),
+        ),
+        Host(
+            "joblib",
+            ("joblib.externals.loky.process_executor", "engines.executors"),
+            ("joblib.externals.loky.process_executor", "engines.loky_failures"),
+            ("joblib.externals.loky.backend.queues", "engines.joblib_parallel"),
+            ("joblib.executor", "engines.joblib_parallel"),
+            ("joblib.pool", "engines.joblib_parallel"),
+            ("joblib._parallel_backends", "engines.joblib_parallel"),
+            ("joblib.parallel", "engines.joblib_parallel"),
+            ("joblib.hashing", "engines.joblib_hashing"),
+        ),
     )
 }
 _lock = RLock()

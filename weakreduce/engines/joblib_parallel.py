@@ -1,0 +1,206 @@
+"""joblib.Parallel: the block around the call counts for every task, whichever thread sends it.
+
+joblib dispatches the first tasks in the calling thread, and the rest from callbacks, as results
+come in. Its loky backend pickles in `executors.py`, its multiprocessing backend in `pools.py`; what
+is joblib's own is here: the policy of the call, a task that is refused, and its reducers, which
+put large arrays into files.
+
+What we rely on, pinned by the tests: a call that runs tasks in other threads or processes makes
+``Parallel._get_outputs(...)`` once, in the calling thread; ``dispatch_one_batch`` takes tasks
+from the iterable and submits them, in any thread; a backend's ``submit`` is given a
+callback that takes a future, or for a pool a result or an exception;
+``CustomizablePickler(file, reducers, protocol)`` is a subclass of the C pickler; the name
+``dumps`` of ``externals.loky.backend.queues`` is what the feeding thread pickles with; the reducer
+of arrays answers ``load_temporary_memmap(filename, mode, counted)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import operator
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, Final, final
+
+from weakreduce.errors import WeakrefPicklingError
+from weakreduce.hosts import standard
+from weakreduce.hosts.patch import AttributePatch, PicklerPatch
+from weakreduce.policy import get_policy
+from weakreduce.policy import policy as block
+from weakreduce.seen import seen
+
+# --- Parallel: the policy of the call -----------------------------------------------------
+
+
+def _make_get_outputs(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def _get_outputs(parallel: Any, *args: Any, **keywords: Any) -> Any:
+        parallel._weakreduce_policy = get_policy()
+        return stock(parallel, *args, **keywords)
+
+    return _get_outputs
+
+
+def _make_dispatch(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def dispatch_one_batch(parallel: Any, iterator: Any) -> Any:
+        # None where weakreduce was installed after the call began.
+        policy = getattr(parallel, "_weakreduce_policy", None)
+        if policy is None or policy is get_policy():
+            return stock(parallel, iterator)
+        with block(policy):
+            return stock(parallel, iterator)
+
+    return dispatch_one_batch
+
+
+def _parts_in(name: str) -> Any:
+    """Where a wrapper of tasks keeps what the user gave; the rest is joblib's, and not weak."""
+    return lambda _stock: operator.attrgetter(name)
+
+
+# --- backends: a task that cannot be sent -------------------------------------------------
+
+
+def _drop_tasks(parallel: Any) -> None:
+    """Drop the tasks that were taken from the iterable along with the one that failed.
+
+    joblib would run them in the next call of the same Parallel.
+    """
+    with contextlib.suppress(queue.Empty):
+        while True:
+            parallel._ready_batches.get(block=False)
+
+
+def _make_submit(stock: Any, takes_future: bool) -> Any:
+    @functools.wraps(stock)
+    def submit(backend: Any, func: Any, callback: Any = None) -> Any:
+        before = seen.dumps
+        try:
+            return stock(backend, func, callback)
+        except Exception as error:
+            ours = isinstance(error, WeakrefPicklingError) or seen.dumps != before
+            if callback is None or not ours:
+                raise
+            # In a callback's thread an exception would be lost, and the call wait for ever; so
+            # it takes the way of a task that the engine could not pickle.
+            _drop_tasks(backend.parallel)
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            callback(failed if takes_future else error)
+            return failed
+
+    return submit
+
+
+# --- reducers: large arrays in files ------------------------------------------------------
+
+
+@final
+class _Turn:
+    """joblib's reducers are made for one thread, the feeding one: who pickles takes a turn."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as in a forked child, where another thread may have held the lock."""
+        # Reentrant: code of the payload's may pickle, too.
+        self.lock = threading.RLock()
+
+
+_turn: Final = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.reset)
+
+
+def _make_dumps(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def dumps(obj: Any, reducers: Any = None, protocol: Any = None) -> Any:
+        if not reducers:
+            return stock(obj, reducers=reducers, protocol=protocol)
+        with _turn.lock:
+            return stock(obj, reducers=reducers, protocol=protocol)
+
+    return dumps
+
+
+def _take_back(executor: Any, answers: Iterable[Any]) -> None:
+    """Take back what was counted for readers that will not be.
+
+    A file is deleted when as many have let go of it as were counted.
+    """
+    from joblib._memmapping_reducer import load_temporary_memmap
+    from joblib.externals.loky.backend import resource_tracker
+
+    for answer in answers:
+        if isinstance(answer, tuple) and answer[0] is load_temporary_memmap:
+            filename, _, counted = answer[1]
+            if counted:
+                resource_tracker.maybe_unlink(filename, "file")
+
+
+class _Engine(standard.Engine):
+    """Drives ``CustomizablePickler``."""
+
+    def sibling_dump(self, obj: Any, file: Any) -> None:
+        """Without the reducers: it is done to measure, and must leave no file behind."""
+        standard.Pickler(file, self.protocol).dump(obj)
+
+
+def _pool(module: Any) -> AttributePatch:
+    customizable = module.CustomizablePickler
+
+    def before_init(
+        pickler: Any, reducers: Any = None, protocol: int = pickle.HIGHEST_PROTOCOL
+    ) -> None:
+        # The C pickler does not tell its protocol.
+        pickler.proto = pickle.HIGHEST_PROTOCOL if protocol < 0 else protocol
+
+    def dumps(pool: Any, obj: Any) -> bytes | memoryview:
+        if not pool._forward_reducers:
+            from multiprocessing.reduction import ForkingPickler
+
+            return ForkingPickler.dumps(obj)
+        file = io.BytesIO()
+        customizable(file, pool._forward_reducers).dump(obj)
+        return file.getbuffer()
+
+    patch = PicklerPatch(customizable, _Engine, before_init)
+    patch.makers = (*patch.makers, (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps))
+    return patch
+
+
+def make_patch(module: Any) -> AttributePatch:
+    """The patch of one of joblib's modules."""
+    part = module.__name__.removeprefix("joblib.")
+    if part == "parallel":
+        return AttributePatch(
+            (module.Parallel, "_get_outputs", _make_get_outputs),
+            (module.Parallel, "dispatch_one_batch", _make_dispatch),
+            (module.BatchedCalls, "_weakreduce_parts", _parts_in("items")),
+        )
+    if part == "_parallel_backends":
+        return AttributePatch(
+            (module._TracebackCapturingWrapper, "_weakreduce_parts", _parts_in("func")),
+            *(
+                (backend, "submit", functools.partial(_make_submit, takes_future=future))
+                for backend, future in (
+                    (module.LokyBackend, True),
+                    (module.MultiprocessingBackend, False),
+                )
+            ),
+        )
+    if part == "executor":
+        return AttributePatch(
+            (module.MemmappingExecutor, "_weakreduce_take_back", lambda _: _take_back)
+        )
+    if part == "pool":
+        return _pool(module)
+    return AttributePatch((module, "dumps", _make_dumps))

@@ -1,0 +1,65 @@
+"""What an engine made of a function under each policy, for engines that pickle a function once.
+
+Ray exports a remote function, and Spark a UDF, at its first use. Where it held a weak thing, its
+use under another policy has to make it anew. Which engine, and how, is not known here.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from weakreduce.policy import Policy, get_policy
+
+#: So many are kept for one function. Policies made anew for every call may not pile up.
+KEPT: Final = 16
+
+
+@final
+class Made:
+    """What was made of one function; empty where it held no weak thing."""
+
+    __slots__ = ("lock", "things", "used")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        #: Whether the function was made at all.
+        self.used = False
+        self.things: list[tuple[Policy, Any]] = []
+
+    def under_the_policy(self, make: Callable[[], Any]) -> Any:
+        """What was made under the policy in force, made now if need be."""
+        policy = get_policy()
+        with self.lock:
+            for known, thing in self.things:
+                if known == policy:
+                    return thing
+            return self.note(policy, make())
+
+    def note(self, policy: Policy, thing: Any) -> Any:
+        """Remember what was made under a policy."""
+        del self.things[: max(0, len(self.things) - KEPT + 1)]
+        self.things.append((policy, thing))
+        return thing
+
+
+@final
+class PerPolicy:
+    """`Made` of each function, for as long as the function lives; nothing is kept in it.
+
+    The functions themselves are pickled, too, and may know nothing of ours.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: weakref.WeakKeyDictionary[Any, Made] = weakref.WeakKeyDictionary()
+
+    def of(self, function: Any) -> Made:
+        """What was made of a function."""
+        made = self._made.get(function)
+        if made is None:
+            with self._lock:
+                made = self._made.setdefault(function, Made())
+        return made

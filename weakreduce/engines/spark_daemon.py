@@ -1,0 +1,23 @@
+"""PySpark's daemon, with weakreduce in it: for workers that no weak thing has reached yet.
+
+``spark.python.daemon.module`` names this module; Spark runs it with ``python -m``, and every
+worker is forked from it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import weakreduce  # noqa: F401 - readies the process
+
+
+def main() -> None:
+    """Run what Spark would run."""
+    from pyspark import daemon
+
+    run: Any = daemon.manager
+    run()
+
+
+if __name__ == "__main__":
+    main()
