@@ -12,7 +12,7 @@ import itertools
 import warnings
 from typing import Any, Protocol
 
-from weakreduce import observe, words
+from weakreduce import known, observe, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk
@@ -377,12 +377,12 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
         return session.first.plan(obj_type)
 
     try:
-        if make_engine.asks_for_all(pickler):
-            session = begin()
         if watch is not None:
             session = begin()
             session.walk_again(obj)
         else:
+            if make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
+                session = begin()
             make_engine.watch(pickler, stock, met, plans, make_plan, obj)
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()

@@ -30,7 +30,8 @@ from weakreduce.kinds import Edge, Kind
 Reduction = tuple[Any, ...]
 #: What is written where an object is left out, by a dump that is not going to be loaded.
 NOTHING: Reduction = (int, ())
-_hash_it: Any = {}.get
+#: What hashes a dead reference, as a state setter.
+hash_it: Any = {}.get
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
 
@@ -212,7 +213,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     reduction: Reduction = (walk.first(construct), tuple(arguments))
     if not alive:
         # Hashed while its referent lives, or it could never be a key again.
-        reduction = (*reduction, 0, None, None, _hash_it)
+        reduction = (*reduction, 0, None, None, hash_it)
         if state is not None:
             hashed = Call(None)
             hashed.reduction = reduction

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
+from weakreduce.encode import Call, Reduction, Rest, Stream, hash_it, hashed_by_value
 from weakreduce.kinds import can_pin, kind_of
 from weakreduce.policies import Policy
 
@@ -193,7 +193,11 @@ class Known:
         self.orderless = all(
             obj_type in by_name or obj_type in _ORDERLESS or self.plain[obj_type]
             for obj_type in types_met
-        ) and all(self.adapter.by_name(obj) for obj in met if by_name and type(obj) in by_name)
+        ) and all(
+            self.adapter.by_name(obj)
+            for obj in met
+            if by_name and type(obj) in by_name and obj is not hash_it
+        )
 
     def reduces_once(self, obj_type: type) -> bool:
         """Whether code that is not the host's reduces instances, and so is to be called once.

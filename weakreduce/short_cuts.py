@@ -46,7 +46,7 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
     Where the referent was met, `decide` says link, and `encode` writes just this. Where it was
     not, and a snapshot is what the policy chooses, a second walk is certain.
     """
-    met, shared, ref, left_open = walk.met, names.any_shared, weakref.ref, walk.left_open
+    met, shared, ref, left_open = walk.met, names.shared_ids, weakref.ref, walk.left_open
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -54,7 +54,7 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
             referent is not None
             and weak.__callback__ is None
             and type(referent).__hash__ is _identity_hash
-            and not shared()
+            and not shared
         ):
             if id(referent) in met:
                 if walk.weak_things:
@@ -93,7 +93,7 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
 
 def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     """Referents and keys of a container; None where there is anything else that travels."""
-    if weak.__dict__.keys() != kind.internals or names.any_shared():
+    if weak.__dict__.keys() != kind.internals or names.shared_ids:
         return None
     data, keys = weak.data, []
     try:
@@ -129,7 +129,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself, and `encode`
     writes this.
     """
-    met, inside, shared, ref = walk.met, walk.known.inside, names.any_shared, weakref.ref
+    met, inside, shared, ref = walk.met, walk.known.inside, names.shared_ids, weakref.ref
     snapshots = walk.policy.outside == "snapshot"
     taken, plain, standins = walk.taken, walk.known.plain, walk.standins
 
@@ -140,7 +140,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
             and walk.weak_things
             and weak.__callback__ is None
             and type(referent).__hash__ is _identity_hash
-            and not shared()
+            and not shared
         ):
             identity = id(referent)
             if identity in inside:

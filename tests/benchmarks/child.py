@@ -33,10 +33,12 @@ def main() -> None:
     prepared.action()  # warm: caches, lazy imports, the allocator
     cases.settle()
     print(json.dumps({"size": prepared.size}), flush=True)
+    # The CPU's time is what the process used, whatever else the machine has to do.
+    clock = time.perf_counter if prepared.waits else time.process_time
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = clock()
         prepared.action()
-        print(json.dumps(time.perf_counter() - start), flush=True)
+        print(json.dumps(clock() - start), flush=True)
 
 
 if __name__ == "__main__":

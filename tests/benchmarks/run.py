@@ -1,7 +1,8 @@
-"""``python tests/benchmarks/run.py`` prints the table of issue "performance": figure and bar.
+"""``python tests/benchmarks/run.py`` prints the table of docs/performance.md: figures and bars.
 
-``--write`` also writes `figures.json`, the plot and the table of docs/performance.md;
-``--rows TEXT`` chooses rows by a part of their name; ``--scale`` shrinks all sizes.
+``--write`` also writes `figures.json`, and with it the plot and the table of the page;
+``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name; ``--scale`` shrinks all
+sizes.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def write(rows: list[dict[str, Any]], series: dict[str, list[list[float]]]) -> N
     draw(series, PLOT)
     page = PAGE.read_text(encoding="utf-8")
     pattern = re.escape(HEAD) + r"\n(\|.*\|\n)*"
-    PAGE.write_text(re.sub(pattern, lambda _: table(rows) + "\n", page), encoding="utf-8")
+    page = re.sub(pattern, lambda _: table(rows) + "\n", page)
+    page = re.sub(r"Python 3\.\d+\.\d+", f"Python {platform.python_version()}", page)
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rows", default="", help="only rows with this text in their name")
+    parser.add_argument("--skip", nargs="*", default=[], help="no rows with these texts")
     parser.add_argument("--json", type=Path, help="write the rows' figures to this file")
     parser.add_argument("--write", action="store_true", help="figures.json, the plot, the page")
     chosen = parser.parse_args(arguments)
@@ -106,12 +110,12 @@ def main(arguments: list[str] | None = None) -> int:
     found: list[dict[str, Any]] = []
     print(HEAD)
     for row in ROWS:
-        if chosen.rows not in row.name:
+        if chosen.rows not in row.name or any(text in row.name for text in chosen.skip):
             continue
         figure = find(row, settings)
         found.append({"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit})
         print(line(row.name, figure, row.bar, row.unit), flush=True)
-    if chosen.json:
+    if chosen.json is not None:
         chosen.json.write_text(json.dumps({"machine": machine(), "rows": found}, indent=1))
     if chosen.write:
         write(found, curves(settings))

@@ -41,7 +41,6 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             if (
                 function.__globals__ is namespace
                 and namespace.get(function.__qualname__) is function
-                and not namespace.get("_PICKLE_BY_VALUE_MODULES")
             ):
                 return NotImplemented
             return override(function)
@@ -67,7 +66,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             else:
                 found = {}
             found[type] = override = pickler.reducer_override
-            found[types.FunctionType] = _function_plan(override)
+            by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
+            found[types.FunctionType] = override if by_value else _function_plan(override)
             return found
 
         @classmethod

@@ -13,6 +13,7 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from weakreduce import known
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
 from weakreduce.kinds import has_registered, kind_of
@@ -149,7 +150,8 @@ _with_room.__code__ = _with_room.__code__.replace(co_stacksize=16_500)
 def _reads_tables(pickler: Any) -> bool:
     """Whether the savers in ``dispatch``, and not an override or a fast mode, decide."""
     return (
-        getattr(pickler, "reducer_override", None) is None
+        known.short_cuts_allowed
+        and getattr(pickler, "reducer_override", None) is None
         and not pickler.fast
         and isinstance(pickler.dispatch, dict)
     )

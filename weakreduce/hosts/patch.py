@@ -85,7 +85,7 @@ class PicklerPatch(AttributePatch):
 
         @functools.wraps(stock)
         def __init__(pickler: Any, file: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
-            place = getattr(pickler, "_weakreduce", None)
+            place = pickler.__dict__.get("_weakreduce")
             if (place is not None and place.busy) or not hasattr(file, "write"):
                 # A subclass that is patched as well has made the place already; or this
                 # raises as it always did.
@@ -115,7 +115,7 @@ class PicklerPatch(AttributePatch):
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
-            place = getattr(pickler, "_weakreduce", None)
+            place = pickler.__dict__.get("_weakreduce")
             if place is None or place.busy:
                 stock(pickler, obj)
                 return
