@@ -7,7 +7,8 @@ last, and which fails by itself as well, is the one. Nothing of this runs while 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, final
 
 from weakreduce import observe, paths
@@ -70,11 +71,11 @@ def place(session: Any, walk: Any, subject: Any, met: list[Any]) -> str:
     """
     try:
         with observe.watching(False):
-            failing = _failing(session, walk, met, most=1)
-            if not failing or failing[0] is subject:
+            found = next(_failing(session, walk, met), subject)
+            if found is subject:
                 return ""
-            search = paths.Search(subject, map(id, failing), session.engine.by_name)
-            path = search.path(failing[0], root="it")
+            search = paths.Search(subject, [id(found)], session.engine.by_name)
+            path = search.path(found, root="it")
             return "" if path is None else f", at {shortened(path, _WIDTH)}"
     except Exception:  # noqa: BLE001 - the reason is known already, this is its place
         return ""
@@ -99,14 +100,20 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
                 return Culprit(obj, path, text, fatal=True)
         return None
     failing = _failing(session, walk, met)
-    search = paths.Search(root, map(id, failing), session.engine.by_name)
-    for depth, obj in enumerate(failing):
+    innermost = next(failing, None)
+    if innermost is None:
+        return None
+    path = paths.Search(root, [id(innermost)], session.engine.by_name).path(innermost)
+    if path is not None:
+        return Culprit(innermost, path, f"{shortened(path, _WIDTH)} ({_article(innermost)})")
+    holders = list(itertools.islice(failing, _HOLDERS))
+    search = paths.Search(root, map(id, holders), session.engine.by_name)
+    for obj in holders:
         path = search.path(obj)
-        if path is None:
-            continue
-        place = f"{shortened(path, _WIDTH)} ({_article(obj)})"
-        text = place if depth == 0 else f"{_article(failing[0])} that is made to write {place}"
-        return Culprit(obj, path, text)
+        if path is not None:
+            made = f"{_article(innermost)} that is made to write"
+            text = f"{made} {shortened(path, _WIDTH)} ({_article(obj)})"
+            return Culprit(obj, path, text)
     return None
 
 
@@ -133,7 +140,7 @@ def listen(walk: Any) -> list[Any]:
     return met
 
 
-def _failing(session: Any, walk: Any, met: list[Any], most: int = _HOLDERS) -> list[Any]:
+def _failing(session: Any, walk: Any, met: list[Any]) -> Iterator[Any]:
     """The object that fails, then those that hold it, from the inside out.
 
     The objects that a pickler is in the middle of are met from the outside in, so the one met
@@ -145,9 +152,7 @@ def _failing(session: Any, walk: Any, met: list[Any], most: int = _HOLDERS) -> l
             continue
         if _probed(session, walk, obj)[0]:
             found.append(obj)
-            if len(found) == most:
-                break
-    return found
+            yield obj
 
 
 def _is_recursion(error: BaseException | None) -> bool:

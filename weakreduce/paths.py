@@ -62,14 +62,23 @@ def _attribute(path: str, name: Any) -> str:
     return f"vars({path})[{_text(name)}]"
 
 
-def _slots(obj: Any) -> Iterator[tuple[str, Any]]:
-    for cls in type(obj).__mro__ or ():
-        for name, descriptor in vars(cls).items():
-            if isinstance(descriptor, types.MemberDescriptorType):
-                try:
-                    yield name, descriptor.__get__(obj)
-                except (AttributeError, TypeError):
-                    continue
+_Slots = dict[type, list[tuple[str, Any]]]
+
+
+def _slots(obj: Any, known: _Slots) -> Iterator[tuple[str, Any]]:
+    slots = known.get(type(obj))
+    if slots is None:
+        slots = known[type(obj)] = [
+            (name, descriptor)
+            for cls in type(obj).__mro__ or ()
+            for name, descriptor in vars(cls).items()
+            if isinstance(descriptor, types.MemberDescriptorType)
+        ]
+    for name, descriptor in slots:
+        try:
+            yield name, descriptor.__get__(obj)
+        except (AttributeError, TypeError):
+            continue
 
 
 def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, Any]]:
@@ -128,8 +137,8 @@ def _item_parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
                 yield f"list({path})[{number}]", item
 
 
-def parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """What an object holds strongly, each with its path."""
+def parts(obj: Any, path: str, slots: _Slots | None = None) -> Iterator[tuple[str, Any]]:
+    """What an object holds strongly, each with its path; `slots` remembers those of types."""
     obj_type = type(obj)
     if issubclass(obj_type, _LEAVES):
         return
@@ -152,7 +161,7 @@ def parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path}.cell_contents", obj.cell_contents
         except ValueError:
             return
-    attributes = _attributes(obj)
+    attributes = _attributes(obj, {} if slots is None else slots)
     internal = kind.internals if kind is not None and kind.base not in _REFS else frozenset()
     for name, value in attributes:
         if name not in internal:
@@ -187,13 +196,13 @@ def _is_opened(obj_type: type) -> bool:
     return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & _HEAP_TYPE != 0)
 
 
-def _attributes(obj: Any) -> list[tuple[str, Any]]:
+def _attributes(obj: Any, slots: _Slots) -> list[tuple[str, Any]]:
     try:
         attributes = object.__getattribute__(obj, "__dict__")
     except Exception:  # noqa: BLE001 - none there, or a property of the class that raises
         attributes = {}
     found = list(dict.items(attributes)) if isinstance(attributes, dict) else []
-    return [*found, *_slots(obj)]
+    return [*found, *_slots(obj, slots)]
 
 
 @final
@@ -221,6 +230,7 @@ class Search:
         self._holders = [-1]
         self._steps = [_ROOT]
         self._by_name = by_name
+        self._slots: _Slots = {}
         self._run(set(wanted))
 
     def _run(self, missing: set[int]) -> None:
@@ -250,7 +260,7 @@ class Search:
                 for edge in kind.edges(obj):
                     if edge.referent is not None and id(edge.referent) not in seen:
                         weak.append((place, edge_path(kind.name, HOLDER, edge), edge.referent))
-            for step, held in parts(obj, HOLDER):
+            for step, held in parts(obj, HOLDER, self._slots):
                 identity = id(held)
                 if identity not in seen:
                     if issubclass(type(held), _LEAVES) and identity not in missing:
