@@ -7,16 +7,20 @@ joblib). Importing it imports no host and nothing heavy: what a dump needs is im
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
-from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
 from weakreduce.hosts import install, uninstall
 from weakreduce.names import share, unshare
-from weakreduce.policy import Policy, get_policy, policy, read_environment, set_policy
+from weakreduce.policy import get_policy, policy, read_environment, set_policy
 
+# Not from `typing`, which takes longer to import than all that is imported here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
+    from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
     from weakreduce.kinds import register
+    from weakreduce.policies import Policy
 
 __all__ = [
     "DanglingWarning",
@@ -45,6 +49,10 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
+    **dict.fromkeys(
+        ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.errors"
+    ),
+    "Policy": "weakreduce.policies",
     "register": "weakreduce.kinds",
 }
 

@@ -19,7 +19,8 @@ from weakreduce import hosts
 from weakreduce.bound import Bound
 from weakreduce.encode import user_state
 from weakreduce.kinds import Kind, kind_of
-from weakreduce.policy import Policy, get_policy
+from weakreduce.policies import Policy
+from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 
 _W = TypeVar("_W")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple, final
 
-from weakreduce.policy import Policy
+from weakreduce.policies import Policy
 
 
 @final

@@ -11,17 +11,17 @@ import itertools
 import warnings
 from typing import Any, Protocol
 
-from weakreduce import words
+from weakreduce import known, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
-from weakreduce.policy import Policy, get_policy
+from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 from weakreduce.second_walk import SecondWalk
 from weakreduce.seen import seen
-from weakreduce.sink import Buffers, Limit, Sink, TooLarge
+from weakreduce.sink import InPlace, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
 
 
@@ -30,8 +30,11 @@ class Engine(Adapter, Protocol):
 
     pickler: Any
 
-    def run(self, obj: Any) -> None:
-        """The host's own ``dump``, which writes to the sink."""
+    #: The host's own ``dump``, given the pickler and an object; it writes to the place.
+    stock: Any
+
+    def drive(self, pickler: Any, stock: Any, override: Any, obj: Any) -> None:
+        """Run `stock` with an override that is asked of every instance."""
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo, which keeps all that it names alive."""
@@ -44,82 +47,85 @@ class Engine(Adapter, Protocol):
 
 
 class Session:
-    """One dump of one pickler."""
+    """One dump of one pickler that has met what the pickler alone cannot write.
 
-    def __init__(self, engine: Engine, sink: Sink, buffers: Buffers | None, policy: Policy) -> None:
+    `plans` and `met` are what the dump's first walk has gathered so far.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        place: InPlace | Sink,
+        start: dict[int, Any],
+        met: dict[int, Any],
+        plans: dict[type, Any],
+    ) -> None:
         self.engine = engine
-        self.sink = sink
-        self.buffers = buffers
-        self.policy = policy
-        self.start = engine.memo()
-        self.known = Known(engine, policy, self._too_large, self.start)
+        self.place = place
+        self.buffers = place.buffers
+        self.policy = get_policy()
+        self.start = start
+        self.known = Known(engine, self.policy, self._too_large, start)
         self.walks: list[Walk] = []
+        self.first = self._first_walk(met, plans)
 
-    def dump(self, obj: Any) -> None:
-        """Leave the payload of `obj` in the sink.
+    def conclude(self, obj: Any) -> None:
+        """Leave the payload of `obj` in its place, given that the first walk has been run."""
+        lost = self._after(self.first, obj)
+        while lost is None or not (self.buffers is None or self.buffers.settle()):
+            self.walk_again(obj)
+            lost = self._after(self.first, obj)
+        dropped = list(self.known.dropped.values())
+        if lost or dropped:
+            words.warn(obj, lost, dropped)
 
-        Raises:
-            WeakrefPicklingError: where the policy refuses.
-            Exception: whatever stock raises for what is not weak.
-        """
-        try:
-            lost = self._attempt(obj)
-            while lost is None or not (self.buffers is None or self.buffers.settle()):
-                self._start_over()
-                lost = self._attempt(obj)
-            dropped = list(self.known.dropped.values())
-            if lost or dropped:
-                words.warn(obj, lost, dropped)
-        except Refused as refused:
-            error = words.refusal(self.policy, obj, refused.edge, refused.decision)
-            self._start_over()
-            raise error from refused.__cause__
-        except NeedsItself as needed:
-            self._start_over()
-            raise words.construction(obj, needed.obj) from None
-        except BaseException:
-            # Nothing reaches the file, so the memo must not say that anything did.
-            self._start_over()
-            raise
-        finally:
-            if any(walk.weak_things for walk in self.walks):
-                seen.dumps += 1
-            self._take_apart()
+    def walk_again(self, obj: Any) -> None:
+        """Forget what was written, and run the first walk from anew."""
+        self.start_over()
+        self.first = self._first_walk()
+        self._run(self.first, obj)
 
-    def _take_apart(self) -> None:
-        # Walks and hooks refer to each other; the payload must die with its last user all the same.
-        if self.buffers is not None:
-            self.buffers.forget()
+    def explained(self, error: BaseException, obj: Any) -> Exception | None:
+        """The error that the user is to see instead of ours; nothing was written."""
+        found = None
+        if isinstance(error, Refused):
+            found = words.refusal(self.policy, obj, error.edge, error.decision)
+            found.__cause__ = error.__cause__
+        elif isinstance(error, NeedsItself):
+            found = words.construction(obj, error.obj)
+        # Nothing reaches the file, so the memo must not say that anything did.
+        self.start_over()
+        return found
+
+    def take_apart(self) -> None:
+        """The payload must die with its last user, though walks and hooks refer to each other."""
+        if any(walk.weak_things for walk in self.walks):
+            seen.dumps += 1
         for part in (*self.walks, self.known, self):
             vars(part).clear()
 
     # --- walks ------------------------------------------------------------------------
 
-    def _start_over(self) -> None:
-        self.sink.clear()
-        self.engine.reset(self.start)
-        if self.buffers is not None:
-            self.buffers.rewind()
+    def start_over(self) -> None:
+        """Put the pickler and the file back to where they were."""
+        _rewind(self.engine, self.place, self.start)
 
-    def _first_walk(self) -> FirstWalk:
-        walk = FirstWalk(self.known, self.engine.memo)
+    def _first_walk(
+        self, met: dict[int, Any] | None = None, plans: dict[type, Any] | None = None
+    ) -> FirstWalk:
+        walk = FirstWalk(self.known, self.engine.memo, met, plans)
+        walk.reads_memo = met is self.engine.pickler.memo
         self.walks.append(walk)
         return walk
 
     def _run(self, walk: Walk, obj: Any) -> None:
-        pickler = self.engine.pickler
-        pickler.reducer_override = walk.override
-        try:
-            self.engine.run(obj)
-        finally:
-            del pickler.reducer_override
+        self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
 
-    def _attempt(self, obj: Any) -> list[tuple[Edge, str]] | None:
-        """Write the payload; gives what dangles unasked, or None: to be tried again, wiser."""
-        first = self._first_walk()
-        self._run(first, obj)
+    def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
+        """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
         if not first.pending and not first.again:
             return []
+        first.take_over()
         if not self._learn(first):
             return None
         outside = [edge for edge in first.pending if id(edge.referent) not in first.met]
@@ -129,28 +135,37 @@ class Session:
                 raise Refused(edge, decision)
         if not first.again and len(outside) == len(first.pending):
             return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
-        self.known.inside = dict(first.met)
-        alive = self.engine.memo()  # what the ids in `inside` name
-        self._start_over()
-        second = SecondWalk(self.known, obj)
-        self.walks.append(second)
-        try:
-            self._run(second, second.envelope())
-        except (Refused, TooLarge):
-            raise
-        except Exception:
-            if not self._survey(list(second.snapshots.values()), second.entries):
+        self.known.inside = first.met
+        self.known.learn_order()
+        second = self._second_walk(obj)
+        return None if second is None else second.lost
+
+    def _second_walk(self, obj: Any) -> SecondWalk | None:
+        """Write the payload, knowing what is inside; None where something in it failed."""
+        while True:
+            self.start_over()
+            second = SecondWalk(self.known, obj)
+            self.walks.append(second)
+            try:
+                self._run(second, second.envelope())
+            except (Refused, TooLarge):
                 raise
-            return None
-        del alive
-        return second.lost
+            except Exception as error:
+                if self.known.orderless and _is_too_deep(error):
+                    # Whole referents stand deeper than their shells would: without those.
+                    self.known.orderless = False
+                    continue
+                if not self._survey(second.snapshot_edges(), second.entries):
+                    raise
+                return None
+            return second
 
     def _learn(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""
         if not first.queue and not first.waiting:
             first.learn_sets()
             return True
-        marker = self.sink.tell()
+        mark = self.place.mark()
         met_buffers = 0 if self.buffers is None else len(self.buffers.met)
         try:
             self._run(first, first.rest())
@@ -163,8 +178,7 @@ class Session:
             if not self._survey([], []):
                 raise
             return False
-        self.sink.seek(marker)
-        self.sink.truncate()
+        self.place.cut(mark)
         if self.buffers is not None:
             del self.buffers.met[met_buffers:]
         return True
@@ -177,7 +191,7 @@ class Session:
         Each is walked by itself, weak edges left aside; what was walked well is not walked
         again, so this takes time in proportion to what there is, and to what fails.
         """
-        self._start_over()
+        self.start_over()
         known, walk = self.known, self._first_walk()
         subjects: list[tuple[Edge | None, Any]] = [
             *((None, callback) for callback in known.callbacks.values()),
@@ -229,7 +243,7 @@ class Session:
             walk.queue.clear()
             return error
         finally:
-            self.sink.clear()
+            self.place.clear()
         return None
 
     def _fail(self, edge: Edge | None, subject: Any, failure: Exception) -> bool:
@@ -266,6 +280,70 @@ class Session:
         return False
 
 
-def run(engine: Engine, sink: Sink, buffers: Buffers | None, obj: Any) -> None:
-    """Dump `obj` under the policy in force."""
-    Session(engine, sink, buffers, get_policy()).dump(obj)
+def _is_too_deep(error: BaseException) -> bool:
+    # cloudpickle turns it into a PicklingError.
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def _rewind(engine: Engine, place: InPlace | Sink, start: dict[int, Any]) -> None:
+    place.clear()
+    engine.reset(start)
+    if place.buffers is not None:
+        place.buffers.rewind()
+
+
+def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: Any) -> None:
+    """Dump `obj` under the policy in force; leave its payload in `place`, or nothing.
+
+    Until an instance is met that needs more than the pickler, this is all there is: no session
+    and no policy, just an override that notes what it sees.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        Exception: whatever stock raises for what is not weak.
+    """
+    place.begin()
+    start: dict[int, Any] = pickler.memo.copy()
+    met = make_engine.met(pickler, start)
+    before = vars(pickler).get("reducer_override")
+    plans = make_engine.plans(pickler)
+    session: Session | None = None
+
+    def begin() -> Session:
+        return Session(make_engine(pickler, stock, before), place, start, met, plans)
+
+    def make_plan(obj_type: type) -> Any:
+        nonlocal session
+        if session is None:
+            if make_engine.is_ordinary(pickler, obj_type):
+                plans[obj_type] = None
+                return None
+            session = begin()
+        return session.first.plan(obj_type)
+
+    try:
+        if make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
+            session = begin()
+        make_engine.watch(pickler, stock, met, plans, make_plan, obj)
+        if session is None and place.buffers is not None and not place.buffers.settle():
+            session = begin()
+            session.walk_again(obj)
+        if session is not None:
+            session.conclude(obj)
+        place.deliver()
+    except BaseException as error:
+        if session is None:
+            _rewind(make_engine(pickler, stock, before), place, start)
+            raise
+        found = session.explained(error, obj)
+        if found is None:
+            raise
+        try:
+            raise found from found.__cause__
+        finally:
+            del found  # or it would keep this frame, and so the payload
+    finally:
+        if session is not None:
+            session.take_apart()
+        if place.buffers is not None:
+            place.buffers.forget()

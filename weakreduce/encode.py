@@ -21,14 +21,15 @@ import itertools
 import operator
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, final
 
 from weakreduce.decide import Decision, Fate
 from weakreduce.kinds import Edge, Kind
 
 Reduction = tuple[Any, ...]
-_hash_it: Any = {}.get
+#: What hashes a dead reference, as a state setter.
+hash_it: Any = {}.get
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
 
@@ -70,10 +71,9 @@ class Standin:
         self.parts = parts
         self.started = False
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        # Picklers compare the class in a __newobj__ reduction with the object's.
-        return type(self.obj)
+    #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
+    #: they ask for each.)
+    __class__: Any = property(operator.attrgetter("obj.__class__"))
 
     @property
     def reduction(self) -> Reduction:
@@ -82,7 +82,9 @@ class Standin:
 
     def finish(self) -> Reduction:
         """The object that was constructed, and the rest of its reduction."""
-        return (max, ((self,),), *self.parts[2:])
+        rest = self.parts[2:]
+        self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
+        return (max, ((self,),), *rest)
 
 
 @final
@@ -93,6 +95,21 @@ class Stream:
 
     def __init__(self, items: Iterator[Any]) -> None:
         self.reduction: Reduction = (list, (), None, items)
+
+
+@final
+class Rest:
+    """A place in the payload whose content is asked for when it is written."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fill: Callable[[], Reduction]) -> None:
+        self.fill = fill
+
+    @property
+    def reduction(self) -> Reduction:
+        """Asked for by the walk when the pickler comes here."""
+        return self.fill()
 
 
 def bound_method(function: Any, shell: Any, instance: Any) -> Call:
@@ -136,7 +153,7 @@ class Writer(Protocol):
 
 def _dead_target(is_callable: bool = True) -> Any:
     # Unique for each dead reference, hashable, weakly referenceable, and gone after the load.
-    return functools.partial(int) if is_callable else set()
+    return Call(functools.partial, int) if is_callable else set()
 
 
 def user_state(weak: Any, internals: frozenset[str]) -> Any:
@@ -158,9 +175,9 @@ def _slot(edge: Edge, target: Any, callback: Any, fate: Fate) -> Any:
     """The content of a callback slot: the callback, the pin, both in one, or None."""
     if fate is not Fate.SNAPSHOT:
         return callback
-    if callback is None:
-        return Call(operator.itemgetter, target)
-    return Call(operator.itemgetter, target, callback)
+    if callback is not None:
+        return Call(operator.itemgetter, target, callback)
+    return Call(operator.itemgetter, target) if edge.function is not None else target
 
 
 def _travels(fate: Fate) -> bool:
@@ -194,7 +211,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     reduction: Reduction = (walk.first(construct), tuple(arguments))
     if not alive:
         # Hashed while its referent lives, or it could never be a key again.
-        reduction = (*reduction, 0, None, None, _hash_it)
+        reduction = (*reduction, 0, None, None, hash_it)
         if state is not None:
             hashed = Call(None)
             hashed.reduction = reduction
@@ -229,7 +246,6 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     shell = (walk.first(cls), ()) if exact else (walk.first(object.__new__), (cls,))
     steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
     state = user_state(weak, kind.internals)
-    data: Any = Call(getattr, weak, "data")
     if type(weak.data) is not type(vars(base())["data"]):
         # A subclass that keeps its entries in a collection of its own (an ordered one, say).
         steps.append(Call(setattr, weak, "data", Call(type(weak.data))))
@@ -244,39 +260,17 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         fates = {id(edge): fate for edge, fate in kept}
         kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
     if kept:
-        late = base is not weakref.WeakValueDictionary and any(
-            hashed_by_value(type(edge.referent)) for edge, _ in kept
-        )
+        referents = [edge.referent for edge, _ in kept]
         targets = [walk.target(edge) for edge, _ in kept]
-        evict = Call(getattr, weak, "_remove")
-        callbacks: Any
-        if any(fate is Fate.SNAPSHOT for _, fate in kept):
-            # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
-            callbacks = [
-                Call(operator.itemgetter, target) if fate is Fate.SNAPSHOT else evict
-                for target, (_, fate) in zip(targets, kept, strict=True)
-            ]
-        else:
-            callbacks = Call(itertools.repeat, evict)
-        if base is weakref.WeakSet:
-            entries = Call(map, weakref.ref, targets, callbacks)
-            update: Any = set.update
-        elif base is weakref.WeakValueDictionary:
-            keys = [edge.key for edge, _ in kept]
-            references = Call(map, weakref.KeyedRef, targets, callbacks, keys)
-            entries = Call(zip, keys, references)
-            update = dict.update
-        else:
-            values = [edge.value for edge, _ in kept]
-            if late:
-                steps.append(values)
-            entries = Call(zip, Call(map, weakref.ref, targets, callbacks), values)
-            update = dict.update
-        if own_collection:
-            if base is weakref.WeakSet:
-                entries = Call(list, entries)
-            update = operator.ior
-        fill = Call(update, data, entries)
+        pinned = [fate is Fate.SNAPSHOT for _, fate in kept]
+        late = base is not weakref.WeakValueDictionary and any(
+            hashed_by_value(type(referent)) for referent in referents
+        )
+        keys = [edge.key for edge, _ in kept]
+        values = [edge.value for edge, _ in kept]
+        if late and base is weakref.WeakKeyDictionary:
+            steps.append(values)
+        fill = _filling(base, weak, own_collection, targets, pinned, keys, values)
         if late:
             walk.later(fill)
         else:
@@ -284,6 +278,49 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if not steps:
         return shell
     return (*shell, steps, None, None, operator.is_)
+
+
+def _filling(
+    base: Any,
+    weak: Any,
+    own_collection: bool,
+    targets: list[Any],
+    pinned: list[bool],
+    keys: list[Any],
+    values: list[Any],
+) -> Call:
+    """The expression that puts its entries into a container."""
+    # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
+    evict = Call(getattr, weak, "_remove")
+    callbacks: Any
+    if all(pinned):
+        callbacks = targets
+    elif any(pinned):
+        callbacks = [target if pin else evict for target, pin in zip(targets, pinned, strict=True)]
+    else:
+        callbacks = Call(itertools.repeat, evict)
+    update: Any = dict.update
+    if base is weakref.WeakSet:
+        entries = Call(map, weakref.ref, targets, callbacks)
+        update = set.update
+    elif base is weakref.WeakValueDictionary:
+        entries = Call(zip, keys, Call(map, weakref.KeyedRef, targets, callbacks, keys))
+    else:
+        entries = Call(zip, Call(map, weakref.ref, targets, callbacks), values)
+    if own_collection:
+        if base is weakref.WeakSet:
+            entries = Call(list, entries)
+        update = operator.ior
+    return Call(update, Call(getattr, weak, "data"), entries)
+
+
+def pinned_container(
+    walk: Writer, base: Any, weak: Any, targets: list[Any], keys: list[Any]
+) -> Reduction:
+    """What `encode` gives for a WeakSet or WeakValueDictionary all of whose entries are pinned."""
+    shell = (walk.first(base), ())
+    fill = _filling(base, weak, False, targets, [True], keys, [])
+    return (*shell, [fill], None, None, operator.is_)
 
 
 def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:

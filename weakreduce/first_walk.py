@@ -11,32 +11,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weakreduce import short_cuts
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Stream
-from weakreduce.kinds import Edge
+from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
-from weakreduce.walk import MISSING, Walk
+from weakreduce.walk import MISSING, Positions, Walk
 
 
 class FirstWalk(Walk):
     """Optimistic: right at once where no weak edge needed what only the end can tell."""
 
-    def __init__(self, known: Known, memoized: Callable[[], Any]) -> None:
-        super().__init__(known)
+    def __init__(
+        self,
+        known: Known,
+        memoized: Callable[[], dict[int, Any]],
+        met: dict[int, Any] | None = None,
+        plans: dict[type, Any] | None = None,
+    ) -> None:
+        super().__init__(known, met, plans)
         self.memoized = memoized
         #: Edges whose referent was not known to be inside when they were met.
         self.pending: list[Edge] = []
+        #: Weak things with such edges that a short cut left open.
+        self.left_open: list[Any] = []
         #: Strong edges of weak things, to be walked before all that is inside is known.
         self.queue: list[Any] = []
         #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
         self.waiting: dict[int, list[Any]] = {}
         self.again = False
+        #: Whether `met` is the pickler's own memo, which tells as much (a Python pickler's).
+        self.reads_memo = False
 
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
 
-    def settled(self) -> Any:
-        return self.met
+    def short_cut(self, kind: Kind, obj_type: type) -> Callable[[Any], Any] | None:
+        return short_cuts.of_first_walk(self, kind, obj_type)
 
     def not_inside(self, edge: Edge) -> Decision:
         self.pending.append(edge)
@@ -73,8 +84,15 @@ class FirstWalk(Walk):
     def later(self, fill: Call) -> None:
         self.again = True
 
-    def position(self, referent: Any) -> float:
-        return self.met.get(id(referent), float("inf"))
+    def take_over(self) -> None:
+        """From now on, note what is met in a dict of our own."""
+        if self.reads_memo:
+            self.reads_memo = False
+            entries: Any = self.met.items()
+            self.met = {identity: entry[1] for identity, entry in entries}
+            self.position = Positions(self.met, self.known.written_before)
+            self.plans.clear()
+            self.override = self._make_override()
 
     def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""
@@ -94,8 +112,8 @@ class FirstWalk(Walk):
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""
         if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
-            for identity in self.memoized():
-                self.met.setdefault(identity, len(self.met))
+            for identity, (_, obj) in self.memoized().items():
+                self.met.setdefault(identity, obj)
 
     def next_item(self) -> Any:
         if not self.queue and self.waiting:

@@ -22,10 +22,11 @@ _callback_of = weakref.ref.__dict__["__callback__"].__get__
 @final
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What the callback slot of a pinned weak thing holds: an `operator.itemgetter`.
+    """What the callback slot of a pinned weak thing holds, where there is a user's callback, too.
 
-    It is a strong edge that the garbage collector sees, made of the standard library
-    alone. Its items are the referent and, where there was one, the user's callback.
+    Without one the slot holds the referent itself: a strong edge that the garbage collector sees,
+    and that is never called, since the referent cannot die before the weak thing. With one it
+    holds an `operator.itemgetter`, whose items are the referent and the callback.
     """
 
     referent: Any
@@ -68,6 +69,8 @@ class Kind:
 
 
 def _split(callback: Any, referent: Any) -> tuple[Any, bool]:
+    if callback is referent and referent is not None:
+        return None, True
     pin = pin_of(callback)
     if pin is not None and pin.referent is referent and referent is not None:
         return pin.callback, True
@@ -288,6 +291,11 @@ def register(
         rebuild=rebuild,
         pin=pin,
     )
+
+
+def has_registered() -> bool:
+    """Whether any third-party weak type is registered."""
+    return bool(_registered)
 
 
 def can_pin(weak_type: type) -> bool:

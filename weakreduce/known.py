@@ -7,14 +7,15 @@ an object's own ``__reduce_ex__`` once only, and remembers both.
 from __future__ import annotations
 
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Reduction
-from weakreduce.kinds import can_pin
-from weakreduce.policy import Policy
+from weakreduce.encode import Call, Reduction, Rest, Stream, hash_it, hashed_by_value
+from weakreduce.kinds import can_pin, kind_of
+from weakreduce.policies import Policy
 
 #: What picklers may write as a name.
 NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
@@ -44,6 +45,10 @@ class Adapter(Protocol):
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
 
+    @property
+    def has_persistent_ids(self) -> bool:
+        """Whether it may claim any."""
+
     def by_name(self, obj: Any) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
@@ -56,9 +61,30 @@ class Adapter(Protocol):
         """The pickle protocol."""
 
 
+#: Tests turn this off, to compare the short cuts with what they are short cuts of.
+short_cuts_allowed = True
+#: Types of what a payload may hold besides plain instances, and still be orderless: no code of
+#: anybody's runs when they are made, and no hash by value is taken.
+_ORDERLESS: Final = frozenset(
+    {weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakSet,
+     weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Call, Stream, Rest, type(None),
+     set, frozenset, list, dict, tuple, str, bytes, int, float}
+)  # fmt: skip
 _UNPINNABLE = Decision(
     Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
 )
+
+
+class _Answers(dict[type, bool]):
+    """What a function says of a type, asked once for each."""
+
+    def __init__(self, ask: Callable[[type], bool]) -> None:
+        super().__init__()
+        self.ask = ask
+
+    def __missing__(self, obj_type: type) -> bool:
+        found = self[obj_type] = self.ask(obj_type)
+        return found
 
 
 class Known:
@@ -77,8 +103,10 @@ class Known:
         self.too_large = too_large
         #: ids of what earlier dumps of the same pickler wrote: it shares their memo.
         self.written_before = written_before
-        #: id -> position in the first walk, of everything inside.
-        self.inside: dict[int, int] = {}
+        #: id -> object, of everything inside, in the order of the first walk.
+        self.inside: dict[int, Any] = {}
+        #: Whether nothing in the payload can see in which order its objects are made.
+        self.orderless = False
         #: id -> reduction, of objects that are reduced by code that is not the host's: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
@@ -92,7 +120,10 @@ class Known:
         self.dropped: dict[int, tuple[Any, str]] = {}
         self._chosen: dict[tuple[int, int], Decision] = {}
         self._plain_choice = decide.outside_choice(policy)
-        self._custom: dict[type, bool] = {}
+        #: `is_plain`, where no table has a reducer for the type either.
+        self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
+        #: `overrides_reduce`.
+        self.custom = _Answers(overrides_reduce)
         self._measured: set[int] = set()
         self._keep: list[Any] = []
 
@@ -122,12 +153,33 @@ class Known:
             decision = self.failed_entries.get((id(weak), id(referent)), decision)
         return self.failed.get(id(referent), decision)
 
-    def custom(self, obj_type: type) -> bool:
-        """`overrides_reduce`, asked once for each type."""
-        found = self._custom.get(obj_type)
-        if found is None:
-            found = self._custom[obj_type] = overrides_reduce(obj_type)
-        return found
+    @property
+    def lets_short_cuts(self) -> bool:
+        """Whether the policy chooses one fate for all that is outside, which nothing may change."""
+        policy = self.policy
+        return (
+            short_cuts_allowed
+            and not policy.rules
+            and policy.live == "allow"
+            and policy.max_snapshot_bytes is None
+            and not self.failed
+            and not self.failed_entries
+            and not self.adapter.has_persistent_ids
+        )
+
+    def learn_order(self) -> None:
+        """Find out whether the payload is `orderless`, when all that is inside is known."""
+        met = self.inside.values()
+        types_met = set(map(type, met))
+        by_name = types_met.intersection(NAMEABLE)
+        self.orderless = all(
+            obj_type in by_name or obj_type in _ORDERLESS or self.plain[obj_type]
+            for obj_type in types_met
+        ) and all(
+            self.adapter.by_name(obj)
+            for obj in met
+            if by_name and type(obj) in by_name and obj is not hash_it
+        )
 
     def reduces_once(self, obj_type: type) -> bool:
         """Whether code that is not the host's reduces instances, and so is to be called once.
@@ -137,7 +189,7 @@ class Known:
         adapter = self.adapter
         if adapter.has_reducer(obj_type):
             return adapter.table_reducer(obj_type) is not None
-        return self.custom(obj_type)
+        return self.custom[obj_type]
 
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
@@ -196,3 +248,36 @@ def reduces_by_default(obj_type: type) -> bool:
     return (
         not own_state and not hasattr(obj_type, "__setstate__") and constructs_by_default(obj_type)
     )
+
+
+def is_plain(obj_type: type) -> bool:
+    """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
+    cls: Any = obj_type
+    return (
+        cls.__new__ is object.__new__
+        and cls.__setattr__ is object.__setattr__
+        and not hasattr(cls, "__getnewargs__")
+        and not hasattr(cls, "__getnewargs_ex__")
+        and reduces_by_default(cls)
+        and not hashed_by_value(cls)
+        and kind_of(cls) is None
+    )
+
+
+#: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
+#: by a reduction.
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_get_state: Final[Any] = object.__getstate__
+
+
+def is_leaf(obj: Any) -> bool:
+    """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
+    state = _get_state(obj)
+    if type(state) is dict:
+        return _ATOMS.issuperset(map(type, state.values()))
+    return state is None
+
+
+def is_ordinary(obj_type: type) -> bool:
+    """Whether instances are no weak things, and have no code of their own that reduces them."""
+    return kind_of(obj_type) is None and not overrides_reduce(obj_type)

@@ -5,24 +5,27 @@ A weak reference to a shared object travels as the name. Nothing here pickles.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from typing import Any, TypeVar
+from _thread import RLock  # `threading` imports half of the library
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
-_lock = threading.RLock()
+    _T = TypeVar("_T")
+
+_lock = RLock()
 _by_name: dict[str, weakref.ref[Any]] = {}
 #: id(object) -> its names, oldest first; read by the decision for each weak edge.
-_by_id: dict[int, list[str]] = {}
+shared_ids: dict[int, list[str]] = {}
 
 
 def _forget(name: str, identity: int) -> None:
-    names = _by_id.get(identity, [])
+    names = shared_ids.get(identity, [])
     if name in names:
         names.remove(name)
     if not names:
-        _by_id.pop(identity, None)
+        shared_ids.pop(identity, None)
 
 
 def share(name: str, obj: _T) -> _T:
@@ -58,7 +61,7 @@ def share(name: str, obj: _T) -> _T:
                 f"{name!r} already names a {type(other).__qualname__}; unshare({name!r}) first"
             )
         _by_name[name] = reference
-        _by_id.setdefault(identity, []).append(name)
+        shared_ids.setdefault(identity, []).append(name)
     return obj
 
 
@@ -75,16 +78,11 @@ def unshare(name: str) -> None:
             _forget(name, id(target))
 
 
-def any_shared() -> bool:
-    """Whether any object of this process is shared under a name."""
-    return bool(_by_id)
-
-
 def name_of(obj: object) -> str | None:
     """The name under which this very object is shared, if any (the oldest one)."""
-    if not _by_id:
+    if not shared_ids:
         return None
-    names = _by_id.get(id(obj))
+    names = shared_ids.get(id(obj))
     if not names:
         return None
     name = names[0]

@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import operator
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from weakreduce import decide, short_cuts
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Standin, bound_method
-from weakreduce.kinds import Edge
-from weakreduce.known import Known
-from weakreduce.walk import MISSING, NeedsItself, Refused, Walk
+from weakreduce.encode import Call, Reduction, Rest, Standin, bound_method
+from weakreduce.kinds import Edge, Kind, kind_of
+from weakreduce.known import Known, is_leaf
+from weakreduce.walk import MISSING, NeedsItself, Positions, Refused, Walk
 
 
 class SecondWalk(Walk):
     """Exact: what is inside is known, referents are written as shells where they are met weakly."""
 
     def __init__(self, known: Known, root: Any) -> None:
+        self.standins: dict[int, Standin] = {}
         super().__init__(known)
         self.root = root
-        self.standins: dict[int, Standin] = {}
         self.unfinished: list[Any] = []
         self.fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
         self.snapshots: dict[int, Edge] = {}
+        #: The same, for weak things that a short cut wrote.
+        self.taken: list[Any] = []
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[tuple[Edge, str]] = []
+        #: Whether the pickler is inside a referent that is written whole at a weak edge.
+        self.nested = False
+        self._closing = self._close
+        # As the strong walk met them: outside the order is that of this walk, which nothing asks.
+        self.position = Positions(known.inside, known.written_before)
 
     def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
         return self._construct if obj_type is Standin else super()._make_plan(obj_type)
@@ -46,15 +55,25 @@ class SecondWalk(Walk):
         return standin.reduction
 
     def _make_override(self) -> Callable[[Any], Any]:
-        ordinary = super()._make_override()
-        met = self.met
+        # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
+        # since it runs for every instance in the payload.
+        met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
+        ref = weakref.ref
 
         def reducer_override(obj: Any) -> Any:
-            standin = self.standins.get(id(obj))
-            if standin is not None:
-                met[id(obj)] = len(met)
-                return standin.finish()
-            return ordinary(obj)
+            obj_type = type(obj)
+            if obj_type is not ref:
+                identity = id(obj)
+                met[identity] = obj
+                if identity in standins:
+                    return standins.pop(identity).finish()
+            try:
+                plan = plans[obj_type]
+            except KeyError:
+                plan = make_plan(obj_type)
+            if plan is None:
+                return NotImplemented
+            return plan(obj)
 
         return reducer_override
 
@@ -72,8 +91,18 @@ class SecondWalk(Walk):
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.known.inside
 
-    def settled(self) -> Any:
-        return self.known.inside
+    def short_cut(self, kind: Kind, obj_type: type) -> Callable[[Any], Any] | None:
+        return short_cuts.of_second_walk(self, kind, obj_type)
+
+    def snapshot_edges(self) -> list[Edge]:
+        """An edge to each referent that a snapshot takes along."""
+        for weak in self.taken:
+            kind = kind_of(type(weak))
+            assert kind is not None
+            for edge in kind.edges(weak):
+                if edge.referent is not None:
+                    self.snapshots.setdefault(id(edge.referent), edge)
+        return list(self.snapshots.values())
 
     def not_inside(self, edge: Edge) -> Decision:
         decision = self.known.outside(edge.weak, edge.referent)
@@ -97,12 +126,51 @@ class SecondWalk(Walk):
         if standin is None:
             if self.known.named(referent):
                 return referent
+            if self.known.plain[type(referent)] and is_leaf(referent):
+                return referent  # whole: it leads nowhere, and nobody sees its state come early
             reduction = self._parts_of(referent)
             if reduction is None:
                 return referent
             standin = self.standins[identity] = Standin(referent, reduction)
             self.unfinished.append(referent)
         return standin
+
+    def weak(self, kind: Kind, weak: Any) -> Reduction:
+        if kind.base is weakref.ref and type(weak) is weakref.ref and not self.nested:
+            whole = self._whole(kind, weak)
+            if whole is not None:
+                return whole
+        return super().weak(kind, weak)
+
+    def _whole(self, kind: Kind, weak: Any) -> Reduction | None:
+        """A ref whose referent is written whole, where nothing can tell when that is done.
+
+        Not inside another that is: a chain of weak references must not recurse.
+        """
+        if not self.known.orderless or self.policy.rules or not self.weak_things:
+            return None
+        referent = weak()
+        identity = id(referent)
+        if (
+            identity not in self.known.inside
+            or identity in self.met
+            or identity in self.standins
+            or weak.__callback__ is not None
+            or not self.known.plain[type(referent)]
+        ):
+            return None
+        (edge,) = kind.edges(weak)
+        if self.decide(edge).reason != decide.INSIDE.reason:
+            return None
+        self.nested = True
+        return (weakref.ref, (referent, Rest(self._closing)))
+
+    def _close(self) -> Reduction:
+        # What is asked for when the referent is written, and is None on the receiver: a ref's
+        # second argument. (Items that the ref does not have would not do: where the referent
+        # leads back to the ref, the pickler does not ask for any.)
+        self.nested = False
+        return (types.NoneType, ())
 
     def _parts_of(self, referent: Any) -> Reduction | None:
         kind = self.kind(type(referent))
@@ -122,6 +190,3 @@ class SecondWalk(Walk):
 
     def later(self, fill: Call) -> None:
         self.fills.append(fill)
-
-    def position(self, referent: Any) -> float:
-        return self.known.inside.get(id(referent), float("inf"))

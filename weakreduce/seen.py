@@ -6,10 +6,8 @@ Nothing else lives here: it is imported with weakreduce, and has to be light.
 from __future__ import annotations
 
 import threading
-from typing import final
 
 
-@final
 class _Seen(threading.local):
     """Counts for one thread, so that dumps in other threads do not mingle."""
 

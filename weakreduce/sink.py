@@ -1,7 +1,8 @@
 """Where a pickler writes until its dump is known to be right: the bytes and the buffers.
 
 A walk that has to be run again leaves nothing behind: not in the user's file, and no
-out-of-band buffer has been handed to the user's callback.
+out-of-band buffer has been handed to the user's callback. An `InPlace` or a `Sink` is kept on each
+pickler instance, as ``_weakreduce``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,57 @@ class TooLarge(Exception):  # noqa: N818 - an answer, not an error
     """A sink's limit is passed."""
 
 
+class InPlace:
+    """An `io.BytesIO` of the user's, to which the pickler writes at once.
+
+    It can be put back to what it was, so nothing needs to be kept apart and copied.
+    """
+
+    __slots__ = ("buffers", "busy", "file", "rest", "start")
+
+    def __init__(self, file: io.BytesIO, buffers: Buffers | None) -> None:
+        self.file = file
+        self.buffers = buffers
+        self.busy = False
+
+    @property
+    def target(self) -> Any:
+        """What the pickler writes to."""
+        return self.file
+
+    def begin(self) -> None:
+        """A dump begins here."""
+        file = self.file
+        self.start = start = file.tell()
+        self.rest = b""
+        if file.seek(0, 2) != start:
+            self.rest = file.getvalue()[start:]
+            file.seek(start)
+
+    def mark(self) -> int:
+        """Where the next byte goes."""
+        return self.file.tell()
+
+    def cut(self, mark: int) -> None:
+        """Forget what was written after `mark`."""
+        self.file.seek(mark)
+        self.file.truncate()
+
+    def clear(self) -> None:
+        """Put the file back to what it was."""
+        if not self.file.closed:
+            self.cut(self.start)
+            self.file.write(self.rest)
+            self.file.seek(self.start)
+
+    def deliver(self) -> None:
+        """The dump is right: what was written stays."""
+
+    def end(self) -> None:
+        """The dump has ended."""
+        self.rest = b""
+
+
 class Sink(io.BytesIO):
     """The bytes of a dump under way; when none is, the pickler writes through to its file.
 
@@ -22,26 +74,58 @@ class Sink(io.BytesIO):
     was uninstalled, with the host's own ``dump``.
     """
 
-    def __init__(self, file: Any, limit: float | None = None) -> None:
+    def __init__(self, file: Any, buffers: Buffers | None, limit: float | None = None) -> None:
         super().__init__()
         self.file = file
+        self.buffers = buffers
         #: Bytes that it refuses to grow past, if any.
         self.limit = limit
-        self.active = False
+        self.busy = False
+
+    @property
+    def target(self) -> Any:
+        """What the pickler writes to."""
+        return self
 
     def write(self, data: Any, /) -> int:
         """Keep `data`, unless that passes the limit."""
-        if not self.active:
+        if not self.busy:
             return self.file.write(data)  # type: ignore[no-any-return]
         written = super().write(data)
         if self.limit is not None and self.tell() > self.limit:
             raise TooLarge
         return written
 
+    def begin(self) -> None:
+        """A dump begins here."""
+
+    def mark(self) -> int:
+        """Where the next byte goes."""
+        return self.tell()
+
+    def cut(self, mark: int) -> None:
+        """Forget what was written after `mark`."""
+        self.seek(mark)
+        self.truncate()
+
     def clear(self) -> None:
         """Forget what was written."""
-        self.seek(0)
-        self.truncate()
+        self.cut(0)
+
+    def deliver(self) -> None:
+        """The dump is right: hand it to the file in one piece."""
+        self.file.write(self.getvalue())
+
+    def end(self) -> None:
+        """The dump has ended."""
+        self.clear()
+
+
+def place_for(file: Any, buffers: Buffers | None) -> InPlace | Sink:
+    """Where the pickler is to write what is meant for `file`."""
+    if type(file) is io.BytesIO:
+        return InPlace(file, buffers)
+    return Sink(file, buffers, file.limit if isinstance(file, Limit) else None)
 
 
 class Limit:

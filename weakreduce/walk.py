@@ -10,15 +10,16 @@ knows picklers only through `known.Adapter`.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from weakreduce import decide, encode, names, wire
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Stream, hashed_by_value
+from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
 from weakreduce.kinds import Edge, Kind, kind_of
 from weakreduce.known import (
     NAMEABLE,
@@ -49,44 +50,74 @@ class Refused(Exception):  # noqa: N818 - carries a decision to the place that k
         self.decision = decision
 
 
+def watch(
+    met: dict[int, Any],
+    plans: dict[type, Callable[[Any], Any] | None],
+    make_plan: Callable[[type], Callable[[Any], Any] | None],
+) -> Callable[[Any], Any]:
+    """A ``reducer_override`` that notes each instance in `met` and goes by the plan of its type."""
+    ref = weakref.ref
+
+    def reducer_override(obj: Any) -> Any:
+        # The hot path: it runs for every instance in the payload.
+        obj_type = type(obj)
+        if obj_type is not ref:  # nothing can refer to those weakly: they need no note
+            met[id(obj)] = obj
+        try:
+            plan = plans[obj_type]
+        except KeyError:
+            plan = make_plan(obj_type)
+        if plan is None:
+            return NotImplemented
+        return plan(obj)
+
+    return reducer_override
+
+
+class Positions:
+    """Where each object was met, found out of the order of `met` when it is first asked for."""
+
+    def __init__(self, met: dict[int, Any], written_before: Iterable[int]) -> None:
+        self.met = met
+        self.found = dict.fromkeys(written_before, -1)
+
+    def __call__(self, obj: Any) -> float:
+        """The position of an object, or infinity."""
+        if len(self.found) < len(self.met):
+            new = list(itertools.takewhile(lambda i: i not in self.found, reversed(self.met)))
+            for identity in reversed(new):
+                self.found[identity] = len(self.found)
+        return self.found.get(id(obj), float("inf"))
+
+
 class Walk:
     """What both walks share: dispatch on the type, and the services that encoders ask for."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(
+        self,
+        known: Known,
+        met: dict[int, Any] | None = None,
+        plans: dict[type, Any] | None = None,
+    ) -> None:
         self.known = known
         self.policy = known.policy
-        #: id -> position, of everything that was met strongly in this walk.
-        self.met: dict[int, int] = dict.fromkeys(known.written_before, -1)
-        self.plans: dict[type, Callable[[Any], Any] | None] = {}
+        #: id -> object, of everything that was met strongly in this walk, in that order.
+        self.met = dict.fromkeys(known.written_before) if met is None else met
+        self.plans: dict[type, Callable[[Any], Any] | None] = {} if plans is None else plans
         self._kinds: dict[type, Kind | None] = {}
         #: ids of objects whose reduction by their own code was asked for in this walk.
         self.constructed: set[int] = set()
         self.weak_things = 0
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
+        #: Where a referent was met.
+        self.position = Positions(self.met, known.written_before)
         self.override = self._make_override()
 
     # --- dispatch -------------------------------------------------------------------
 
     def _make_override(self) -> Callable[[Any], Any]:
-        met = self.met
-        find = self.plans.get
-        make = self.plan
-
-        def reducer_override(obj: Any) -> Any:
-            # The hot path: it runs for every instance in the payload.
-            met[id(obj)] = len(met)
-            obj_type = type(obj)
-            plan = find(obj_type, MISSING)
-            if plan is None:
-                return NotImplemented
-            if plan is MISSING:
-                plan = make(obj_type)
-                if plan is None:
-                    return NotImplemented
-            return plan(obj)
-
-        return reducer_override
+        return watch(self.met, self.plans, self.plan)
 
     def plan(self, obj_type: type) -> Callable[[Any], Any] | None:
         """What to do with instances of a type; None: leave them to the pickler."""
@@ -96,17 +127,14 @@ class Walk:
         return found  # type: ignore[no-any-return]
 
     def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
-        if obj_type in (Call, Stream, _Rest):
-            return _reduction
+        if obj_type in (Call, Stream, Rest):
+            return _reduction_of
         adapter = self.known.adapter
         kind = self.kind(obj_type)
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.name == "finalize" and self._leaves_finalizers()):
-            if kind.name == "ref" and obj_type is weakref.ref and self._is_simple():
-                return self._simple_ref(kind)
-            found = kind
-            return lambda weak: self.weak(found, weak)
+            return self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
         if not issubclass(obj_type, type) and self.known.reduces_once(obj_type):
@@ -127,37 +155,8 @@ class Walk:
             found = self._kinds[obj_type] = None if claimed else kind_of(obj_type)
         return found  # type: ignore[no-any-return]
 
-    def _is_simple(self) -> bool:
-        return not self.policy.rules and self.policy.live == "allow"
-
-    def _simple_ref(self, kind: Kind) -> Callable[[Any], Any]:
-        """`weak` for exact refs, with a short cut for the most frequent of all weak edges.
-
-        A plain ref without a callback, on a referent that is written already and hashes by
-        identity: `decide` would say link, and `encode` would write just this.
-        """
-        met, shared, ref = self.met, names.any_shared, weakref.ref
-        stock_hash: Any = object.__hash__
-        settled = self.settled()
-
-        def reduce_ref(weak: Any) -> Reduction:
-            referent = weak()
-            if (
-                referent is not None
-                and id(referent) in met
-                and id(referent) in settled
-                and weak.__callback__ is None
-                and type(referent).__hash__ is stock_hash
-                and self.weak_things
-                and not shared()
-            ):
-                return (ref, (referent,))
-            return self.weak(kind, weak)
-
-        return reduce_ref
-
-    def settled(self) -> Any:
-        """Ids of what this walk knows to be inside."""
+    def short_cut(self, kind: Kind, obj_type: type) -> Callable[[Any], Any] | None:
+        """A faster way to do what `weak` does for instances of a type, from `short_cuts`."""
         raise NotImplementedError
 
     def _leaves_finalizers(self) -> bool:
@@ -177,7 +176,7 @@ class Walk:
     def drained(self, head: list[Any]) -> Stream:
         """A list of `head` and of all that `next_item` gives, also while that is being written."""
         if self.known.adapter.save_apart is not None:
-            return Stream(iter([*head, _Rest(self._save_rest)]))
+            return Stream(iter([*head, Rest(self._save_rest)]))
         return Stream(self._slots(head))
 
     def _slots(self, head: list[Any]) -> Iterator[Any]:
@@ -195,7 +194,7 @@ class Walk:
 
         if head:
             unwritten += 1
-            yield _Rest(fill)
+            yield Rest(fill)
         while True:
             if unwritten == 0:
                 item = self._next()
@@ -203,7 +202,7 @@ class Walk:
                     return
                 self._ahead.append(item)
             unwritten += 1
-            yield _Rest(fill)
+            yield Rest(fill)
 
     def _next(self) -> Any:
         return self._ahead.pop() if self._ahead else self.next_item()
@@ -341,27 +340,8 @@ class Walk:
             edges, key=lambda edge: (position(edge.referent), _resemblance(edge.referent))
         )
 
-    def position(self, referent: Any) -> float:
-        """Where a referent was met."""
-        raise NotImplementedError
 
-
-class _Rest:
-    """A place in the payload whose content is asked for when it is written."""
-
-    __slots__ = ("fill",)
-
-    def __init__(self, fill: Callable[[], Reduction]) -> None:
-        self.fill = fill
-
-    @property
-    def reduction(self) -> Reduction:
-        """Asked for by the walk when the pickler comes here."""
-        return self.fill()
-
-
-def _reduction(expression: Any) -> Reduction:
-    return expression.reduction  # type: ignore[no-any-return]
+_reduction_of: Final = operator.attrgetter("reduction")
 
 
 def _resemblance(obj: Any) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from weakreduce import paths
 from weakreduce.decide import Decision
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.kinds import Edge, kind_of
-from weakreduce.policy import Policy
+from weakreduce.policies import Policy
 
 
 def cause(error: BaseException) -> str:

@@ -11,7 +11,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from weakreduce.policy import Policy, get_policy
+from weakreduce.policies import Policy
+from weakreduce.policy import get_policy
 
 #: So many are kept for one function. Policies made anew for every call may not pile up.
 KEPT: Final = 16

@@ -17,7 +17,8 @@ from typing import Any
 
 from weakreduce.engines.early import pack, plain
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.policy import Policy, get_policy
+from weakreduce.policies import Policy
+from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, final
+from _thread import RLock  # `threading` imports half of the library
+
+# Imported with weakreduce, so without `typing` and `dataclasses`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
 
 
-@final
-@dataclass(slots=True)
 class Part:
     """One module to be extended, and the file of ours that knows how."""
 
-    module: str
-    recipe: str
-    patch: Any = field(default=None, repr=False)
+    def __init__(self, module: str, recipe: str) -> None:
+        self.module = module
+        self.recipe = recipe
+        self.patch: Any = None
 
     def apply(self) -> None:
         """Extend the module, which is imported."""
@@ -37,7 +39,6 @@ class Part:
             self.patch = None
 
 
-@final
 class Host:
     """A host or an engine: the modules of it that we extend."""
 
@@ -146,14 +147,13 @@ HOSTS: Final[dict[str, Host]] = {
         ),
     )
 }
-_lock = threading.RLock()
+_lock = RLock()
 
 
 def _waits_for(host: Host, name: str) -> bool:
     return any(part.module == name for part in host.parts)
 
 
-@final
 class _Finder:
     """Sees a host's import and readies the host after it; finds nothing itself."""
 

@@ -8,12 +8,18 @@ attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) 
 from __future__ import annotations
 
 import copyreg
+import pickle
 import sys
 import types
 from typing import Any
 
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
+from weakreduce.kinds import has_registered
+
+_HEAP_TYPE = 1 << 9
+#: What the C pickler reads, whatever attribute of that name a class of picklers has.
+_set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -21,13 +27,62 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     stock_class = module.Pickler
     stock_table = stock_class.dispatch_table
     stock_override = stock_class.reducer_override
+    namespace = vars(module)
+    tables = _Tables(stock_class._dispatch_table)
+
+    def _reads_stock_table(pickler: Any) -> bool:
+        own = "dispatch_table" in vars(pickler)
+        return not own and type(pickler).dispatch_table is stock_table
+
+    def _function_plan(override: Any) -> Any:
+        """Short cut: cloudpickle would find out, slowly, that its own functions have names."""
+
+        def reduce_function(function: Any) -> Any:
+            if (
+                function.__globals__ is namespace
+                and namespace.get(function.__qualname__) is function
+            ):
+                return NotImplemented
+            return override(function)
+
+        return reduce_function
 
     class Engine(PicklerEngine):
         host_module = module.__name__
 
-        def __init__(self, pickler: Any, run: Any) -> None:
-            super().__init__(pickler, run, pickler.proto)
-            self._plain_override = type(pickler).reducer_override is stock_override
+        def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
+            super().__init__(pickler, stock, override, pickler.proto)
+            self._plain_override = (
+                override is None and type(pickler).reducer_override is stock_override
+            )
+
+        @classmethod
+        def plans(cls, pickler: Any) -> dict[type, Any]:
+            """Classes and functions are cloudpickle's own concern, and nothing else is."""
+            if _reads_stock_table(pickler):
+                tables.renew()
+                _set_table(pickler, tables.merged)
+                found = {} if has_registered() else tables.ordinary.copy()
+            else:
+                found = {}
+            found[type] = override = pickler.reducer_override
+            by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
+            found[types.FunctionType] = override if by_value else _function_plan(override)
+            return found
+
+        @classmethod
+        def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
+            """What is said of a static type holds while the tables stay as they are."""
+            found = super().is_ordinary(pickler, obj_type)
+            if found and not obj_type.__flags__ & _HEAP_TYPE and _reads_stock_table(pickler):
+                tables.ordinary[obj_type] = None
+            return found
+
+        @classmethod
+        def asks_for_all(cls, pickler: Any) -> bool:
+            """Not where the override is cloudpickle's."""
+            own = "reducer_override" in vars(pickler)
+            return own or type(pickler).reducer_override is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
             """Cloudpickle's own hook cares for classes and functions alone."""
@@ -41,13 +96,30 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 )
             return importable(obj)
 
-    def before_init(pickler: Any, *_arguments: Any, **_keywords: Any) -> None:
-        # The C pickler looks its table up once, now, and finds an entry in a plain dict
-        # several times faster than in a ChainMap. Subclasses with tables of their own keep them.
-        if type(pickler).dispatch_table is stock_table and "dispatch_table" not in vars(pickler):
-            pickler.dispatch_table = {**copyreg.dispatch_table, **stock_class._dispatch_table}
+    return PicklerPatch(cls or stock_class, Engine)
 
-    return PicklerPatch(cls or stock_class, Engine, before_init)
+
+class _Tables:
+    """Cloudpickle's table and copyreg's in one plain dict, for as long as they stay as they are.
+
+    The C pickler finds an entry there several times faster than in a ChainMap. It is given the
+    dict at each dump, so late entries count; subclasses with tables of their own keep them.
+    """
+
+    def __init__(self, own: dict[type, Any]) -> None:
+        self.own = own
+        self.renewed_for: tuple[Any, Any] = (None, None)
+        self.merged: dict[type, Any] = {}
+        #: Static types, which nobody can change, that are known to be ordinary.
+        self.ordinary: dict[type, None] = {}
+
+    def renew(self) -> None:
+        """Merge anew, where either table has changed."""
+        general, own = self.renewed_for
+        if copyreg.dispatch_table != general or self.own != own:
+            self.renewed_for = (copyreg.dispatch_table.copy(), self.own.copy())
+            self.merged = {**copyreg.dispatch_table, **self.own}
+            self.ordinary = {}
 
 
 def own_class() -> Any:

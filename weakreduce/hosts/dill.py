@@ -7,12 +7,16 @@ in ``dispatch``, not by reductions; ``_locate_function`` decides what is written
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
+from weakreduce import known
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
+from weakreduce.kinds import has_registered, kind_of
 
 if TYPE_CHECKING:
     from weakreduce.encode import Reduction
@@ -24,14 +28,54 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     class Engine(PicklerEngine):
         host_module = module.__name__
 
-        def __init__(self, pickler: Any, run: Any) -> None:
-            super().__init__(pickler, run, pickler.proto)
+        def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
+            super().__init__(pickler, stock, override, pickler.proto)
+            self._savers = pickler.dispatch
+            if isinstance(self._savers, _Savers):
+                self._table, self._savers = self._savers.stock_table, self._savers.stock
 
             def save_apart(obj: Any) -> None:
                 pickler.save(obj)
                 pickler.write(pickle.POP)
 
             self.save_apart = save_apart
+
+        @classmethod
+        def met(cls, pickler: Any, start: dict[int, Any]) -> dict[int, Any]:
+            """The memo, which tells what was met as well, and costs nothing more to keep."""
+            if _reads_tables(pickler):
+                return pickler.memo  # type: ignore[no-any-return]
+            return super().met(pickler, start)
+
+        @classmethod
+        def watch(
+            cls, pickler: Any, stock: Any, met: Any, plans: Any, make_plan: Any, obj: Any
+        ) -> None:
+            """Short cut: by tables, which a Python pickler reads anyway.
+
+            It would ask an override of every int and str. What the tables give is what the
+            override would, for each type (`Walk.plan`).
+            """
+            if not _reads_tables(pickler):
+                super().watch(pickler, stock, met, plans, make_plan, obj)
+                return
+            before = {name: vars(pickler).get(name) for name in ("dispatch", "dispatch_table")}
+            table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+            pickler.dispatch = savers = _Savers(pickler.dispatch, table, make_plan)
+            pickler.dispatch_table = savers.reducers
+            try:
+                _with_room(stock, pickler, obj)
+            finally:
+                for name, found in before.items():
+                    if found is None:
+                        delattr(pickler, name)
+                    else:
+                        setattr(pickler, name, found)
+
+        @staticmethod
+        def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
+            """As ever, with room for a deep stack."""
+            _with_room(PicklerEngine.drive, pickler, stock, override, obj)
 
         def reset(self, memo: dict[int, Any]) -> None:
             """Put an earlier memo back, and drop what a failed dump was about to write."""
@@ -41,18 +85,18 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def claims(self, weak_type: type) -> bool:
             """Savers come before reducers here, and dill has its own for refs and proxies."""
-            found = self.pickler.dispatch.get(weak_type)
+            found = self._savers.get(weak_type)
             if found is None:
                 return super().claims(weak_type)
             return bool(getattr(found, "__module__", "") != self.host_module)
 
         def has_reducer(self, obj_type: type) -> bool:
             """Savers come before reducers here."""
-            return self.pickler.dispatch.get(obj_type) is not None or super().has_reducer(obj_type)
+            return self._savers.get(obj_type) is not None or super().has_reducer(obj_type)
 
         def table_reducer(self, obj_type: type) -> Any:
             """Savers come before reducers here."""
-            if self.pickler.dispatch.get(obj_type) is not None:
+            if self._savers.get(obj_type) is not None:
                 return None
             return super().table_reducer(obj_type)
 
@@ -72,7 +116,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def reduction(self, obj: Any) -> Reduction | None:
             """None for all that dill has a saver for."""
-            if self.pickler.dispatch.get(type(obj)) is not None:
+            if self._savers.get(type(obj)) is not None:
                 return None
             return super().reduction(obj)
 
@@ -88,6 +132,59 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             ).dump(obj)
 
     return PicklerPatch(cls or module.Pickler, Engine)
+
+
+def _with_room(function: Any, *arguments: Any) -> None:
+    """Call a function that recurses in Python, from a frame with room for what it calls."""
+    function(*arguments)
+
+
+# CPython keeps Python frames in chunks of 16 KiB. A recursion that goes to and fro over the end of
+# one maps and unmaps memory at each call there, which makes a dump up to ten times slower (stock's,
+# too), as the depth of the caller's stack happens to be. This frame is so large that it begins a
+# chunk of its own, and twice as large as it needs: 120 KiB are left for the pickler's frames.
+_with_room.__code__ = _with_room.__code__.replace(co_stacksize=16_500)
+
+
+def _reads_tables(pickler: Any) -> bool:
+    """Whether the savers in ``dispatch``, and not an override or a fast mode, decide."""
+    return (
+        known.short_cuts_allowed
+        and getattr(pickler, "reducer_override", None) is None
+        and not pickler.fast
+        and isinstance(pickler.dispatch, dict)
+    )
+
+
+class _Savers(dict[type, Any]):
+    """A pickler's ``dispatch`` for one dump: its own, but for types that have a plan."""
+
+    def __init__(self, stock: Any, stock_table: Any, make_plan: Any) -> None:
+        super().__init__({} if has_registered() else stock)
+        for weak_type in (weakref.ref, weakref.ProxyType, weakref.CallableProxyType):
+            self.pop(weak_type, None)
+        self.stock = stock
+        self.stock_table = stock_table
+        #: The pickler's ``dispatch_table`` for one dump: where it finds the plans.
+        self.reducers = dict(stock_table)
+        self.make_plan = make_plan
+
+    def __missing__(self, obj_type: type) -> Any:
+        # dill registers types while it pickles, so its own table is asked now.
+        saver = self.stock.get(obj_type)
+        plan = None
+        if saver is None or kind_of(obj_type) is not None:
+            plan = self.make_plan(obj_type)
+        if plan is not None:
+            self.reducers[obj_type] = plan
+            saver = None
+        self[obj_type] = saver
+        return saver
+
+    def get(self, obj_type: Any, default: Any = None) -> Any:
+        """The saver of a type."""
+        found = self[obj_type]
+        return default if found is None else found
 
 
 def own_class() -> Any:

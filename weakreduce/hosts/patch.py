@@ -3,9 +3,9 @@
 `AttributePatch` is for any class or module; `PicklerPatch` for the ``__init__`` and ``dump`` of a
 Pickler class.
 
-A pickler of a patched class writes into a `Sink`; its ``dump`` runs a session and then hands
-the finished payload to the user's file in one piece. Instances made before, and dumps inside
-a running dump of the same pickler, go to the host's own methods.
+A pickler of a patched class writes where it can be taken back (`sink.py`); its ``dump`` is run by
+`weakreduce.dump`, and the user's file has the finished payload or nothing. Instances made before,
+and dumps inside a running dump of the same pickler, go to the host's own methods.
 """
 
 from __future__ import annotations
@@ -15,28 +15,16 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce.sink import Buffers, Limit, Sink
+from weakreduce.sink import Buffers, place_for
 
 _ABSENT: Any = object()
 
 
 @functools.cache
-def _session() -> Any:
+def _dump() -> Any:
     # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
     # pay for it.
     return importlib.import_module("weakreduce.dump").run
-
-
-class Wiring:
-    """What ours knows of one pickler instance; kept on the instance, as ``_weakreduce``."""
-
-    __slots__ = ("buffers", "busy", "file", "sink")
-
-    def __init__(self, file: Any, sink: Sink, buffers: Buffers | None) -> None:
-        self.file = file
-        self.sink = sink
-        self.buffers = buffers
-        self.busy = False
 
 
 class AttributePatch:
@@ -97,9 +85,10 @@ class PicklerPatch(AttributePatch):
 
         @functools.wraps(stock)
         def __init__(pickler: Any, file: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
-            wiring = vars(pickler).get("_weakreduce")
-            if wiring is not None and file is wiring.sink:
-                # A subclass that is patched as well has made the sink already.
+            place = pickler.__dict__.get("_weakreduce")
+            if (place is not None and place.busy) or not hasattr(file, "write"):
+                # A subclass that is patched as well has made the place already; or this
+                # raises as it always did.
                 stock(pickler, file, *args, **keywords)
                 return
             callback = keywords.get("buffer_callback")
@@ -109,14 +98,15 @@ class PicklerPatch(AttributePatch):
             elif len(args) > 1 and args[-1] is not None and callable(args[-1]):
                 buffers = Buffers(args[-1])
                 args = (*args[:-1], buffers)
-            if not hasattr(file, "write"):
-                stock(pickler, file, *args, **keywords)  # raises as it always did
-                return
-            sink = Sink(file, file.limit if isinstance(file, Limit) else None)
+            place = place_for(file, buffers)
             if before_init is not None:
                 before_init(pickler, *args, **keywords)
-            pickler._weakreduce = Wiring(file, sink, buffers)
-            stock(pickler, sink, *args, **keywords)
+            pickler._weakreduce = place
+            place.busy = True
+            try:
+                stock(pickler, place.target, *args, **keywords)
+            finally:
+                place.busy = False
 
         return __init__
 
@@ -125,16 +115,15 @@ class PicklerPatch(AttributePatch):
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
-            wiring = getattr(pickler, "_weakreduce", None)
-            if wiring is None or wiring.busy:
+            place = pickler.__dict__.get("_weakreduce")
+            if place is None or place.busy:
                 stock(pickler, obj)
                 return
-            wiring.busy = wiring.sink.active = True
+            place.busy = True
             try:
-                _session()(engine(pickler, stock), wiring.sink, wiring.buffers, obj)
-                wiring.file.write(wiring.sink.getvalue())
+                _dump()(engine, pickler, stock, place, obj)
             finally:
-                wiring.busy = wiring.sink.active = False
-                wiring.sink.clear()
+                place.end()
+                place.busy = False
 
         return dump

@@ -12,6 +12,9 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from weakreduce.known import is_ordinary
+from weakreduce.walk import watch
+
 if TYPE_CHECKING:
     from weakreduce.encode import Reduction
 
@@ -27,25 +30,64 @@ class PicklerEngine:
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
 
-    def __init__(self, pickler: Any, run: Any, protocol: int) -> None:
+    def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
         self.pickler = pickler
-        self._dump = run
+        self.stock = stock
         self._protocol = protocol
-        self._override: Any = getattr(pickler, "reducer_override", None)
+        self._override: Any = override or _own_override(pickler)
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
         own = getattr(type(pickler), "persistent_id", None)
         stock = (getattr(pickle.Pickler, "persistent_id", None), _PythonPickler.persistent_id)
         self._persistent: Any = None if own in stock else pickler.persistent_id
 
+    @classmethod
+    def met(cls, pickler: Any, start: dict[int, Any]) -> dict[int, Any]:
+        """Where a dump's first walk is to note what it meets; `start` is the memo before it."""
+        return dict.fromkeys(start) if start else {}
+
+    @classmethod
+    def watch(
+        cls, pickler: Any, stock: Any, met: dict[int, Any], plans: Any, make_plan: Any, obj: Any
+    ) -> None:
+        """A dump's first walk."""
+        cls.drive(pickler, stock, watch(met, plans, make_plan), obj)
+
+    @staticmethod
+    def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
+        """Run `stock` with an override that is asked of every instance."""
+        before = vars(pickler).get("reducer_override")
+        pickler.reducer_override = override
+        try:
+            stock(pickler, obj)
+        finally:
+            if before is None:
+                del pickler.reducer_override
+            else:
+                pickler.reducer_override = before
+
+    @classmethod
+    def plans(cls, pickler: Any) -> dict[type, Any]:
+        """What an override is to do with types that are known before anything is met."""
+        return {}
+
+    @classmethod
+    def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
+        """Whether instances are for the pickler alone to write."""
+        found = getattr(pickler, "dispatch_table", copyreg.dispatch_table).get(obj_type)
+        if found is not None and getattr(found, "__module__", None) != cls.host_module:
+            return False
+        return is_ordinary(obj_type)
+
+    @classmethod
+    def asks_for_all(cls, pickler: Any) -> bool:
+        """Whether the pickler has an override of its own, which may care for any type."""
+        return getattr(pickler, "reducer_override", None) is not None
+
     @property
     def protocol(self) -> int:
         """The pickle protocol."""
         return self._protocol
-
-    def run(self, obj: Any) -> None:
-        """The host's own ``dump``."""
-        self._dump(self.pickler, obj)
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo."""
@@ -78,6 +120,11 @@ class PicklerEngine:
         """A pickler that defines the hook is asked for everything."""
         return self._override is not None
 
+    @property
+    def has_persistent_ids(self) -> bool:
+        """Whether the pickler's ``persistent_id`` may claim any object."""
+        return self._persistent is not None
+
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
         return self._persistent is not None and self._persistent(obj) is not None
@@ -104,6 +151,16 @@ class PicklerEngine:
         """Dump with a pickler of the nearest host's own class."""
         cls = next(c for c in type(self.pickler).__mro__ if "dump" in vars(c))
         cls(file, self._protocol).dump(obj)
+
+
+def _own_override(pickler: Any) -> Any:
+    """The override that a pickler's class gives it, whatever the instance has just now."""
+    found = vars(pickler).pop("reducer_override", None)
+    try:
+        return getattr(pickler, "reducer_override", None)
+    finally:
+        if found is not None:
+            pickler.reducer_override = found
 
 
 def importable(obj: Any) -> bool:

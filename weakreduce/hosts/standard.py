@@ -37,8 +37,8 @@ class Pickler(pickle.Pickler):
 class Engine(PicklerEngine):
     """Drives `Pickler`."""
 
-    def __init__(self, pickler: Any, run: Any) -> None:
-        super().__init__(pickler, run, pickler.proto)
+    def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
+        super().__init__(pickler, stock, override, pickler.proto)
 
     def by_name(self, obj: Any) -> bool:
         """Stock pickle writes classes, functions and builtins as names, but no modules."""

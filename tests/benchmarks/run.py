@@ -1,0 +1,126 @@
+"""``python tests/benchmarks/run.py`` prints the table of docs/performance.md: figures and bars.
+
+``--write`` also writes `figures.json`, and with it the plot and the table of the page;
+``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name; ``--scale`` shrinks all
+sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from measure import Side, side_by_side  # noqa: E402 - the path above is what finds it
+from rows import ROWS, SERIES, Row, Settings  # noqa: E402
+
+FIGURES = HERE / "figures.json"
+PAGE = HERE.parent.parent / "docs" / "performance.md"
+PLOT = PAGE.with_name("performance.svg")
+PLOT_SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were found on."""
+    from importlib.metadata import version
+
+    return {
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "cloudpickle": version("cloudpickle"),
+        "dill": version("dill"),
+    }
+
+
+def find(row: Row, settings: Settings) -> float | None:
+    """A row's figure, or None where what it measures is not installed here."""
+    try:
+        return row.find(settings)
+    except RuntimeError as error:
+        print(f"  ({row.name}: {error})", file=sys.stderr)
+        return None
+
+
+def line(name: str, figure: float | None, bar: float, unit: str) -> str:
+    """One line of the table, as Markdown."""
+    digits = 3 if unit == "s" else 2
+    text = "not measured" if figure is None else f"{figure:.{digits}f}"
+    mark = "" if unit == "x" else f" {unit}"
+    reached = "" if figure is None else "yes" if round(figure, digits) <= bar else "no"
+    return f"| {name} | {text}{mark} | {bar:.2f}{mark} | {reached} |"
+
+
+HEAD = "| Measure | Now | At most | Reached |\n|---|---|---|---|"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table of a list of rows as `figures.json` has them."""
+    return "\n".join(
+        [HEAD, *(line(row["name"], row["figure"], row["bar"], row["unit"]) for row in rows)]
+    )
+
+
+def curves(settings: Settings) -> dict[str, list[list[float]]]:
+    """For each series of the plot: pairs of size and seconds."""
+    found: dict[str, list[list[float]]] = {label: [] for label in SERIES}
+    for full in PLOT_SIZES:
+        size = settings.size(full)
+        # dill takes seconds at the largest sizes; its slope is plain before that.
+        labels = [label for label in SERIES if "dill" not in label or full <= 30_000]
+        sides = [Side(*SERIES[label], size) for label in labels]
+        rounds = settings.rounds if full <= 10_000 else max(1, settings.rounds // 3)
+        for label, measured in zip(labels, side_by_side(sides, rounds), strict=True):
+            found[label].append([size, measured.seconds])
+    return found
+
+
+def write(rows: list[dict[str, Any]], series: dict[str, list[list[float]]]) -> None:
+    """The JSON, the plot, and the table in the page."""
+    figures = {"machine": machine(), "rows": rows, "series": series}
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    from plot import draw
+
+    draw(series, PLOT)
+    page = PAGE.read_text(encoding="utf-8")
+    pattern = re.escape(HEAD) + r"\n(\|.*\|\n)*"
+    page = re.sub(pattern, lambda _: table(rows) + "\n", page)
+    page = re.sub(r"Python 3\.\d+\.\d+", f"Python {platform.python_version()}", page)
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Print the table of figures and bars.")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rows", default="", help="only rows with this text in their name")
+    parser.add_argument("--skip", nargs="*", default=[], help="no rows with these texts")
+    parser.add_argument("--json", type=Path, help="write the rows' figures to this file")
+    parser.add_argument("--write", action="store_true", help="figures.json, the plot, the page")
+    chosen = parser.parse_args(arguments)
+    settings = Settings(chosen.rounds, chosen.scale)
+    found: list[dict[str, Any]] = []
+    print(HEAD)
+    for row in ROWS:
+        if chosen.rows not in row.name or any(text in row.name for text in chosen.skip):
+            continue
+        figure = find(row, settings)
+        found.append({"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit})
+        print(line(row.name, figure, row.bar, row.unit), flush=True)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps({"machine": machine(), "rows": found}, indent=1))
+    if chosen.write:
+        write(found, curves(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""`Policy`: what becomes of a weak reference whose referent is not in the payload, as plain data.
+
+Also the policies that have a name, and what a choice (a name, a `Policy`, changes) stands for.
+Which policy is in force is `policy.py`'s concern, which imports this when one is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, final
+
+Match = type | Callable[[Any, Any], bool]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "outside": ("snapshot", "dangle", "refuse"),
+    "unpicklable": ("dangle", "raise"),
+    "callbacks": ("keep", "drop"),
+    "finalizers": ("detach", "rearm"),
+}
+_RULE_FATES = ("snapshot", "dangle", "refuse", "sever")
+
+
+def listed(values: tuple[str, ...]) -> str:
+    """Values, as an error lists them."""
+    return ", ".join(repr(value) for value in values)
+
+
+def _check_fields(values: dict[str, Any]) -> None:
+    known = tuple(Policy.__dataclass_fields__)
+    for name in values:
+        if name not in known:
+            raise ValueError(f"Policy has no field {name!r}; its fields are {listed(known)}")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How weak references travel; every field has a default.
+
+    Attributes:
+        outside: fate of a live referent that the payload does not hold strongly:
+            ``"snapshot"``, ``"dangle"`` or ``"refuse"``.
+        unpicklable: what becomes of a snapshot whose referent cannot be pickled:
+            ``"dangle"`` (with a `DanglingWarning`) or ``"raise"``.
+        max_snapshot_bytes: size in bytes of a referent's own pickle above which it
+            dangles with a `DanglingWarning`; None for no limit.
+        callbacks: ``"keep"`` or ``"drop"``.
+        finalizers: ``"detach"`` or ``"rearm"``.
+        rules: pairs ``(match, fate)``, the first match wins, ahead of `outside`. `match`
+            is a type (of the weak thing or of the referent) or a predicate
+            ``(weak, referent) -> bool``; `fate` is ``"snapshot"``, ``"dangle"``,
+            ``"refuse"`` or ``"sever"`` (dangle even where the referent is inside).
+        live: ``"allow"``, or ``"forbid"``: any live weak thing refuses, inside or not.
+
+    Raises:
+        ValueError: for an unknown value, when the policy is made.
+    """
+
+    outside: str = "snapshot"
+    unpicklable: str = "dangle"
+    max_snapshot_bytes: int | None = None
+    callbacks: str = "keep"
+    finalizers: str = "detach"
+    rules: tuple[tuple[Match, str], ...] = ()
+    live: str = "allow"
+
+    def __new__(cls, **values: Any) -> Policy:
+        """Refuse unknown fields as `ValueError`, as unknown values are."""
+        _check_fields(values)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (*_CHOICES.items(), ("live", ("allow", "forbid"))):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in allowed:
+                raise ValueError(f"Policy.{name} is one of {listed(allowed)}, not {value!r}")
+        limit = self.max_snapshot_bytes
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0
+        ):
+            raise ValueError(
+                f"Policy.max_snapshot_bytes is None or a number of bytes, 0 or more, not {limit!r}"
+            )
+        try:
+            rules = tuple((match, fate) for match, fate in self.rules)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Policy.rules are pairs (match, fate), not {self.rules!r}") from error
+        for match, fate in rules:
+            if not isinstance(match, type) and not callable(match):
+                raise ValueError(
+                    "a rule's match is a type or a predicate (weak, referent) -> bool, "
+                    f"not {match!r}"
+                )
+            if not isinstance(fate, str) or fate not in _RULE_FATES:
+                raise ValueError(f"a rule's fate is one of {listed(_RULE_FATES)}, not {fate!r}")
+        object.__setattr__(self, "rules", rules)
+
+    @property
+    def name(self) -> str:
+        """The name of this policy where it has one, else its changes to the default."""
+        for name, named in NAMED.items():
+            if named == self:
+                return name
+        default = Policy()
+        changes = (f for f in fields(self) if getattr(self, f.name) != getattr(default, f.name))
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in changes)
+
+
+NAMED: dict[str, Policy] = {
+    "snapshot": Policy(),
+    "dangle": Policy(outside="dangle"),
+    "strict": Policy(outside="refuse"),
+    "forbid": Policy(outside="refuse", live="forbid"),
+}
+
+
+def resolve(chosen: str | Policy | None, changes: dict[str, Any], base: Policy) -> Policy:
+    """The policy that a name, a `Policy` or None (meaning `base`) stands for, with changes."""
+    if chosen is None:
+        start = base
+    elif isinstance(chosen, Policy):
+        start = chosen
+    elif isinstance(chosen, str) and chosen in NAMED:
+        start = NAMED[chosen]
+    else:
+        raise ValueError(f"a policy is a Policy or one of {listed(tuple(NAMED))}, not {chosen!r}")
+    _check_fields(changes)
+    return replace(start, **changes) if changes else start
