@@ -41,6 +41,8 @@ class Engine:
     together: bool = True
     #: Whether a submitting call may be made in any thread.
     threads: bool = True
+    #: How many tasks are sent under alternating policies.
+    submits: int = 200
     #: Whether a result or exception that cannot be pickled is reported, and the engine goes on.
     survives: bool = True
     #: Whether an exception comes back as an object, not as text.
@@ -185,12 +187,12 @@ def _raise(error: Exception) -> None:
 
 
 # When a task fails, joblib ends the workers, which calls in other threads would share.
-@engine("joblib, loky", by_value=True, threads=False)
+@engine("joblib, loky", by_value=True, threads=False, submits=48)
 def _joblib_loky() -> Iterator[Submit]:
     return parallel("loky")
 
 
-@engine("joblib, multiprocessing", threads=False, inherits=True)
+@engine("joblib, multiprocessing", threads=False, inherits=True, submits=48)
 def _joblib_multiprocessing() -> Iterator[Submit]:
     return parallel("multiprocessing")
 
@@ -229,7 +231,7 @@ def _dask_processes() -> Iterator[Submit]:
         yield submit
 
 
-@engine("pathos", by_value=True)
+@engine("pathos", by_value=True, submits=48)
 def _pathos() -> Iterator[Submit]:
     from pathos.pools import ProcessPool
 

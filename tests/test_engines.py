@@ -55,7 +55,7 @@ def test_blocks_count_in_every_thread(opened: tuple[Engine, Submit]) -> None:
     wrong: list[Any] = []
 
     def send(number: int) -> None:
-        for turn in range(25):
+        for turn in range(engine.submits // 8):
             policy = ("snapshot", "dangle", "strict")[(number + turn) % 3]
             load, target = cargo.load("ref", "outside")
             with weakreduce.policy(policy):

@@ -7,6 +7,7 @@ host's own file.
 from __future__ import annotations
 
 import copyreg
+import functools
 import pickle
 import sys
 import types
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
+#: What multiprocessing and loky have reducers for that only read.
+_HARMLESS = frozenset({functools.partial, types.MethodType, type(list.append), type(int.__add__)})
 _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
 
 
@@ -75,9 +78,14 @@ class PicklerEngine:
     def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
         """Whether instances are for the pickler alone to write."""
         found = getattr(pickler, "dispatch_table", copyreg.dispatch_table).get(obj_type)
-        if found is not None and getattr(found, "__module__", None) != cls.host_module:
+        if found is not None and not cls._is_own(obj_type, found):
             return False
         return is_ordinary(obj_type)
+
+    @classmethod
+    def _is_own(cls, obj_type: type, reducer: Any) -> bool:
+        """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
+        return obj_type in _HARMLESS or getattr(reducer, "__module__", None) == cls.host_module
 
     @classmethod
     def asks_for_all(cls, pickler: Any) -> bool:
@@ -105,7 +113,7 @@ class PicklerEngine:
     def table_reducer(self, obj_type: type) -> Any:
         """The table's entry, unless it is the host's own."""
         found = self._table.get(obj_type)
-        return None if getattr(found, "__module__", None) == self.host_module else found
+        return None if found is None or self._is_own(obj_type, found) else found
 
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is not the host's own."""
