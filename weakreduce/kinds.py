@@ -260,6 +260,7 @@ KINDS: Final[tuple[Kind, ...]] = (
 #: The standard types that have an edge for each entry.
 CONTAINERS: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
 
+_BASES: Final = frozenset(kind.base for kind in KINDS)
 _registered: weakref.WeakKeyDictionary[type, Kind] = weakref.WeakKeyDictionary()
 
 
@@ -329,6 +330,8 @@ def kind_of(weak_type: type) -> Kind | None:
             kind = _registered.get(base)
             if kind is not None:
                 return kind
+    if _BASES.isdisjoint(bases):
+        return None  # as nearly every type
     for kind in KINDS:
         if kind.base in bases:
             return None if _own_reduce(weak_type, kind.base) else kind
