@@ -135,11 +135,16 @@ def _written_as_a_name(obj: Any) -> bool:
 
 def holds_weak(obj: Any) -> bool:
     """Whether there is a weak thing in an object that a pickler gave up on before it met one."""
+    from weakreduce.hosts.picklers import importable  # on a failure only: it imports much
+    from weakreduce.known import NAMEABLE
+
     seen_ids, waiting_objects = {id(obj)}, [obj]
     while waiting_objects and len(seen_ids) < _LOOKED_AT:
         holder = waiting_objects.pop()
         if kind_of(type(holder)) is not None:
             return True
+        if isinstance(holder, NAMEABLE) and importable(holder):
+            continue  # written as a name
         for _, held in paths.parts(holder, ""):
             if id(held) not in seen_ids:
                 seen_ids.add(id(held))
@@ -167,6 +172,7 @@ def pack(
     dumps: Dumps,
     description: str,
     opener: Callable[[bytes], Any] = pickle.loads,
+    loses: bool = False,
 ) -> Any:
     """`obj`, or what is to be sent in its place.
 
@@ -175,6 +181,7 @@ def pack(
         dumps: the engine's own way to bytes.
         description: what `obj` is, for `repr`.
         opener: the function that the receiver opens the bytes with.
+        loses: whether the engine loses what it cannot pickle, instead of reporting it.
 
     Raises:
         WeakrefPicklingError: where the policy refuses.
@@ -185,9 +192,9 @@ def pack(
     try:
         data = dumps(obj)
     except Exception:
-        if seen.dumps != before or holds_weak(obj):
-            raise
-        return obj
+        if seen.dumps == before and not (loses and holds_weak(obj)):
+            return obj
+        raise
     if type(data) is not bytes:
         data = bytes(data)
     if seen.dumps == before:

@@ -35,7 +35,7 @@ def make_patch(module: Any) -> AttributePatch:
             # An executor's queue reports errors in its own way; its items come packed.
             own = type(queue)._on_queue_feeder_error is on_error
             if own and not queue._closed and not plain(obj, names):
-                obj = pack(obj, dumps, "an item", opener)
+                obj = pack(obj, dumps, "an item", opener, loses=True)
             stock(queue, obj, block, timeout)
 
         return put
