@@ -69,7 +69,13 @@ short_cuts_allowed = True
 _ORDERLESS: Final = frozenset(
     {weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakSet,
      weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Call, Stream, Rest, type(None),
-     set, frozenset, list, dict, tuple, str, bytes, int, float}
+     set, frozenset, list, dict, tuple, str, bytes, bytearray, bool, int, float}
+)  # fmt: skip
+#: Ids of what the encoder writes as names, of types that are not in that list: which of them a
+#: first walk met depends on the short cuts that it took.
+_WORDS: Final = frozenset(
+    map(id, (hash_it, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+             dict.update, set.update))
 )  # fmt: skip
 _UNPINNABLE = Decision(
     Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
@@ -126,8 +132,12 @@ class Known:
         self._plain_choice = decide.outside_choice(policy)
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
+        #: Whether instances may be `named`.
+        self.nameable = _Answers(
+            lambda cls: issubclass(cls, NAMEABLE) or _reduces_once(adapter, custom, cls)
+        )
         #: `overrides_reduce`.
-        self.custom = _Answers(overrides_reduce)
+        self.custom = custom = _Answers(overrides_reduce)
         self._measured: set[int] = set()
         self._keep: list[Any] = []
 
@@ -187,27 +197,20 @@ class Known:
 
     def learn_order(self) -> None:
         """Find out whether the payload is `orderless`, when all that is inside is known."""
-        met = self.inside.values()
+        met = [obj for obj in self.inside.values() if id(obj) not in _WORDS]
         types_met = set(map(type, met))
         by_name = types_met.intersection(NAMEABLE)
         self.orderless = all(
             obj_type in by_name or obj_type in _ORDERLESS or self.plain[obj_type]
             for obj_type in types_met
-        ) and all(
-            self.adapter.by_name(obj)
-            for obj in met
-            if by_name and type(obj) in by_name and obj is not hash_it
-        )
+        ) and all(self.adapter.by_name(obj) for obj in met if by_name and type(obj) in by_name)
 
     def reduces_once(self, obj_type: type) -> bool:
         """Whether code that is not the host's reduces instances, and so is to be called once.
 
         It may count, or hand out what it has only one of, as multiprocessing's does with files.
         """
-        adapter = self.adapter
-        if adapter.has_reducer(obj_type):
-            return adapter.table_reducer(obj_type) is not None
-        return self.custom[obj_type]
+        return _reduces_once(self.adapter, self.custom, obj_type)
 
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
@@ -238,6 +241,12 @@ class Known:
             iterators = [None if part is None else iter(part) for part in found[3:5]]
             return (*found[:3], *iterators, *found[5:])
         return found
+
+
+def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) -> bool:
+    if adapter.has_reducer(obj_type):
+        return adapter.table_reducer(obj_type) is not None
+    return custom[obj_type]
 
 
 _STOCK: dict[str, Any] = {
