@@ -53,6 +53,9 @@ class Adapter(Protocol):
     def by_name(self, obj: Any) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
+    def finds(self, obj: Any, name: str) -> bool:
+        """Whether the pickler finds this very object under a name that its reduction gave."""
+
     #: Writes an object whose copy the unpickler makes and lays aside; None where the pickler
     #: (a C one) has no way to.
     save_apart: Callable[[Any], None] | None
@@ -216,12 +219,14 @@ class Known:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.adapter.persistent(referent):
             return True
-        if isinstance(referent, NAMEABLE):
+        # By the type: isinstance() may ask a property of the user's, which may raise.
+        if issubclass(type(referent), NAMEABLE):
             return self.adapter.by_name(referent)
         if not self.reduces_once(type(referent)):
             return False
         try:
-            return isinstance(self.reduction(referent), str)
+            name = self.reduction(referent)
+            return type(name) is str and self.adapter.finds(referent, name)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 

@@ -189,7 +189,7 @@ class SecondWalk(Walk):
         return self.known.adapter.reduction(referent)
 
     def strong(self, obj: Any) -> Any:
-        if isinstance(obj, types.MethodType):
+        if type(obj) is types.MethodType:
             # Its instance may lead back to the weak thing: hand over the shell of that, too.
             return bound_method(obj.__func__, self.shell(obj.__func__), self.shell(obj.__self__))
         return self.shell(obj)

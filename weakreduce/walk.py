@@ -342,7 +342,7 @@ class Walk:
     def _early(self, referent: Any, shell: Any) -> Any:
         cls = type(referent)
         if (
-            isinstance(referent, NAMEABLE)
+            issubclass(cls, NAMEABLE)
             or not constructs_by_default(cls)
             or self.known.adapter.has_reducer(cls)
         ):
