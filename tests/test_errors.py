@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import weakref
 from typing import Any
 
@@ -220,3 +221,26 @@ def test_a_class_that_cannot_be_asked_for_is_no_matter(host: str) -> None:
     with weakreduce.policy(rules=((Reducible, "dangle"),)):
         payload = weakreduce.dumps([weakref.ref(kept)], host=host)
     assert weakreduce.loads(payload, host=host)[0]() is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [10**5000, (10**5000, 1), float("nan"), -float("inf"), complex("nanj")],
+    ids=["int", "tuple", "nan", "inf", "complex"],
+)
+def test_a_key_without_an_expression_gets_a_place(key: Any) -> None:
+    """Of an int too long for Python to write, of a nan; and no message makes a dump fail."""
+    kept = [threading.Lock(), Thing(), Thing(number=key), Thing(number=key)]
+    root: Any = {0: 1, key: weakref.ref(kept[1])}
+    assert eval(path_to(root, root[key]) or "") is root[key]
+    assert weakreduce.explain(root)[0].path == "list(root.values())[1]"
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"list\(root.values\(\)\)\[1\]"):
+        weakreduce.dumps(root, policy="strict")
+    holder = Thing(lock=kept[0])
+    with pytest.warns(weakreduce.DanglingWarning, match=r"list\(root.values\(\)\)\[0\]"):
+        weakreduce.dumps({key: weakref.ref(holder)})
+    with pytest.raises(TypeError) as caught:
+        weakreduce.dumps({key: holder})
+    assert "list(root.values())[0].lock" in caught.value.__notes__[0]
+    weakreduce.dumps(weakref.WeakSet(kept[2:]))
+    weakreduce.explain(weakref.WeakValueDictionary({key: kept[1]}))

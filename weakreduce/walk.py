@@ -415,7 +415,10 @@ def _described(obj: Any, depth: int) -> str:
     """What an object holds, to a depth, in words that are the same in every process."""
     # By the type: isinstance() asks a proxy's referent, which may be dead.
     if issubclass(type(obj), _ATOMS):
-        return repr(obj)
+        try:
+            return repr(obj)
+        except Exception:  # noqa: BLE001 - an int of too many digits, or a subclass's own
+            return int.__format__(obj, "x") if issubclass(type(obj), int) else ""
     if issubclass(type(obj), NAMEABLE):
         return str(getattr(obj, "__qualname__", type(obj).__name__))
     if depth == 0 or kind_of(type(obj)) is not None:
