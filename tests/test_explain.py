@@ -216,6 +216,45 @@ def test_everything_unpicklable_is_told(host: str) -> None:
     assert "  root.first[0] (a generator): TypeError: " in str(report)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_many_unpicklable_things_hide_no_edge(host: str) -> None:
+    outside, lost = Thing(), Thing(frame=sys._getframe())
+    root = Thing()
+    root.servers = [Thing(items=(n for n in ()), owner=weakref.ref(root)) for _ in range(25)]
+    root.last = [weakref.ref(outside), weakref.WeakSet([lost])]
+    report = explain(root, host=host)
+    assert report.counts == {"snapshot": 1, "dangle": 1, "link": 1}
+    assert not report.partial
+    assert [failure.path for failure in report.failures] == [
+        f"root.servers[{number}].items" for number in range(25)
+    ]
+
+
+def test_a_report_that_ends_at_a_failure_says_so() -> None:
+    classes = [type(f"C{n}", (), {"__reduce__": lambda self: [][0]}) for n in range(15)]
+    root = [[cls() for cls in classes], weakref.ref(classes[0])]
+    report = explain(root)
+    assert len(report.failures) == 11
+    assert report.partial
+    assert report.to_dict()["partial"]
+    assert "walked in part" in str(report)
+
+
+def test_the_first_of_several_errors_is_the_one_of_a_dump() -> None:
+    inside = Thing()
+    for root, path in (
+        (Thing(weak=weakref.ref(inside), inside=inside, lock=threading.Lock()), "root.lock"),
+        (Thing(lock=threading.Lock(), weak=weakref.ref(inside), inside=inside), "root.lock"),
+    ):
+        with pytest.raises((TypeError, weakreduce.WeakrefPicklingError)) as caught:
+            weakreduce.dumps(root, policy="forbid")
+        report = explain(root, "forbid")
+        (error,) = report.errors
+        assert error.removeprefix("TypeError: ") == str(caught.value)
+        assert [failure.path for failure in report.failures] == [path]
+        assert report.counts == {"refuse": 1}
+
+
 def test_wrong_names_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="a policy is a Policy or one of"):
         explain([], "loose")

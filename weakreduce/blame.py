@@ -84,6 +84,7 @@ def place(session: Any, walk: Any, subject: Any, met: list[Any]) -> str:
 def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     session.start_over()
     walk = session.first_walk()
+    walk.goes_on = True  # no edge is to blame, and what comes after a refused one may be
     met = listen(walk)
     failed, recursion = _probed(session, walk, root)
     if not failed and (walk.queue or walk.waiting):
@@ -105,7 +106,7 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     path = paths.Search(root, [id(innermost)], session.engine.by_name).path(innermost)
     if path is not None:
-        return Culprit(innermost, path, f"{shortened(path, _WIDTH)} ({_article(innermost)})")
+        return Culprit(innermost, path, described(path, innermost))
     holders = list(itertools.islice(failing, _HOLDERS))
     search = paths.Search(root, map(id, holders), session.engine.by_name)
     for obj in holders:
@@ -161,6 +162,11 @@ def _is_recursion(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def described(path: str, obj: Any) -> str:
+    """What an object is, and where."""
+    return f"{shortened(path, _WIDTH)} ({_article(obj)})"
 
 
 def _article(obj: Any) -> str:

@@ -230,6 +230,12 @@ class Known:
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
+    def reduced(self, obj: Any) -> Any:
+        """The reduction of an object, by whatever code; raises what that raises."""
+        if self.reduces_once(type(obj)):
+            return self.reduction(obj)
+        return self.adapter.reduction(obj)
+
     def reduction(self, obj: Any) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
         found = self.reductions.get(id(obj))

@@ -112,6 +112,8 @@ class Walk:
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
         self._watch: Watch | None = None
+        #: Refused edges are walked past, instead of raised.
+        self.goes_on = False
         #: Where a referent was met.
         self.position = Positions(self.met, known.written_before)
         self.override = self._make_override()
@@ -253,6 +255,7 @@ class Walk:
             return decision
 
         self._watch = watch
+        self.goes_on = watch.goes_on
         self.decide = watched  # type: ignore[method-assign]
 
     def _watched_finalizer(self, kind: Kind, watch: Watch) -> Callable[[Any], Any]:
@@ -271,9 +274,10 @@ class Walk:
         Raises:
             Refused: nearly always.
         """
-        if self._watch is None or not self._watch.goes_on:
+        if not self.goes_on:
             raise Refused(edge, decision)
-        self._watch.refused(edge, decision)
+        if self._watch is not None:
+            self._watch.refused(edge, decision)
         return decision
 
     # --- services for encoders ------------------------------------------------------
