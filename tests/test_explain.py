@@ -7,6 +7,7 @@ import functools
 import gc
 import json
 import multiprocessing
+import pickle
 import subprocess
 import sys
 import threading
@@ -447,6 +448,60 @@ def test_errors_of_others_get_a_note_with_the_path(host: str) -> None:
         (note,) = notes(caught.value)
         assert note.startswith("weakreduce: what cannot be pickled is ")
         assert expected in note
+
+
+class RaisesTheSame:
+    error = ValueError("always the same")
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class DumpsInside:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __reduce__(self) -> Any:
+        return (bytes, (weakreduce.dumps([0, self.held]),))
+
+
+def test_an_error_has_one_note() -> None:
+    for path in ("root[0]", "root[1]"):
+        root = [RaisesTheSame()] if path == "root[0]" else [0, RaisesTheSame()]
+        with pytest.raises(ValueError, match="always the same") as caught:
+            weakreduce.dumps(root)
+        (note,) = notes(caught.value)
+        assert path in note
+    with pytest.raises(TypeError) as caught_inside:
+        weakreduce.dumps({"x": DumpsInside(threading.Lock())})
+    (note,) = notes(caught_inside.value)
+    assert "root['x']" in note
+
+
+class ReducesTo:
+    def __init__(self, reduction: Any) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> Any:
+        return self.reduction
+
+
+@pytest.mark.parametrize("reduction", [5, (), (1, 2, 3, 4, 5, 6, 7)])
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_no_reduction_is_refused_in_the_words_of_the_host(
+    host: str, reduction: Any
+) -> None:
+    bad = ReducesTo(reduction)
+    weakreduce.uninstall()
+    try:
+        with pytest.raises(pickle.PicklingError) as stock:
+            sys.modules[host].dumps(bad)
+    finally:
+        weakreduce.install()
+    for root in (bad, [weakref.ref(Thing()), bad]):
+        with pytest.raises(pickle.PicklingError) as ours:
+            weakreduce.dumps(root, host=host)
+        assert str(ours.value) == str(stock.value)
 
 
 def test_a_note_for_a_recursion() -> None:

@@ -19,6 +19,8 @@ from weakreduce.findings import shortened
 _HOLDERS = 10
 #: Objects met last that are looked for where the recursion went too deep.
 _LAST = 50
+#: What a note begins with.
+_OURS = "weakreduce: "
 #: Characters of a path in a note.
 _WIDTH = 400
 
@@ -46,9 +48,17 @@ def note(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     found = culprit(session, root, error)
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
+        # An error that is raised again has one of an earlier dump, one of a dump inside this
+        # has that one's: two paths from two roots would say nothing.
+        notes = getattr(error, "__notes__", [])
+        notes[:] = [text for text in notes if not _is_ours(text)]
         said = found.text if found.fatal else f"what cannot be pickled is {found.text}"
-        BaseException.add_note(error, f"weakreduce: {said}")
+        BaseException.add_note(error, f"{_OURS}{said}")
     return found
+
+
+def _is_ours(text: Any) -> bool:
+    return type(text) is str and text.startswith(_OURS)
 
 
 def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:

@@ -43,6 +43,9 @@ class Adapter(Protocol):
     def reduction(self, obj: Any) -> Reduction | None:
         """The reduction with which the pickler writes `obj`; None if it uses another way."""
 
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """Raise what the pickler raises for what is no reduction, if that names who gave it."""
+
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
 
@@ -242,16 +245,26 @@ class Known:
         if found is None:
             reducer = self.adapter.table_reducer(type(obj))
             found = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
+            self.adapter.check_reduction(obj, reducer, found)
             if isinstance(found, tuple) and len(found) >= 4:
                 # Iterators of items serve once; a second walk needs them again.
-                items = [None if part is None else list(part) for part in found[3:5]]
+                items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
                 found = (*found[:3], *items, *found[5:])
             self.reductions[id(obj)] = found
             self._keep.append(obj)
         if isinstance(found, tuple) and len(found) >= 4:
-            iterators = [None if part is None else iter(part) for part in found[3:5]]
+            iterators = [iter(part) if type(part) is _Items else part for part in found[3:5]]
             return (*found[:3], *iterators, *found[5:])
         return found
+
+
+class _Items(list[Any]):
+    """What an iterator of a reduction gave."""
+
+
+def _is_iterator(part: Any) -> bool:
+    # What is none is for the pickler to judge.
+    return hasattr(type(part), "__next__")
 
 
 def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) -> bool:

@@ -159,6 +159,9 @@ class PicklerEngine:
         found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """A C pickler finds out by itself, and names nobody."""
+
     def sibling_dump(self, obj: Any, file: Any) -> None:
         """Dump with a pickler of the nearest host's own class."""
         cls = next(c for c in type(self.pickler).__mro__ if "dump" in vars(c))
