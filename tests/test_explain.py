@@ -261,8 +261,16 @@ def test_wrong_names_are_refused_at_once() -> None:
         explain([], "loose")
     with pytest.raises(ValueError, match="host is one of"):
         explain([], host="marshal")
-    with pytest.raises(ValueError, match="keep="):
-        explain([], keep=-1)
+    for keep in (-1, 1.5, "x"):
+        with pytest.raises(ValueError, match="keep="):
+            explain([], keep=keep)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="keep="), weakreduce.record(keep=keep):  # type: ignore[arg-type]
+            pass
+
+
+def test_an_ampersand_in_a_picture() -> None:
+    odd = type("A&lt;B", (), {})()
+    assert "A&amp;lt;B" in explain([weakref.ref(odd)]).to_dot()
 
 
 def test_an_empty_report() -> None:
@@ -399,7 +407,8 @@ def test_record_tells_of_errors() -> None:
     assert report.dumps == 2
     assert report.counts == {"refuse": 1}
     assert report.failures[0].path == "root[0]"
-    assert report.errors[1].startswith("WeakrefPicklingError: root[0]: Thing")
+    assert report.errors[1].startswith("root[0]: Thing")
+    assert report.errors[1:] == explain([weakref.ref(outside)], "strict").errors
 
 
 def test_record_ends_with_its_block() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from weakreduce import api, blame, hosts, observe, paths, words
 from weakreduce.decide import Decision, Fate
+from weakreduce.errors import WeakreduceError
 from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
 from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
@@ -123,7 +124,9 @@ class _Watch:
         if self.refusals:
             # It came before this error, and so a dump raises it.
             report.errors.append(self._refusal(session, root))
-        report.errors.append(words.cause(error))
+        # Ours say it all; of others the type says as much as the text.
+        ours = isinstance(error, WeakreduceError)
+        report.errors.append(str(error) if ours else words.cause(error))
         if culprit is not None:
             name = type(culprit.obj).__qualname__
             report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
@@ -411,6 +414,11 @@ class _Explaining(_Watch):
         self.culprit = culprit
 
 
+def _check_keep(where: str, keep: Any) -> None:
+    if type(keep) is not int or keep < 0:
+        raise ValueError(f"{where} takes a number of findings, not {keep!r}")
+
+
 def explain(
     obj: Any,
     policy: str | Policy | None = None,
@@ -432,8 +440,7 @@ def explain(
     Raises:
         ValueError: for an unknown policy or host, or a negative `keep`.
     """
-    if keep < 0:
-        raise ValueError(f"explain(..., keep=) takes a number of findings, not {keep!r}")
+    _check_keep("explain(..., keep=)", keep)
     api.check_host(host)
     left_out: dict[int, Any] = {}
     failures: list[Failure] = []
@@ -479,8 +486,7 @@ def record(*, keep: int = KEEP) -> Iterator[Report]:
     Raises:
         ValueError: for a negative `keep`.
     """
-    if keep < 0:
-        raise ValueError(f"record(keep=) takes a number of findings, not {keep!r}")
+    _check_keep("record(keep=)", keep)
     report = Report(keep=keep)
     lock = threading.Lock()
 
