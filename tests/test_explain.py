@@ -268,6 +268,16 @@ def test_wrong_names_are_refused_at_once() -> None:
             pass
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_edge_that_its_referent_leads_back_to_is_told_once(host: str) -> None:
+    referent = Thing()
+    referent.weak = weakref.ref(referent)
+    root = [weakref.WeakSet([Thing()]), Thing(weak=referent.weak), weakref.ref(Thing()), referent]
+    for policy in ("snapshot", "dangle"):
+        report = explain(root, policy, host)
+        assert report.counts["link"] == 1
+
+
 def test_an_ampersand_in_a_picture() -> None:
     odd = type("A&lt;B", (), {})()
     assert "A&amp;lt;B" in explain([weakref.ref(odd)]).to_dot()

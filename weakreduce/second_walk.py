@@ -166,6 +166,8 @@ class SecondWalk(Walk):
             return None
         if self._watch is not None:
             self._watch.see(edge, decision)
+            # Where the referent leads back to its ref, that is not in the memo yet.
+            self._told.add(id(weak))
         self.nested = True
         return (weakref.ref, (referent, Rest(self._closing)))
 

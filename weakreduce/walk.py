@@ -112,6 +112,8 @@ class Walk:
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
         self._watch: Watch | None = None
+        #: ids of refs that the watch knows, and for which the pickler may ask again.
+        self._told: set[int] = set()
         #: Refused edges are walked past, instead of raised.
         self.goes_on = False
         #: Where a referent was met.
@@ -250,7 +252,7 @@ class Walk:
             if decision is decide.INSIDE and issubclass(type(edge.referent), NAMEABLE):
                 # What a first walk wrote as a name was met by the second.
                 told = decide.BY_NAME if self.known.named(edge.referent) else decision
-            if decision is not decide.NOT_YET:
+            if decision is not decide.NOT_YET and id(edge.weak) not in self._told:
                 watch.see(edge, told)
             return decision
 
