@@ -269,6 +269,25 @@ def test_actors(local: Client) -> None:
     assert keeper.total(np.ones(10)).result(PATIENCE) == 10
 
 
+def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:
+    """It raises, whichever argument stands first; the event loop would lose it."""
+    load, _target = cargo.load("ref", "outside")
+    keeper = local.submit(Keeper, load, actor=True).result(PATIENCE)
+    for arguments in ([cargo.stuck()], [cargo.stuck()[::-1]], [cargo.stuck()[1], load]):
+        with pytest.raises(Exception, match=r"pickle|serialize"):
+            keeper.look(*arguments)
+    assert keeper.kept().result(PATIENCE) == "pinned"
+
+
+def test_scatter_is_refused_in_our_words(local: Client) -> None:
+    load, _target = cargo.load("ref", "outside")
+    with weakreduce.policy("strict"):
+        with pytest.raises(weakreduce.WeakrefPicklingError, match="To send it"):
+            local.scatter(load)
+        with pytest.raises(weakreduce.WeakrefPicklingError, match="To send it"):
+            local.publish_dataset(load, name="load")
+
+
 def test_the_processes_scheduler() -> None:
     load, target = cargo.load("ref", "outside")
     delayed = dask.delayed(cargo.look)(load)
@@ -387,8 +406,8 @@ print([sorted(n for n in a if a[n] is not vars(b).get(n)) for a, b in zip(ours, 
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(
-        [["_graph_to_futures"], ["__getattr__"], ["pickle"], ["serialize"],
-         ["reducer_override"], ["_normalize_pickle", "pickle"]]
+        [["_graph_to_futures", "_publish_dataset", "_scatter"], ["__getattr__"], ["pickle"],
+         ["serialize"], ["reducer_override"], ["_normalize_pickle", "pickle"]]
     )  # fmt: skip
 
 

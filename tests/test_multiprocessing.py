@@ -18,10 +18,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cargo
 import pytest
+import things
 
 import weakreduce
 from weakreduce.bound import Bound
@@ -142,6 +144,63 @@ def test_lazy_items_are_not_asked_for_early(pool: Any) -> None:
     assert asked
 
 
+class Throttled:
+    """It has a length, but makes its items as they are asked for, and no more than four ahead."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.room = threading.Semaphore(4)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.items:
+            assert self.room.acquire(timeout=PATIENCE)
+            yield item
+
+
+@pytest.mark.parametrize("items", [list(range(20)), [things.Thing() for _ in range(20)]])
+def test_what_has_a_length_may_still_be_lazy(pool: Any, items: list[Any]) -> None:
+    throttled, found = Throttled(items), []
+    for arrived in pool.imap(type, throttled):
+        found.append(arrived)
+        throttled.room.release()
+    assert found == [type(item) for item in items]
+
+
+def test_what_the_engine_refuses_it_refuses_as_ever(pool: Any) -> None:
+    thing = things.Thing()
+    with pytest.raises(TypeError, match="not callable"):
+        pool.apply_async("nothing to call", (thing,)).get(PATIENCE)
+    with pytest.raises(TypeError, match="must be a mapping"):
+        pool.apply_async(print, (thing,), None).get(PATIENCE)
+    with concurrent.futures.ProcessPoolExecutor(1) as executor:
+        future = executor.submit("nothing to call", thing)
+        with pytest.raises(TypeError, match="not callable"):
+            future.result(PATIENCE)
+
+
+def test_a_warning_names_the_users_line(pool: Any) -> None:
+    load = [weakref.ref(stuck := Stuck())]
+    for call in (
+        lambda: pool.apply(len, (load,)),
+        lambda: pool.map(len, [load]),
+        lambda: multiprocessing.Queue().put(load),
+    ):
+        with pytest.warns(weakreduce.DanglingWarning) as caught:
+            call()
+        assert {Path(warning.filename).name for warning in caught} == {Path(__file__).name}
+    del stuck
+
+
+class Stuck:
+    """A referent that cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("stuck")
+
+
 def test_an_iterable_that_raises(pool: Any) -> None:
     def raises() -> Iterator[Any]:
         yield cargo.load("ref", "inside")[0]
@@ -195,9 +254,11 @@ def test_queues(context: Any, make: str) -> None:
 
 @pytest.mark.parametrize("make", ["Queue", "JoinableQueue"])
 def test_put_raises_what_would_be_lost(context: Any, make: str) -> None:
+    """Whichever is met first."""
     channel = getattr(context, make)()
-    with pytest.raises(Exception, match="pickle"):
-        channel.put(cargo.stuck())
+    for item in (cargo.stuck(), cargo.stuck()[::-1], {"stuck": [[cargo.stuck()[::-1]]]}):
+        with pytest.raises(Exception, match="pickle"):
+            channel.put(item)
     channel.put(cargo.load("ref", "inside")[0])
     assert cargo.look(channel.get(timeout=PATIENCE)) == "link"
     channel.close()
@@ -313,7 +374,7 @@ def sent_by(call: Callable[[Any], Any]) -> list[Any]:
     module = sys.modules["concurrent.futures.process"]
     from weakreduce.engines import executors
 
-    Executor.submit = executors._make_submit(executors._standard_dumps)(stock)
+    Executor.submit = executors._make_submit(executors._standard_dumps, names=True)(stock)
     assert module.ProcessPoolExecutor.submit is not Executor.submit
     call(Executor(1))
     return found

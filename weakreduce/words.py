@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from weakreduce import paths
 from weakreduce.decide import Decision
@@ -95,4 +96,44 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
             "the callback picklable."
         )
     for text in dict.fromkeys(texts):
-        warnings.warn(text, DanglingWarning, stacklevel=7)
+        warnings.warn(text, DanglingWarning, stacklevel=_caller())
+
+
+#: The picklers and engines between a user's call and us.
+_BETWEEN: Final = frozenset(
+    [
+        "weakreduce",
+        "cloudpickle",
+        "dill",
+        "pickle",
+        "multiprocessing",
+        "concurrent",
+        "multiprocess",
+        "pathos",
+        "loky",
+        "joblib",
+        "dask",
+        "distributed",
+        "tornado",
+        "ray",
+        "pyspark",
+        "executorlib",
+        "submitit",
+        "parsl",
+        "ipyparallel",
+        "functools",
+    ]
+)
+
+
+def _caller() -> int:
+    """The stack level, as seen from the caller of this, of the first frame that is a user's."""
+    level = 1
+    frame = sys._getframe(1)
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN
+    ):
+        frame = frame.f_back
+        level += 1
+    return level

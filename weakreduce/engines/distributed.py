@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.bound import Bound
-from weakreduce.engines.early import plain
+from weakreduce.engines.early import holds_weak, plain
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.seen import seen
@@ -96,6 +96,20 @@ def _refusal(error: BaseException | None) -> WeakrefPicklingError | None:
     return error
 
 
+def _unwrapping(stock: Callable[..., Any]) -> Any:
+    @functools.wraps(stock)
+    async def unwrapping(*args: Any, **keywords: Any) -> Any:
+        try:
+            return await stock(*args, **keywords)
+        except TypeError as error:
+            refused = _refusal(error)
+            if refused is None:
+                raise
+        raise refused
+
+    return unwrapping
+
+
 def _make_graph_to_futures(stock: Callable[..., Any]) -> Any:
     @functools.wraps(stock)
     def _graph_to_futures(client: Any, expr: Any, *args: Any, **keywords: Any) -> Any:
@@ -108,23 +122,32 @@ def _make_graph_to_futures(stock: Callable[..., Any]) -> Any:
     return _graph_to_futures
 
 
-def _bound_argument(argument: Any) -> Any:
-    """An actor's argument, pickled now if it holds a weak thing: the event loop does it later."""
+def _bound_arguments(arguments: list[Any]) -> list[Any]:
+    """An actor's arguments, pickled now if one holds a weak thing: the event loop does it later.
+
+    There an argument that cannot be pickled is lost, and the call waits for ever.
+    """
     from distributed.protocol.pickle import dumps
 
-    if plain(argument):
-        return argument
-    before = seen.dumps
-    try:
-        # Buffers go out of band here, so that large arrays are not copied to find out.
-        dumps(argument, buffer_callback=[].append)
-    except WeakrefPicklingError:
-        raise
-    except Exception:
-        if seen.dumps != before:
-            raise
-        return argument
-    return argument if seen.dumps == before else Bound(dumps(argument), "an argument")
+    found, failure, weak = [], None, False
+    for argument in arguments:
+        sent = argument
+        if not plain(argument):
+            before = seen.dumps
+            try:
+                # Buffers go out of band here, so that large arrays are not copied to find out.
+                dumps(argument, buffer_callback=[].append)
+            except Exception as error:  # noqa: BLE001 - raised below, if there is a weak thing
+                failure = error
+                weak = weak or seen.dumps != before or holds_weak(argument)
+            else:
+                if seen.dumps != before:
+                    weak = True
+                    sent = Bound(dumps(argument), "an argument")
+        found.append(sent)
+    if failure is not None and weak:
+        raise failure
+    return found
 
 
 def _make_actor_getattr(stock: Callable[..., Any]) -> Any:
@@ -136,9 +159,9 @@ def _make_actor_getattr(stock: Callable[..., Any]) -> Any:
 
         @functools.wraps(found)
         def function(*args: Any, **keywords: Any) -> Any:
+            bound = _bound_arguments([*args, *keywords.values()])
             return found(
-                *map(_bound_argument, args),
-                **{name: _bound_argument(value) for name, value in keywords.items()},
+                *bound[: len(args)], **dict(zip(keywords, bound[len(args) :], strict=True))
             )
 
         return function
@@ -150,4 +173,8 @@ def make_patch(module: Any) -> AttributePatch:
     """The patch of ``distributed.client`` or ``distributed.actor``."""
     if module.__name__ == "distributed.actor":
         return AttributePatch((module.Actor, "__getattr__", _make_actor_getattr))
-    return AttributePatch((module.Client, "_graph_to_futures", _make_graph_to_futures))
+    return AttributePatch(
+        (module.Client, "_graph_to_futures", _make_graph_to_futures),
+        (module.Client, "_scatter", _unwrapping),
+        (module.Client, "_publish_dataset", _unwrapping),
+    )

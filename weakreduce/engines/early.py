@@ -8,6 +8,7 @@ it twice, sent as the bytes that were needed to find out.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -16,8 +17,10 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, Final, final
 
+from weakreduce import paths
 from weakreduce.bound import Bound
-from weakreduce.errors import WeakrefPicklingError
+from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
+from weakreduce.kinds import kind_of
 from weakreduce.seen import seen
 
 Dumps = Callable[[Any], "bytes | memoryview"]
@@ -30,6 +33,7 @@ _ATOMS: Final = frozenset(
 )
 _NAMED: Final = frozenset({types.FunctionType, types.BuiltinFunctionType, type})
 _ITEMS: Final = 64
+_LOOKED_AT: Final = 100_000
 
 
 @final
@@ -79,37 +83,43 @@ class _Share:
             waiting.give_back(self.size)
 
 
-def plain(obj: Any, depth: int = 5) -> bool:
+def plain(obj: Any, names: bool = False, depth: int = 5) -> bool:
     """Whether an object certainly holds no weak thing, from a short look at it.
 
     Atoms, functions and classes that are written as names, arrays of numbers, and small
     containers of those. A False says nothing.
+
+    Args:
+        obj: the object.
+        names: whether the engine's pickler writes every function and class as a name.
+        depth: how deep to look.
     """
     cls = type(obj)
     if cls in _ATOMS:
         return True
     if cls is tuple or cls is list:
-        return depth > 0 and len(obj) <= _ITEMS and _all_plain(obj, depth - 1)
+        return depth > 0 and len(obj) <= _ITEMS and all_plain(obj, names, depth - 1)
     if cls is dict:
         return (
             depth > 0
             and len(obj) <= _ITEMS
-            and _all_plain(obj, 0)  # keys
-            and _all_plain(obj.values(), depth - 1)
+            and all_plain(obj, names, 0)  # keys
+            and all_plain(obj.values(), names, depth - 1)
         )
     if cls in _NAMED:
-        return _written_as_a_name(obj)
+        return (names and cls is not types.BuiltinFunctionType) or _written_as_a_name(obj)
     parts = getattr(cls, "_weakreduce_parts", None)
     if parts is not None:
         # An engine's own wrapper of tasks.
-        return plain(parts(obj))
+        return plain(parts(obj), names)
     # Asked for by name: numpy is not imported for this.
     return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
 
 
-def _all_plain(items: Iterable[Any], depth: int) -> bool:
+def all_plain(items: Iterable[Any], names: bool, depth: int = 5) -> bool:
+    """`plain` of each item."""
     for item in items:  # noqa: SIM110 - a generator would take twice the time
-        if type(item) not in _ATOMS and not plain(item, depth):
+        if type(item) not in _ATOMS and not plain(item, names, depth):
             return False
     return True
 
@@ -121,6 +131,35 @@ def _written_as_a_name(obj: Any) -> bool:
     # Functions of these modules travel by value.
     cloudpickle: Any = sys.modules.get("cloudpickle.cloudpickle")
     return cloudpickle is None or not cloudpickle._PICKLE_BY_VALUE_MODULES
+
+
+def holds_weak(obj: Any) -> bool:
+    """Whether there is a weak thing in an object that a pickler gave up on before it met one."""
+    seen_ids, waiting_objects = {id(obj)}, [obj]
+    while waiting_objects and len(seen_ids) < _LOOKED_AT:
+        holder = waiting_objects.pop()
+        if kind_of(type(holder)) is not None:
+            return True
+        for _, held in paths.parts(holder, ""):
+            if id(held) not in seen_ids:
+                seen_ids.add(id(held))
+                waiting_objects.append(held)
+    return False
+
+
+def forking_dumps(forking_pickler: Any) -> Dumps:
+    """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
+
+    def dumps(obj: Any) -> bytes | memoryview:
+        file = io.BytesIO()
+        try:
+            WithoutWeakThings(file, reducers=forking_pickler._extra_reducers).dump(obj)
+        except WeakThingMet:
+            found: memoryview = forking_pickler.dumps(obj)
+            return found
+        return file.getvalue()
+
+    return dumps
 
 
 def pack(
@@ -144,13 +183,13 @@ def pack(
     """
     before = seen.dumps
     try:
-        data = bytes(dumps(obj))
-    except WeakrefPicklingError:
-        raise
+        data = dumps(obj)
     except Exception:
-        if seen.dumps != before:
+        if seen.dumps != before or holds_weak(obj):
             raise
         return obj
+    if type(data) is not bytes:
+        data = bytes(data)
     if seen.dumps == before:
         share = waiting.take(len(data))
         return obj if share is None else Bound(data, description, opener, share)

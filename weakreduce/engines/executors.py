@@ -11,14 +11,14 @@ import functools
 import importlib
 from typing import Any, final
 
-from weakreduce.engines.early import Dumps, pack, plain
+from weakreduce.engines.early import Dumps, forking_dumps, pack, plain
 from weakreduce.hosts.patch import AttributePatch
 
 
-def _standard_dumps(executor: Any) -> Dumps:
+def _standard_dumps(_executor: Any) -> Dumps:
     from multiprocessing.reduction import ForkingPickler
 
-    return ForkingPickler.dumps
+    return forking_dumps(ForkingPickler)
 
 
 @final
@@ -52,11 +52,11 @@ class _LokyDumps:
             self.take_back(self.answers)
 
 
-def _make_submit(dumps_of: Any) -> Any:
+def _make_submit(dumps_of: Any, names: bool = False) -> Any:
     def make(stock: Any) -> Any:
         @functools.wraps(stock)
         def submit(executor: Any, fn: Any, /, *args: Any, **keywords: Any) -> Any:
-            if plain((fn, args, keywords)):
+            if not callable(fn) or plain((fn, args, keywords), names):
                 return stock(executor, fn, *args, **keywords)
             task = functools.partial(fn, *args, **keywords)
             dumps = dumps_of(executor)
@@ -76,8 +76,9 @@ def make_patch(module: Any) -> AttributePatch:
     """The patch of a module with a ``ProcessPoolExecutor``."""
     root = module.__name__.rpartition(".")[0]
     if root == "concurrent.futures":
-        dumps_of: Any = _standard_dumps
-    else:
-        queues = importlib.import_module(f"{root}.backend.queues")
-        dumps_of = functools.partial(_LokyDumps, queues)
+        return AttributePatch(
+            (module.ProcessPoolExecutor, "submit", _make_submit(_standard_dumps, names=True))
+        )
+    queues = importlib.import_module(f"{root}.backend.queues")
+    dumps_of = functools.partial(_LokyDumps, queues)
     return AttributePatch((module.ProcessPoolExecutor, "submit", _make_submit(dumps_of)))

@@ -7,19 +7,23 @@ yields, in the pool's own thread; ``_map_async``, ``imap`` and ``imap_unordered`
 
 from __future__ import annotations
 
+import collections
 import functools
 import importlib
 import pickle
 import threading
-from collections.abc import Iterator
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weakreduce.engines.early import pack, plain
+from weakreduce.engines.early import all_plain, forking_dumps, pack, plain
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.policies import Policy
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
+
+_NONE_GIVEN: Any = object()
+#: Collections whose items exist.
+_COMPLETE = frozenset({list, tuple, set, frozenset, dict, collections.deque})
 
 
 class _Call(threading.local):
@@ -42,35 +46,51 @@ def make_patch(module: Any) -> AttributePatch:
     def pickles(pool: Any) -> bool:
         return not isinstance(pool, module.ThreadPool)
 
+    names = root == "multiprocessing"
+    dumps_of_all = reduction.ForkingPickler.dumps
+    if names:
+        dumps_of_all = forking_dumps(reduction.ForkingPickler)
+
+    def is_left(function: Any, arguments: Any, keywords: Any) -> bool:
+        """Whether a task is for the engine alone: nothing weak, or not to be called at all."""
+        return (
+            function is raises
+            or not callable(function)
+            or not isinstance(keywords, Mapping)
+            or plain((function, arguments, keywords), names)
+        )
+
     def packed(pool: Any, function: Any, arguments: Any, keywords: Any) -> Any:
-        if function is raises or plain((function, arguments, keywords)):
+        if is_left(function, arguments, keywords):
             return function, arguments, keywords
-        dumps = getattr(pool, "_weakreduce_dumps", reduction.ForkingPickler.dumps)
+        dumps = getattr(pool, "_weakreduce_dumps", dumps_of_all)
         task = functools.partial(function, *arguments, **keywords)
         sent = pack(task, dumps, "a task", opener)
         return (function, arguments, keywords) if sent is task else (sent, (), {})
 
     def packed_later(pool: Any, tasks: Iterator[Any], policy: Policy) -> Iterator[Any]:
         for job, number, *task in tasks:
-            try:
-                with block(policy):
-                    sent = packed(pool, *task)
-            except Exception as error:  # noqa: BLE001 - this thread serves every call: to the result
-                sent = (raises, (error,), {})
+            sent = task
+            if not is_left(*task):
+                try:
+                    with block(policy):
+                        sent = packed(pool, *task)
+                except Exception as error:  # noqa: BLE001 - to the result: others use this thread
+                    sent = (raises, (error,), {})
             yield (job, number, *sent)
 
     def make_apply(stock: Any) -> Any:
         @functools.wraps(stock)
         def apply_async(
-            pool: Any, func: Any, args: Any = (), kwds: Any = MappingProxyType({}), *rest: Any,
+            pool: Any, func: Any, args: Any = (), kwds: Any = _NONE_GIVEN, *rest: Any,
             **keywords: Any,
         ) -> Any:  # fmt: skip
-            sent = func
-            if pickles(pool):
-                sent, *_ = packed(pool, func, args, kwds)
-            if sent is func:
-                return stock(pool, func, args, dict(kwds), *rest, **keywords)
-            return stock(pool, sent, (), {}, *rest, **keywords)
+            given = {} if kwds is _NONE_GIVEN else kwds
+            if pickles(pool) and isinstance(args, (tuple, list)):
+                sent, *_ = packed(pool, func, args, given)
+                if sent is not func:
+                    return stock(pool, sent, (), {}, *rest, **keywords)
+            return stock(pool, func, args, given, *rest, **keywords)
 
         return apply_async
 
@@ -95,8 +115,10 @@ def make_patch(module: Any) -> AttributePatch:
         @functools.wraps(stock)
         def many(pool: Any, func: Any, iterable: Any, *rest: Any, **keywords: Any) -> Any:
             if stock.__name__ == "_map_async" and not hasattr(iterable, "__len__"):
-                iterable = list(iterable)
-            before, call.complete = call.complete, hasattr(iterable, "__len__")
+                iterable = list(iterable)  # as it would
+            # Others that have a length may make their items when asked for them, or wait.
+            complete = type(iterable) in _COMPLETE and not all_plain(iterable, names)
+            before, call.complete = call.complete, complete
             try:
                 return stock(pool, func, iterable, *rest, **keywords)
             finally:

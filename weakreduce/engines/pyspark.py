@@ -21,8 +21,8 @@ from typing import Any, final
 from weakreduce.engines.per_policy import PerPolicy
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
-from weakreduce.hosts.distributed import WithoutWeakThings
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.scout import WithoutWeakThings
 from weakreduce.policy import get_policy
 from weakreduce.seen import seen
 

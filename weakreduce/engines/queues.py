@@ -12,7 +12,7 @@ import importlib
 import pickle
 from typing import Any
 
-from weakreduce.engines.early import pack, plain
+from weakreduce.engines.early import forking_dumps, pack, plain
 from weakreduce.hosts.patch import AttributePatch
 
 
@@ -23,6 +23,10 @@ def make_patch(module: Any) -> AttributePatch:
     opener: Any = pickle.loads
     if root == "multiprocess":
         opener = importlib.import_module("dill").loads
+    names = root == "multiprocessing"
+    dumps = reduction.ForkingPickler.dumps
+    if names:
+        dumps = forking_dumps(reduction.ForkingPickler)
     on_error = module.Queue._on_queue_feeder_error
 
     def make_put(stock: Any) -> Any:
@@ -30,8 +34,8 @@ def make_patch(module: Any) -> AttributePatch:
         def put(queue: Any, obj: Any, block: bool = True, timeout: Any = None) -> None:
             # An executor's queue reports errors in its own way; its items come packed.
             own = type(queue)._on_queue_feeder_error is on_error
-            if own and not queue._closed and not plain(obj):
-                obj = pack(obj, reduction.ForkingPickler.dumps, "an item", opener)
+            if own and not queue._closed and not plain(obj, names):
+                obj = pack(obj, dumps, "an item", opener)
             stock(queue, obj, block, timeout)
 
         return put

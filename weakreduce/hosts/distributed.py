@@ -12,60 +12,17 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import io
-import operator
 import pickle
 import types
 from typing import Any
 
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.kinds import kind_of
+from weakreduce.hosts.scout import WithoutWeakThings, check_type
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 from weakreduce.seen import seen
-
-
-class _Table(dict[type, Any]):
-    """A dispatch table that refuses weak things, and is asked once for each type.
-
-    As the pickler itself would, it reduces by copyreg, or by ``__reduce_ex__``.
-    """
-
-    def __init__(self, protocol: int) -> None:
-        super().__init__()
-        self.default = operator.methodcaller("__reduce_ex__", protocol)
-
-    def __missing__(self, cls: type) -> Any:
-        _check_type(cls)
-        reducer = copyreg.dispatch_table.get(cls)
-        if reducer is None:
-            if issubclass(cls, type):
-                raise KeyError(cls)  # classes are written as names
-            reducer = self.default
-        self[cls] = reducer
-        return reducer
-
-
-class WithoutWeakThings(pickle.Pickler):
-    """The C pickler, up to the first weak thing: what comes after is for another to write.
-
-    Stock would stop at a ref, too, but copy a proxy's referent, and turn a WeakSet into a list.
-    """
-
-    def __init__(
-        self, file: Any, protocol: int | None = None, *, buffer_callback: Any = None
-    ) -> None:
-        super().__init__(file, protocol, buffer_callback=buffer_callback)
-        chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
-        self.dispatch_table = _Table(pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen)
-
-
-def _check_type(cls: type) -> None:
-    kind = kind_of(cls)
-    if kind is not None:
-        raise pickle.PicklingError(f"a weak thing ({kind.name}): left to cloudpickle")
 
 
 def _dumps(obj: Any, protocol: int | None = None, *, buffer_callback: Any = None) -> bytes:
@@ -84,7 +41,7 @@ def _pickle_without_weak_things(stock: Any) -> Any:
 def _make_override(stock: Any) -> Any:
     @functools.wraps(stock)
     def reducer_override(pickler: Any, obj: Any) -> Any:
-        _check_type(type(obj))
+        check_type(type(obj))
         return stock(pickler, obj)
 
     return reducer_override

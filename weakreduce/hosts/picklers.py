@@ -7,12 +7,12 @@ host's own file.
 from __future__ import annotations
 
 import copyreg
-import functools
 import pickle
 import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from weakreduce.hosts.scout import HARMLESS
 from weakreduce.known import is_ordinary
 from weakreduce.walk import watch
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
-#: What multiprocessing and loky have reducers for that only read.
-_HARMLESS = frozenset({functools.partial, types.MethodType, type(list.append), type(int.__add__)})
 _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
 
 
@@ -85,7 +83,7 @@ class PicklerEngine:
     @classmethod
     def _is_own(cls, obj_type: type, reducer: Any) -> bool:
         """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
-        return obj_type in _HARMLESS or getattr(reducer, "__module__", None) == cls.host_module
+        return obj_type in HARMLESS or getattr(reducer, "__module__", None) == cls.host_module
 
     @classmethod
     def asks_for_all(cls, pickler: Any) -> bool:
