@@ -450,3 +450,39 @@ def test_no_warning_without_tqdm() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert explain([Thing()]).total_bytes
+
+
+def test_no_command_ends_with_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "class Odd:\n    def __getattr__(self, name): raise RuntimeError('boom')\nodd = Odd()\n"
+    )
+    (tmp_path / "leaves.py").write_text("raise SystemExit(7)")
+    (tmp_path / "text").write_text("hello world\n")
+    (tmp_path / "good").write_bytes(pickle.dumps([weakref.ref, 1]))
+    for arguments, text in (
+        (("explain", "odd:odd.x"), "cannot get odd.x of odd: RuntimeError: boom"),
+        (("explain", "leaves:x"), "cannot import leaves: SystemExit: 7"),
+        (("inspect", "text"), "it refers to an object that it does not have"),
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+    command = [sys.executable, "-m", "weakreduce"]
+    environment = {**os.environ, "WEAKREDUCE_POLICY": "bogus"}
+    done = subprocess.run([*command, "info"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m weakreduce: WEAKREDUCE_POLICY is one of ")
+    assert done.stderr.count("\n") == 1
+    read, write = os.pipe()
+    os.close(read)
+    for output, said in ((write, ""), (os.open("/dev/full", os.O_WRONLY), "cannot write")):
+        done = subprocess.run(
+            [*command, "inspect", str(tmp_path / "good")],
+            stdout=output, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.close(output)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception" not in done.stderr

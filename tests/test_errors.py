@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import weakref
 from typing import Any
 
@@ -164,3 +165,82 @@ def test_an_entry_whose_value_cannot_be_pickled(host: str) -> None:
     assert len(caught) == 1
     assert [k.name for k in copy[0]] == ["good"]
     assert copy[1]().name == "key"
+
+
+class Nameless:
+    """Its reduction is a name that nothing has."""
+
+    def __reduce__(self) -> str:
+        return "no_such_global"
+
+
+class NoClass:
+    """Its class cannot be asked for, so it cannot be pickled."""
+
+    @property
+    def __class__(self) -> Any:
+        raise ValueError("no class")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ValueError("no pickle")
+
+
+class Reducible(NoClass):
+    """Its class cannot be asked for, but it can be pickled."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (Reducible, ())
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("cls", [Nameless, NoClass])
+def test_an_outside_referent_of_any_kind_that_cannot_be_pickled_dangles(
+    cls: Any, host: str
+) -> None:
+    kept = cls()
+    root = [weakref.ref(kept), weakref.WeakSet([kept])]
+    with pytest.warns(weakreduce.DanglingWarning, match="cannot be pickled"):
+        payload = weakreduce.dumps(root, host=host)
+    copy = weakreduce.loads(payload, host=host)
+    assert copy[0]() is None
+    assert len(copy[1]) == 0
+    report = weakreduce.explain(root, host=host)
+    assert report.counts == {"dangle": 2}
+    assert not report.errors
+    with weakreduce.policy(unpicklable="raise"), pytest.raises(weakreduce.WeakrefPicklingError):
+        weakreduce.dumps(root, host=host)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_class_that_cannot_be_asked_for_is_no_matter(host: str) -> None:
+    kept = Reducible()
+    for root in ([weakref.ref(kept)], [kept, weakref.ref(kept)], [weakref.ref(kept), kept]):
+        copy = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        reference = next(item for item in copy if type(item) is weakref.ref)
+        assert type(reference()) is Reducible
+    with weakreduce.policy(rules=((Reducible, "dangle"),)):
+        payload = weakreduce.dumps([weakref.ref(kept)], host=host)
+    assert weakreduce.loads(payload, host=host)[0]() is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [10**5000, (10**5000, 1), float("nan"), -float("inf"), complex("nanj")],
+    ids=["int", "tuple", "nan", "inf", "complex"],
+)
+def test_a_key_without_an_expression_gets_a_place(key: Any) -> None:
+    """Of an int too long for Python to write, of a nan; and no message makes a dump fail."""
+    kept = [threading.Lock(), Thing(), Thing(number=key), Thing(number=key)]
+    root: Any = {0: 1, key: weakref.ref(kept[1])}
+    assert eval(path_to(root, root[key]) or "") is root[key]
+    assert weakreduce.explain(root)[0].path == "list(root.values())[1]"
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"list\(root.values\(\)\)\[1\]"):
+        weakreduce.dumps(root, policy="strict")
+    holder = Thing(lock=kept[0])
+    with pytest.warns(weakreduce.DanglingWarning, match=r"list\(root.values\(\)\)\[0\]"):
+        weakreduce.dumps({key: weakref.ref(holder)})
+    with pytest.raises(TypeError) as caught:
+        weakreduce.dumps({key: holder})
+    assert "list(root.values())[0].lock" in caught.value.__notes__[0]
+    weakreduce.dumps(weakref.WeakSet(kept[2:]))
+    weakreduce.explain(weakref.WeakValueDictionary({key: kept[1]}))

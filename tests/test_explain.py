@@ -7,6 +7,7 @@ import functools
 import gc
 import json
 import multiprocessing
+import pickle
 import subprocess
 import sys
 import threading
@@ -216,13 +217,70 @@ def test_everything_unpicklable_is_told(host: str) -> None:
     assert "  root.first[0] (a generator): TypeError: " in str(report)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_many_unpicklable_things_hide_no_edge(host: str) -> None:
+    outside, lost = Thing(), Thing(frame=sys._getframe())
+    root = Thing()
+    root.servers = [Thing(items=(n for n in ()), owner=weakref.ref(root)) for _ in range(25)]
+    root.last = [weakref.ref(outside), weakref.WeakSet([lost])]
+    report = explain(root, host=host)
+    assert report.counts == {"snapshot": 1, "dangle": 1, "link": 1}
+    assert not report.partial
+    assert [failure.path for failure in report.failures] == [
+        f"root.servers[{number}].items" for number in range(25)
+    ]
+
+
+def test_a_report_that_ends_at_a_failure_says_so() -> None:
+    classes = [type(f"C{n}", (), {"__reduce__": lambda self: [][0]}) for n in range(15)]
+    root = [[cls() for cls in classes], weakref.ref(classes[0])]
+    report = explain(root)
+    assert len(report.failures) == 11
+    assert report.partial
+    assert report.to_dict()["partial"]
+    assert "walked in part" in str(report)
+
+
+def test_the_first_of_several_errors_is_the_one_of_a_dump() -> None:
+    inside = Thing()
+    for root, path in (
+        (Thing(weak=weakref.ref(inside), inside=inside, lock=threading.Lock()), "root.lock"),
+        (Thing(lock=threading.Lock(), weak=weakref.ref(inside), inside=inside), "root.lock"),
+    ):
+        with pytest.raises((TypeError, weakreduce.WeakrefPicklingError)) as caught:
+            weakreduce.dumps(root, policy="forbid")
+        report = explain(root, "forbid")
+        (error,) = report.errors
+        assert error.removeprefix("TypeError: ") == str(caught.value)
+        assert [failure.path for failure in report.failures] == [path]
+        assert report.counts == {"refuse": 1}
+
+
 def test_wrong_names_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="a policy is a Policy or one of"):
         explain([], "loose")
     with pytest.raises(ValueError, match="host is one of"):
         explain([], host="marshal")
-    with pytest.raises(ValueError, match="keep="):
-        explain([], keep=-1)
+    for keep in (-1, 1.5, "x"):
+        with pytest.raises(ValueError, match="keep="):
+            explain([], keep=keep)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="keep="), weakreduce.record(keep=keep):  # type: ignore[arg-type]
+            pass
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_edge_that_its_referent_leads_back_to_is_told_once(host: str) -> None:
+    referent = Thing()
+    referent.weak = weakref.ref(referent)
+    root = [weakref.WeakSet([Thing()]), Thing(weak=referent.weak), weakref.ref(Thing()), referent]
+    for policy in ("snapshot", "dangle"):
+        report = explain(root, policy, host)
+        assert report.counts["link"] == 1
+
+
+def test_an_ampersand_in_a_picture() -> None:
+    odd = type("A&lt;B", (), {})()
+    assert "A&amp;lt;B" in explain([weakref.ref(odd)]).to_dot()
 
 
 def test_an_empty_report() -> None:
@@ -359,7 +417,8 @@ def test_record_tells_of_errors() -> None:
     assert report.dumps == 2
     assert report.counts == {"refuse": 1}
     assert report.failures[0].path == "root[0]"
-    assert report.errors[1].startswith("WeakrefPicklingError: root[0]: Thing")
+    assert report.errors[1].startswith("root[0]: Thing")
+    assert report.errors[1:] == explain([weakref.ref(outside)], "strict").errors
 
 
 def test_record_ends_with_its_block() -> None:
@@ -408,6 +467,60 @@ def test_errors_of_others_get_a_note_with_the_path(host: str) -> None:
         (note,) = notes(caught.value)
         assert note.startswith("weakreduce: what cannot be pickled is ")
         assert expected in note
+
+
+class RaisesTheSame:
+    error = ValueError("always the same")
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class DumpsInside:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __reduce__(self) -> Any:
+        return (bytes, (weakreduce.dumps([0, self.held]),))
+
+
+def test_an_error_has_one_note() -> None:
+    for path in ("root[0]", "root[1]"):
+        root = [RaisesTheSame()] if path == "root[0]" else [0, RaisesTheSame()]
+        with pytest.raises(ValueError, match="always the same") as caught:
+            weakreduce.dumps(root)
+        (note,) = notes(caught.value)
+        assert path in note
+    with pytest.raises(TypeError) as caught_inside:
+        weakreduce.dumps({"x": DumpsInside(threading.Lock())})
+    (note,) = notes(caught_inside.value)
+    assert "root['x']" in note
+
+
+class ReducesTo:
+    def __init__(self, reduction: Any) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> Any:
+        return self.reduction
+
+
+@pytest.mark.parametrize("reduction", [5, (), (1, 2, 3, 4, 5, 6, 7)])
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_no_reduction_is_refused_in_the_words_of_the_host(
+    host: str, reduction: Any
+) -> None:
+    bad = ReducesTo(reduction)
+    weakreduce.uninstall()
+    try:
+        with pytest.raises(pickle.PicklingError) as stock:
+            sys.modules[host].dumps(bad)
+    finally:
+        weakreduce.install()
+    for root in (bad, [weakref.ref(Thing()), bad]):
+        with pytest.raises(pickle.PicklingError) as ours:
+            weakreduce.dumps(root, host=host)
+        assert str(ours.value) == str(stock.value)
 
 
 def test_a_note_for_a_recursion() -> None:

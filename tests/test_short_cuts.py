@@ -1,8 +1,13 @@
-"""Every short cut writes what the general way writes: the same bytes, so the same fates."""
+"""Every short cut writes what the general way writes: the same bytes, so the same fates.
+
+So does a dump that is watched, which takes no short cut.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
+import logging
 import pickle
 import random
 import weakref
@@ -33,6 +38,11 @@ def ways(
 ) -> tuple[bytes, bytes]:
     """The payload of `root`, with and without short cuts."""
     short = weakreduce.dumps(root, host=host, **options)
+    with weakreduce.record() as report:
+        assert weakreduce.dumps(root, host=host, **options) == short
+    assert report.total_bytes == len(short)
+    explained = weakreduce.explain(root, host=host, policy=options.get("policy"))
+    assert "protocol" in options or explained.total_bytes == len(short)
     with monkeypatch.context() as patch:
         patch.setattr(known, "short_cuts_allowed", False)
         return short, weakreduce.dumps(root, host=host, **options)
@@ -84,9 +94,30 @@ def of_one_leaf() -> Any:
     return leaf, [weakref.ref(leaf), weakref.proxy(leaf), weakref.WeakSet([leaf]), Leaf()]
 
 
+def of_importable_things() -> Any:
+    things = [json.dumps, json.JSONEncoder, logging.getLogger("somewhere"), Leaf()]
+    return things, [
+        *map(weakref.ref, things),
+        *map(weakref.ref, things),
+        weakref.WeakSet(things[:2]),
+        weakref.WeakValueDictionary(enumerate(things)),
+    ]
+
+
+def of_one_importable_thing() -> Any:
+    return json, [weakref.ref(json.dumps)]
+
+
+def container_beside_a_link() -> Any:
+    inner, outside, outer = Node(), Leaf(), Node()
+    inner.links = [weakref.WeakSet([outside]), weakref.ref(outer)]
+    outer.links = [weakref.WeakValueDictionary({"inner": inner, 1: outside}), True]
+    return outside, [inner, {outer: True}]
+
+
 SHAPES: tuple[Callable[[], Any], ...] = (
     outside_refs, outside_values, outside_set, mixed_values, dead_and_alive, weak_first, chain,
-    of_one_leaf,
+    of_one_leaf, of_importable_things, of_one_importable_thing, container_beside_a_link,
 )  # fmt: skip
 
 

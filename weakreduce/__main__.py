@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -50,13 +51,16 @@ def _imported(target: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _Stopped(f"cannot import {module_name}: {type(error).__name__}: {error}") from error
     for name in path.split("."):
         try:
             found = getattr(found, name)
         except AttributeError as error:
             raise _Stopped(f"{module_name} has no {path}: {error}") from error
+        except Exception as error:
+            text = f"cannot get {path} of {module_name}: {type(error).__name__}: {error}"
+            raise _Stopped(text) from error
     return found
 
 
@@ -161,10 +165,21 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     chosen = _parser().parse_args(arguments)
     try:
-        return int(chosen.run(chosen))
+        status = int(chosen.run(chosen))
+        sys.stdout.flush()
     except _Stopped as stopped:
-        print(f"python -m weakreduce {chosen.command}: {stopped}", file=sys.stderr)
-        return 2
+        message = str(stopped)
+    except OSError as error:
+        # What is left in the buffer must not be tried again when the interpreter ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 2  # whoever read it has read enough
+        message = f"cannot write: {error}"
+    else:
+        return status
+    print(f"python -m weakreduce {chosen.command}: {message}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from weakreduce.findings import shortened
 _HOLDERS = 10
 #: Objects met last that are looked for where the recursion went too deep.
 _LAST = 50
+#: What a note begins with.
+_OURS = "weakreduce: "
 #: Characters of a path in a note.
 _WIDTH = 400
 
@@ -46,9 +48,17 @@ def note(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     found = culprit(session, root, error)
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
+        # An error that is raised again has one of an earlier dump, one of a dump inside this
+        # has that one's: two paths from two roots would say nothing.
+        notes = getattr(error, "__notes__", [])
+        notes[:] = [text for text in notes if not _is_ours(text)]
         said = found.text if found.fatal else f"what cannot be pickled is {found.text}"
-        BaseException.add_note(error, f"weakreduce: {said}")
+        BaseException.add_note(error, f"{_OURS}{said}")
     return found
+
+
+def _is_ours(text: Any) -> bool:
+    return type(text) is str and text.startswith(_OURS)
 
 
 def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
@@ -84,6 +94,7 @@ def place(session: Any, walk: Any, subject: Any, met: list[Any]) -> str:
 def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     session.start_over()
     walk = session.first_walk()
+    walk.goes_on = True  # no edge is to blame, and what comes after a refused one may be
     met = listen(walk)
     failed, recursion = _probed(session, walk, root)
     if not failed and (walk.queue or walk.waiting):
@@ -105,7 +116,7 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
         return None
     path = paths.Search(root, [id(innermost)], session.engine.by_name).path(innermost)
     if path is not None:
-        return Culprit(innermost, path, f"{shortened(path, _WIDTH)} ({_article(innermost)})")
+        return Culprit(innermost, path, described(path, innermost))
     holders = list(itertools.islice(failing, _HOLDERS))
     search = paths.Search(root, map(id, holders), session.engine.by_name)
     for obj in holders:
@@ -161,6 +172,11 @@ def _is_recursion(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def described(path: str, obj: Any) -> str:
+    """What an object is, and where."""
+    return f"{shortened(path, _WIDTH)} ({_article(obj)})"
 
 
 def _article(obj: Any) -> str:

@@ -49,7 +49,12 @@ def matches(match: Any, weak: Any, referent: Any) -> bool:
     """Whether a rule's match covers this edge."""
     if isinstance(match, type):
         # A proxy answers isinstance() for its referent, a dead one raises: ask its type.
-        return issubclass(type(weak), match) or isinstance(referent, match)
+        if issubclass(type(weak), match):
+            return True
+        try:
+            return isinstance(referent, match)
+        except Exception:  # noqa: BLE001 - the referent's __class__ is a property that raises
+            return match in type(referent).__mro__
     return bool(match(weak, referent))
 
 

@@ -377,11 +377,16 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
         return session.first.plan(obj_type)
 
     try:
-        if watch is not None:
+        if watch is not None and watch.goes_on:
             session = begin()
             session.walk_again(obj)
         else:
-            if make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
+            if watch is not None:
+                # By the way of a dump that nobody watches, so that its bytes are the same.
+                session = begin()
+                watch.begin()
+                watch.prepare(session.first)
+            elif make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
                 session = begin()
             make_engine.watch(pickler, stock, met, plans, make_plan, obj)
         if session is None and place.buffers is not None and not place.buffers.settle():

@@ -126,6 +126,8 @@ class Report(Sequence[Finding]):
         snapshot_bytes: how many of those are there because of snapshots. What several of them
             share counts once. None where `total_bytes` is, or where it was not measured.
         kinds: ``(kind, fate)`` -> number of edges.
+        partial: whether `explain` had to stop at something that cannot be pickled, so that what
+            comes after it is not in the numbers. (Any dump that is recorded stops at its error.)
         failures: the objects that cannot be pickled.
         errors: the errors that dumps raise, in one line each.
     """
@@ -138,6 +140,7 @@ class Report(Sequence[Finding]):
         self.total_bytes: int | None = None
         self.snapshot_bytes: int | None = None
         self.kinds: Counter[tuple[str, str]] = Counter()
+        self.partial = False
         self.failures: list[Failure] = []
         self.errors: list[str] = []
         self.picture = Picture({}, {}, [])
@@ -181,6 +184,7 @@ class Report(Sequence[Finding]):
             if added is not None:
                 setattr(self, name, (getattr(self, name) or 0) + added)
         self.kinds.update(other.kinds)
+        self.partial = self.partial or other.partial
         self.failures = [*self.failures, *other.failures][: self.keep]
         self.errors = [*self.errors, *other.errors][: self.keep]
         self.take(dataclasses.replace(finding, dump=number) for finding in other)
@@ -212,6 +216,8 @@ class Report(Sequence[Finding]):
             parts.append(size)
         if self.errors:
             parts.append("not sent" if self.dumps <= 1 else f"{len(self.errors):,} not sent")
+        if self.partial:
+            parts.append("walked in part, so there may be more")
         return "; ".join(parts)
 
     # --- text -------------------------------------------------------------------------
@@ -265,6 +271,7 @@ class Report(Sequence[Finding]):
             "dumps": self.dumps,
             "total_bytes": self.total_bytes,
             "snapshot_bytes": self.snapshot_bytes,
+            "partial": self.partial,
             "edges": self.edges,
             "counts": self.counts,
             "kinds": [

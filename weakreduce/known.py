@@ -43,6 +43,9 @@ class Adapter(Protocol):
     def reduction(self, obj: Any) -> Reduction | None:
         """The reduction with which the pickler writes `obj`; None if it uses another way."""
 
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """Raise what the pickler raises for what is no reduction, if that names who gave it."""
+
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
 
@@ -52,6 +55,9 @@ class Adapter(Protocol):
 
     def by_name(self, obj: Any) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
+
+    def finds(self, obj: Any, name: str) -> bool:
+        """Whether the pickler finds this very object under a name that its reduction gave."""
 
     #: Writes an object whose copy the unpickler makes and lays aside; None where the pickler
     #: (a C one) has no way to.
@@ -69,7 +75,13 @@ short_cuts_allowed = True
 _ORDERLESS: Final = frozenset(
     {weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakSet,
      weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Call, Stream, Rest, type(None),
-     set, frozenset, list, dict, tuple, str, bytes, int, float}
+     set, frozenset, list, dict, tuple, str, bytes, bytearray, bool, int, float}
+)  # fmt: skip
+#: Ids of what the encoder writes as names, of types that are not in that list: which of them a
+#: first walk met depends on the short cuts that it took.
+_WORDS: Final = frozenset(
+    map(id, (hash_it, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+             dict.update, set.update))
 )  # fmt: skip
 _UNPINNABLE = Decision(
     Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
@@ -126,8 +138,12 @@ class Known:
         self._plain_choice = decide.outside_choice(policy)
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
+        #: Whether instances may be `named`.
+        self.nameable = _Answers(
+            lambda cls: issubclass(cls, NAMEABLE) or _reduces_once(adapter, custom, cls)
+        )
         #: `overrides_reduce`.
-        self.custom = _Answers(overrides_reduce)
+        self.custom = custom = _Answers(overrides_reduce)
         self._measured: set[int] = set()
         self._keep: list[Any] = []
 
@@ -187,40 +203,41 @@ class Known:
 
     def learn_order(self) -> None:
         """Find out whether the payload is `orderless`, when all that is inside is known."""
-        met = self.inside.values()
+        met = [obj for obj in self.inside.values() if id(obj) not in _WORDS]
         types_met = set(map(type, met))
         by_name = types_met.intersection(NAMEABLE)
         self.orderless = all(
             obj_type in by_name or obj_type in _ORDERLESS or self.plain[obj_type]
             for obj_type in types_met
-        ) and all(
-            self.adapter.by_name(obj)
-            for obj in met
-            if by_name and type(obj) in by_name and obj is not hash_it
-        )
+        ) and all(self.adapter.by_name(obj) for obj in met if by_name and type(obj) in by_name)
 
     def reduces_once(self, obj_type: type) -> bool:
         """Whether code that is not the host's reduces instances, and so is to be called once.
 
         It may count, or hand out what it has only one of, as multiprocessing's does with files.
         """
-        adapter = self.adapter
-        if adapter.has_reducer(obj_type):
-            return adapter.table_reducer(obj_type) is not None
-        return self.custom[obj_type]
+        return _reduces_once(self.adapter, self.custom, obj_type)
 
     def named(self, referent: Any) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.adapter.persistent(referent):
             return True
-        if isinstance(referent, NAMEABLE):
+        # By the type: isinstance() may ask a property of the user's, which may raise.
+        if issubclass(type(referent), NAMEABLE):
             return self.adapter.by_name(referent)
         if not self.reduces_once(type(referent)):
             return False
         try:
-            return isinstance(self.reduction(referent), str)
+            name = self.reduction(referent)
+            return type(name) is str and self.adapter.finds(referent, name)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
+
+    def reduced(self, obj: Any) -> Any:
+        """The reduction of an object, by whatever code; raises what that raises."""
+        if self.reduces_once(type(obj)):
+            return self.reduction(obj)
+        return self.adapter.reduction(obj)
 
     def reduction(self, obj: Any) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
@@ -228,16 +245,32 @@ class Known:
         if found is None:
             reducer = self.adapter.table_reducer(type(obj))
             found = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
+            self.adapter.check_reduction(obj, reducer, found)
             if isinstance(found, tuple) and len(found) >= 4:
                 # Iterators of items serve once; a second walk needs them again.
-                items = [None if part is None else list(part) for part in found[3:5]]
+                items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
                 found = (*found[:3], *items, *found[5:])
             self.reductions[id(obj)] = found
             self._keep.append(obj)
         if isinstance(found, tuple) and len(found) >= 4:
-            iterators = [None if part is None else iter(part) for part in found[3:5]]
+            iterators = [iter(part) if type(part) is _Items else part for part in found[3:5]]
             return (*found[:3], *iterators, *found[5:])
         return found
+
+
+class _Items(list[Any]):
+    """What an iterator of a reduction gave."""
+
+
+def _is_iterator(part: Any) -> bool:
+    # What is none is for the pickler to judge.
+    return hasattr(type(part), "__next__")
+
+
+def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) -> bool:
+    if adapter.has_reducer(obj_type):
+        return adapter.table_reducer(obj_type) is not None
+    return custom[obj_type]
 
 
 _STOCK: dict[str, Any] = {

@@ -42,14 +42,18 @@ def _text(key: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _plain(key: Any) -> str | None:
-    """A key as an expression; None where it is not made of builtin atoms."""
+def _plain(key: Any, depth: int = 0) -> str | None:
+    """A key as an expression; None where it is not made of builtin atoms, or too large for one."""
     for base in _PLAIN_KEYS:
         if issubclass(type(key), base):
-            text: str = base.__repr__(key)  # type: ignore[call-arg]
-            return text
-    if type(key) is tuple and len(key) < 10:
-        items = [_plain(item) for item in key]
+            try:
+                text: str = base.__repr__(key)  # type: ignore[call-arg]
+            except ValueError:  # an int of more digits than Python writes
+                return None
+            # The names of these are no builtins, and nan is not even found as a key.
+            return None if base in (float, complex) and ("n" in text) else text
+    if type(key) is tuple and len(key) < 10 and depth < 4:
+        items = [_plain(item, depth + 1) for item in key]
         found = [item for item in items if item is not None]
         if len(found) == len(items):
             return f"({', '.join(found)}{',' if len(found) == 1 else ''})"

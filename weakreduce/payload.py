@@ -295,6 +295,8 @@ class _Machine:
                 kept = None
             push(_Value("constant", constant=kept))
         elif name in _GETS:
+            if int(argument) not in self.memo:
+                raise ValueError("it refers to an object that it does not have")
             push(self.memo[int(argument)])
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = self._top()

@@ -54,7 +54,8 @@ def _short(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # Graphviz reads entities in quoted texts, too.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") + '"'
 
 
 def dot(report: Report, limit: int) -> str:

@@ -8,6 +8,7 @@ knows a pickler or a weak kind.
 from __future__ import annotations
 
 import os
+import sys
 from contextvars import ContextVar
 
 TYPE_CHECKING = False
@@ -129,5 +130,10 @@ def read_environment() -> None:
         from weakreduce.policies import NAMED, listed
 
         if name not in NAMED:
-            raise ValueError(f"WEAKREDUCE_POLICY is one of {listed(tuple(NAMED))}, not {name!r}")
+            text = f"WEAKREDUCE_POLICY is one of {listed(tuple(NAMED))}, not {name!r}"
+            if sys.argv[:1] == ["-m"] and sys.orig_argv[1:3] == ["-m", "weakreduce"]:
+                # The command line, which answers with a message: nobody could catch an error.
+                print(f"python -m weakreduce: {text}", file=sys.stderr)
+                sys.exit(2)
+            raise ValueError(text)
         set_policy(name)

@@ -166,6 +166,8 @@ class SecondWalk(Walk):
             return None
         if self._watch is not None:
             self._watch.see(edge, decision)
+            # Where the referent leads back to its ref, that is not in the memo yet.
+            self._told.add(id(weak))
         self.nested = True
         return (weakref.ref, (referent, Rest(self._closing)))
 
@@ -189,7 +191,7 @@ class SecondWalk(Walk):
         return self.known.adapter.reduction(referent)
 
     def strong(self, obj: Any) -> Any:
-        if isinstance(obj, types.MethodType):
+        if type(obj) is types.MethodType:
             # Its instance may lead back to the weak thing: hand over the shell of that, too.
             return bound_method(obj.__func__, self.shell(obj.__func__), self.shell(obj.__self__))
         return self.shell(obj)

@@ -44,9 +44,10 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
     """A ref without a callback, whose referent hashes by identity and has no name of its own.
 
     Where the referent was met, `decide` says link, and `encode` writes just this. Where it was
-    not, and a snapshot is what the policy chooses, a second walk is certain.
+    not, cannot be importable, and a snapshot is what the policy chooses, a second walk is certain.
     """
     met, shared, ref, left_open = walk.met, names.shared_ids, weakref.ref, walk.left_open
+    nameable = walk.known.nameable
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -59,7 +60,7 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
             if id(referent) in met:
                 if walk.weak_things:
                     return (ref, (referent,))
-            elif snapshots:
+            elif snapshots and not nameable[type(referent)]:
                 walk.again = True
                 left_open.append(weak)
                 return _placeholder
@@ -72,16 +73,19 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
     """A container without strong edges, with an entry whose referent was not met yet.
 
     `FirstWalk.not_inside` would note one pending edge for each, and nothing else; that edge
-    would be a snapshot, so a second walk is certain.
+    would be a snapshot, as none of them can be importable, so a second walk is certain.
     """
-    met = walk.met
+    met, nameable = walk.met, walk.known.nameable
 
     def reduce_container(weak: Any) -> Reduction:
         found = _entries(kind, weak)
         if found is not None:
             referents, _ = found
-            if not all(map(met.__contains__, map(id, referents))) and _sets.isdisjoint(
-                map(type, referents)
+            types = set(map(type, referents))
+            if (
+                not all(map(met.__contains__, map(id, referents)))
+                and _sets.isdisjoint(types)
+                and not any(map(nameable.__getitem__, types))
             ):
                 walk.again = True
                 walk.left_open.append(weak)
@@ -132,6 +136,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     met, inside, shared, ref = walk.met, walk.known.inside, names.shared_ids, weakref.ref
     snapshots = walk.policy.outside == "snapshot"
     taken, plain, standins = walk.taken, walk.known.plain, walk.standins
+    nameable = walk.known.nameable
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -147,7 +152,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
                 if identity in met:
                     return (ref, (referent,))
             elif snapshots and (
-                identity in met
+                (identity in met and not nameable[type(referent)])
                 or (identity not in standins and plain[type(referent)] and is_leaf(referent))
             ):
                 taken.append(weak)

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from weakreduce import api, hosts, observe, paths, words
+from weakreduce import api, blame, hosts, observe, paths, words
 from weakreduce.decide import Decision, Fate
+from weakreduce.errors import WeakreduceError
 from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
+from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy
@@ -25,8 +27,8 @@ from weakreduce.progress import Progress
 KEEP: Final = 1000
 #: How many findings a log shows of one dump.
 _LOGGED: Final = 100
-#: How many unpicklable objects `explain` looks for.
-_FAILURES: Final = 10
+#: How often `explain` runs a dump again without what made it fail.
+_AGAIN: Final = 10
 #: Holders that a picture leaves out: the way through them is on the arrow.
 _PLAIN = (list, tuple, dict, set, frozenset)
 #: Steps to an object that a picture shows at most, the last ones.
@@ -109,8 +111,7 @@ class _Watch:
         elif snapshots:
             report.snapshot_bytes = None
         if self.refusals:
-            edge, decision = self.refusals[0]
-            report.errors.append(str(words.refusal(session.policy, root, edge, decision)))
+            report.errors.append(self._refusal(session, root))
             report.total_bytes = report.snapshot_bytes = None
         dropped_callbacks = {id(callback): reason for callback, reason in dropped}
         self._fill(session, report, root, sizes, dropped_callbacks)
@@ -119,12 +120,22 @@ class _Watch:
     def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
         """Make the report of a dump that raises."""
         report = self._report(session)
-        report.errors.append(words.cause(error))
+        report.partial = self.goes_on
+        if self.refusals:
+            # It came before this error, and so a dump raises it.
+            report.errors.append(self._refusal(session, root))
+        # Ours say it all; of others the type says as much as the text.
+        ours = isinstance(error, WeakreduceError)
+        report.errors.append(str(error) if ours else words.cause(error))
         if culprit is not None:
             name = type(culprit.obj).__qualname__
             report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
         self._fill(session, report, root, {}, {})
         self._end(report, root)
+
+    def _refusal(self, session: Any, root: Any) -> str:
+        edge, decision = self.refusals[0]
+        return str(words.refusal(session.policy, root, edge, decision))
 
     def _report(self, session: Any) -> Report:
         report = Report(session.policy.name, _host(session.engine), keep=self.keep)
@@ -352,6 +363,8 @@ class _Explaining(_Watch):
         self.left_out = left_out
         self.progress = progress
         self.culprit: Any = None
+        #: What `_leave_out` left out: the objects and why.
+        self.alike: list[tuple[Any, str]] = []
 
     def prepare(self, walk: Any) -> None:
         """Listen to a walk, and move the bar with it."""
@@ -364,11 +377,46 @@ class _Explaining(_Watch):
                 return ask(obj)
 
             walk.override = override
+        if self.left_out and isinstance(walk, FirstWalk):
+            self._leave_out(walk, {type(obj) for obj in self.left_out.values()})
+
+    def _leave_out(self, walk: FirstWalk, types: set[type]) -> None:
+        """Leave out, too, what is of a type that failed and whose reduction fails as well.
+
+        In the strong graph of the root alone: what only snapshots hold is lost with them.
+        """
+        ask, left_out = walk.override, self.left_out
+
+        def override(obj: Any) -> Any:
+            if type(obj) in types and id(obj) not in left_out and walk.override is outermost:
+                try:
+                    walk.known.reduced(obj)
+                except Exception as error:  # noqa: BLE001 - it is the answer
+                    left_out[id(obj)] = obj
+                    self.alike.append((obj, words.cause(error)))
+            return ask(obj)
+
+        outermost = walk.override = override
+
+    def _end(self, report: Report, root: Any) -> None:
+        super()._end(report, root)
+        listed = self.alike[: self.keep]
+        search = paths.Search(root, [id(obj) for obj, _ in listed]) if listed else None
+        for obj, cause in listed:
+            assert search is not None
+            path = search.path(obj) or "below root"
+            failure = Failure(path, _name(obj), cause, blame.described(path, obj))
+            report.failures.append(failure)
 
     def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
         """Make the report, and remember what was to blame."""
         super().fail(session, root, error, culprit)
         self.culprit = culprit
+
+
+def _check_keep(where: str, keep: Any) -> None:
+    if type(keep) is not int or keep < 0:
+        raise ValueError(f"{where} takes a number of findings, not {keep!r}")
 
 
 def explain(
@@ -392,12 +440,12 @@ def explain(
     Raises:
         ValueError: for an unknown policy or host, or a negative `keep`.
     """
-    if keep < 0:
-        raise ValueError(f"explain(..., keep=) takes a number of findings, not {keep!r}")
+    _check_keep("explain(..., keep=)", keep)
     api.check_host(host)
     left_out: dict[int, Any] = {}
     failures: list[Failure] = []
     errors: list[str] = []
+    again = 0
     with block(policy), Progress("explaining") as progress:
         while True:
             watch = _Explaining(keep, left_out, progress)
@@ -413,10 +461,11 @@ def explain(
             culprit = watch.culprit
             if culprit is None or culprit.fatal or id(culprit.obj) in left_out:
                 break
-            left_out[id(culprit.obj)] = culprit.obj
-            if len(left_out) > _FAILURES:
+            if again == _AGAIN:
                 break
-    report.failures = list(dict.fromkeys(failures))
+            again += 1
+            left_out[id(culprit.obj)] = culprit.obj
+    report.failures = list(dict.fromkeys(failures))[: max(keep, _AGAIN)]
     # What a dump raises is the first.
     report.errors = errors[:1]
     if report.errors:
@@ -437,8 +486,7 @@ def record(*, keep: int = KEEP) -> Iterator[Report]:
     Raises:
         ValueError: for a negative `keep`.
     """
-    if keep < 0:
-        raise ValueError(f"record(keep=) takes a number of findings, not {keep!r}")
+    _check_keep("record(keep=)", keep)
     report = Report(keep=keep)
     lock = threading.Lock()
 

@@ -112,6 +112,10 @@ class Walk:
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
         self._watch: Watch | None = None
+        #: ids of refs that the watch knows, and for which the pickler may ask again.
+        self._told: set[int] = set()
+        #: Refused edges are walked past, instead of raised.
+        self.goes_on = False
         #: Where a referent was met.
         self.position = Positions(self.met, known.written_before)
         self.override = self._make_override()
@@ -248,11 +252,12 @@ class Walk:
             if decision is decide.INSIDE and issubclass(type(edge.referent), NAMEABLE):
                 # What a first walk wrote as a name was met by the second.
                 told = decide.BY_NAME if self.known.named(edge.referent) else decision
-            if decision is not decide.NOT_YET:
+            if decision is not decide.NOT_YET and id(edge.weak) not in self._told:
                 watch.see(edge, told)
             return decision
 
         self._watch = watch
+        self.goes_on = watch.goes_on
         self.decide = watched  # type: ignore[method-assign]
 
     def _watched_finalizer(self, kind: Kind, watch: Watch) -> Callable[[Any], Any]:
@@ -271,9 +276,10 @@ class Walk:
         Raises:
             Refused: nearly always.
         """
-        if self._watch is None or not self._watch.goes_on:
+        if not self.goes_on:
             raise Refused(edge, decision)
-        self._watch.refused(edge, decision)
+        if self._watch is not None:
+            self._watch.refused(edge, decision)
         return decision
 
     # --- services for encoders ------------------------------------------------------
@@ -342,7 +348,7 @@ class Walk:
     def _early(self, referent: Any, shell: Any) -> Any:
         cls = type(referent)
         if (
-            isinstance(referent, NAMEABLE)
+            issubclass(cls, NAMEABLE)
             or not constructs_by_default(cls)
             or self.known.adapter.has_reducer(cls)
         ):
@@ -415,7 +421,10 @@ def _described(obj: Any, depth: int) -> str:
     """What an object holds, to a depth, in words that are the same in every process."""
     # By the type: isinstance() asks a proxy's referent, which may be dead.
     if issubclass(type(obj), _ATOMS):
-        return repr(obj)
+        try:
+            return repr(obj)
+        except Exception:  # noqa: BLE001 - an int of too many digits, or a subclass's own
+            return int.__format__(obj, "x") if issubclass(type(obj), int) else ""
     if issubclass(type(obj), NAMEABLE):
         return str(getattr(obj, "__qualname__", type(obj).__name__))
     if depth == 0 or kind_of(type(obj)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any, Final
 
 from weakreduce import paths
@@ -20,6 +21,14 @@ def cause(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
     return f"{type(error).__name__}: {text}"
+
+
+def _paths(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
+    """Id -> path. A text about a dump must never make it fail, whatever is in the graph."""
+    try:
+        return paths.paths_to(root, wanted)
+    except Exception:  # noqa: BLE001 - the text is without a path then
+        return {}
 
 
 def where(path: str | None, edge: Edge) -> str:
@@ -50,7 +59,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
             'weakreduce.policy("snapshot") to send a copy that the reference keeps alive, '
             f'weakreduce.policy("dangle") to send the reference dead, or {rule}'
         )
-    path = where(paths.path_to(root, edge.weak), edge)
+    path = where(_paths(root, [edge.weak]).get(id(edge.weak)), edge)
     return WeakrefPicklingError(
         f"{path}: {referent.__qualname__} ({place}{decision.reason}). To send it: {cure}."
     )
@@ -58,7 +67,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
 
 def construction(root: Any, obj: Any) -> WeakrefPicklingError:
     """The error for an object whose construction needs the object itself."""
-    path = paths.path_to(root, obj) or f"a {type(obj).__qualname__} below root"
+    path = _paths(root, [obj]).get(id(obj)) or f"a {type(obj).__qualname__} below root"
     return WeakrefPicklingError(
         f"{path}: {type(obj).__qualname__} (the arguments of its construction hold a weak "
         "reference to it, and it does not exist before they do). To send it: let __reduce__ "
@@ -70,7 +79,7 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
     """Warn of each edge that dangles, and each callback that is dropped, unasked."""
     texts = []
     wanted = (*(edge.weak for edge, _ in lost), *(callback for callback, _ in dropped))
-    found = paths.paths_to(root, wanted)
+    found = _paths(root, wanted)
     for edge, reason in lost:
         referent = type(edge.referent)
         path = where(found.get(id(edge.weak)), edge)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import sys
 import types
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,18 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             if self._savers.get(type(obj)) is not None:
                 return None
             return super().reduction(obj)
+
+        def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+            """A Python pickler would name our override or table."""
+            if isinstance(found, str) or sys.version_info >= (3, 14):
+                return
+            giver = obj.__reduce_ex__ if reducer is None else reducer
+            if not isinstance(found, tuple):
+                raise pickle.PicklingError(f"{giver} must return string or tuple")
+            if not 2 <= len(found) <= 6:
+                raise pickle.PicklingError(
+                    f"Tuple returned by {giver} must have two to six elements"
+                )
 
         def sibling_dump(self, obj: Any, file: Any) -> None:
             """Dump with dill's Pickler and the same settings."""

@@ -139,6 +139,10 @@ class PicklerEngine:
         """Stock pickle writes classes, functions and builtins as names, or fails."""
         return importable(obj)
 
+    def finds(self, obj: Any, name: str) -> bool:
+        """As every pickler looks for it before it writes a name."""
+        return _is_global(obj, name)
+
     def reduction(self, obj: Any) -> Reduction | None:
         """The reduction that the pickler would use."""
         if type(obj) in _BUILTIN:
@@ -147,11 +151,14 @@ class PicklerEngine:
             found = self._override(obj)
             if found is not NotImplemented:
                 return found if isinstance(found, tuple) else None
-        if isinstance(obj, (type, types.FunctionType)):
+        if issubclass(type(obj), (type, types.FunctionType)):
             return None
         reducer = self._table.get(type(obj))
         found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
+
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """A C pickler finds out by itself, and names nobody."""
 
     def sibling_dump(self, obj: Any, file: Any) -> None:
         """Dump with a pickler of the nearest host's own class."""
@@ -180,6 +187,10 @@ def importable(obj: Any) -> bool:
     name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
     if obj in (type(None), type(...), type(NotImplemented)):
         return True
+    return _is_global(obj, name)
+
+
+def _is_global(obj: Any, name: str) -> bool:
     try:
         module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
         __import__(module)
