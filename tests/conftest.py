@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+# Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
+# behind in a process that imports both, without weakreduce too.
+import loky  # noqa: F401
 import pytest
 
 import weakreduce
