@@ -159,6 +159,49 @@ def test_subclasses_of_the_picklers(base: Any) -> None:
     assert proxy.name == "thing"
 
 
+SENDER = """
+import abc, enum, sys, weakref, cloudpickle
+if sys.argv[1] == "ours":
+    import weakreduce
+class Meta(type): pass
+class WithMeta(metaclass=Meta): pass
+class Abstract(abc.ABC):
+    name = "abstract"
+    @abc.abstractmethod
+    def call(self): ...
+class Concrete(Abstract):
+    def call(self): return self.name
+class Colour(enum.Enum):
+    RED = 1
+class Index(dict, metaclass=abc.ABCMeta): pass
+for obj in (WithMeta, WithMeta(), Abstract, Concrete, Concrete(), Colour, Colour.RED, Index,
+            Index(a=1), [Concrete, Colour.RED], lambda: Concrete().call()):
+    print(cloudpickle.dumps(obj).hex())
+"""
+RECEIVER = """
+import pickle, sys
+for line in sys.stdin:
+    found = pickle.loads(bytes.fromhex(line))
+    print(type(found).__name__, getattr(found, "__name__", ""))
+print(found())
+"""
+
+
+def test_classes_of_every_metaclass_travel_by_value() -> None:
+    """An abstract class of ``__main__`` too, though its type is not ``type``."""
+    said = []
+    for whose in ("stock", "ours"):
+        sent = subprocess.run([sys.executable, "-c", SENDER, whose], capture_output=True, text=True)
+        assert sent.returncode == 0, sent.stderr
+        arrived = subprocess.run(
+            [sys.executable, "-c", RECEIVER], input=sent.stdout, capture_output=True, text=True
+        )
+        assert arrived.returncode == 0, arrived.stderr
+        said.append((arrived.stdout, [len(line) for line in sent.stdout.splitlines()]))
+    assert said[0] == said[1]
+    assert said[1][0].endswith("abstract\n")
+
+
 KEEP = Thing("keep")
 
 

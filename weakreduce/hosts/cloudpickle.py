@@ -73,6 +73,8 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         @classmethod
         def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
             """What is said of a static type holds while the tables stay as they are."""
+            if issubclass(obj_type, (type, types.FunctionType)):
+                return False  # its instances are classes (of a metaclass): cloudpickle's concern
             found = super().is_ordinary(pickler, obj_type)
             if found and not obj_type.__flags__ & _HEAP_TYPE and _reads_stock_table(pickler):
                 tables.ordinary[obj_type] = None
