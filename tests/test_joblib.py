@@ -568,6 +568,22 @@ def run(folder: Path, code: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("first", ["dill", "weakreduce"])
+def test_hashes_count_what_is_behind_whatever_is_imported_first(tmp_path: Path, first: str) -> None:
+    """dill adds savers to the pickler that joblib copies its own from."""
+    code = f"""
+import {first}, joblib, weakref
+import weakreduce, test_joblib
+a, b = test_joblib.Node("a"), test_joblib.Node("b")
+things = [weakref.ref(a), weakref.ref(b), weakref.ref(a, test_joblib.other_called),
+          weakref.proxy(a), weakref.proxy(b), weakref.WeakSet([a]), weakref.WeakSet([b])]
+print(len({{joblib.hash(thing) for thing in things}}), len(things))
+weakreduce.uninstall()
+print(any(weakref.ref in vars(cls).get("dispatch", ()) for cls in joblib.hashing.Hasher.__mro__))
+"""
+    assert run(tmp_path, code).split() == ["7", "7", str(first == "dill")]
+
+
 def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
     found = [
         json.loads(run(tmp_path, IN_A_PROCESS, seed, PYTHONHASHSEED=seed))
@@ -635,7 +651,7 @@ def error_of(obj: Any) -> tuple[Any, str]:
 
 
 def test_errors_without_weak_things_are_what_they_were() -> None:
-    objects = [(item for item in ()), lambda: None, [threading.Lock()]]
+    objects = [(item for item in ()), [sys._getframe()], {"a": memoryview(b"")}]
     ours = [error_of(obj) for obj in objects]
     weakreduce.uninstall()
     try:

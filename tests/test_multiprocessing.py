@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copyreg
 import functools
 import gc
 import importlib
+import inspect
 import multiprocessing
 import multiprocessing.pool
 import multiprocessing.queues
@@ -423,13 +425,30 @@ print(queue.get(timeout=60))
     assert said == [["ZeroDivisionError: stuck"], ["ZeroDivisionError: stuck", note]]
 
 
+@pytest.mark.parametrize("task", [cargo.give_stuck, cargo.fail_stuck])
+def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tblib has it, which Dask asks for."""
+    from tblib.pickling_support import pickle_exception
+
+    for error in (TypeError, cargo.CargoError, pickle.PicklingError):
+        monkeypatch.setitem(copyreg.dispatch_table, error, pickle_exception)
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as workers:
+        with pytest.raises((TypeError, pickle.PicklingError), match="generator"):
+            workers.submit(task).result(60)
+        assert workers.submit(abs, -1).result(60) == 1
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_uninstall_puts_everything_back(module: str) -> None:
     code = f"""
 import {module}.pool, {module}.queues, {module}.reduction, concurrent.futures.process
 import weakreduce
 owners = [{module}.pool.Pool, {module}.queues.Queue, {module}.queues.JoinableQueue,
-          {module}.reduction.ForkingPickler, concurrent.futures.process.ProcessPoolExecutor]
+          {module}.reduction.ForkingPickler, concurrent.futures.process.ProcessPoolExecutor,
+          concurrent.futures.process]
 ours = [dict(vars(owner)) for owner in owners]
 weakreduce.uninstall()
 stock = [dict(vars(owner)) for owner in owners]
@@ -442,7 +461,9 @@ print([sorted(n for n in a if a[n] is not b.get(n)) for a, b in zip(ours, stock)
     assert run.returncode == 0, run.stderr
     pool = ["_guarded_task_generation", "_map_async", "apply_async", "imap", "imap_unordered"]
     pickler = ["__init__", "dump"] if module == "multiprocessing" else []
-    assert run.stdout.strip() == str([pool, ["put"], ["put"], pickler, ["submit"]])
+    assert run.stdout.strip() == str(
+        [pool, ["put"], ["put"], pickler, ["submit"], ["_sendback_result"]]
+    )
 
 
 class TestWhatWeRelyOn:
@@ -466,6 +487,17 @@ class TestWhatWeRelyOn:
             process._SafeQueue._on_queue_feeder_error
             is not multiprocessing.queues.Queue._on_queue_feeder_error
         )
+
+        assert "_sendback_result(" in inspect.getsource(process._process_worker)
+        send = getattr(process._sendback_result, "__wrapped__", process._sendback_result)
+        assert list(inspect.signature(send).parameters)[:4] == [
+            "result_queue", "work_id", "result", "exception"]  # fmt: skip
+        try:
+            raise ValueError("text")
+        except ValueError as error:
+            wrapped = process._ExceptionWithTraceback(error, error.__traceback__)
+        assert wrapped.exc.args == ("text",)
+        assert "ValueError: text" in wrapped.tb
 
     def test_forking_pickler(self) -> None:
         from multiprocessing.reduction import ForkingPickler

@@ -13,6 +13,7 @@ that is given up, and the object is hashed again by a `_Following` hasher, which
 What we rely on, pinned by the tests: ``Hasher`` is a subclass of the pure-Python pickler, at
 protocol 3; it reads ``dispatch_table`` for what ``dispatch`` does not have; ``hash`` calls ``dump``
 once, and then hashes ``stream``; ``_batch_setitems`` and ``dispatch[set]`` write what has no order.
+``Hasher.dispatch`` is a copy of the pure-Python pickler's, made when joblib is imported.
 """
 
 from __future__ import annotations
@@ -377,9 +378,23 @@ class _Order:
         return hashlib.sha256("\n".join(written).encode()).hexdigest()
 
 
+def _without_savers_of_dill(stock: dict[type, Any]) -> dict[type, Any]:
+    """What the hasher saves in ways of its own, but for weak things.
+
+    dill, imported first, adds all its savers to the pure-Python pickler, and joblib copies them.
+    Those for weak types leave out what a weak reference holds.
+    """
+    return {
+        cls: saver
+        for cls, saver in stock.items()
+        if saver.__module__ != "dill._dill" or kind_of(cls) is None
+    }
+
+
 def make_patch(module: Any) -> AttributePatch:
     """The patch of ``joblib.hashing``."""
     return AttributePatch(
         (module.Hasher, "hash", _make_hash),
         (module.Hasher, "dispatch_table", lambda _: _Scout()),
+        (module.Hasher, "dispatch", _without_savers_of_dill),
     )

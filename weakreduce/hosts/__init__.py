@@ -101,7 +101,11 @@ HOSTS: Final[dict[str, Host]] = {
             ("multiprocessing.pool", "engines.pools"),
             ("multiprocessing.queues", "engines.queues"),
         ),
-        Host("concurrent.futures", ("concurrent.futures.process", "engines.executors")),
+        Host(
+            "concurrent.futures",
+            ("concurrent.futures.process", "engines.executors"),
+            ("concurrent.futures.process", "engines.worker_failures"),
+        ),
         Host(
             "multiprocess",
             ("multiprocess.pool", "engines.pools"),
@@ -110,7 +114,7 @@ HOSTS: Final[dict[str, Host]] = {
         Host(
             "loky",
             ("loky.process_executor", "engines.executors"),
-            ("loky.process_executor", "engines.loky_failures"),
+            ("loky.process_executor", "engines.worker_failures"),
         ),
         Host(
             "dask",
@@ -137,7 +141,7 @@ HOSTS: Final[dict[str, Host]] = {
         Host(
             "joblib",
             ("joblib.externals.loky.process_executor", "engines.executors"),
-            ("joblib.externals.loky.process_executor", "engines.loky_failures"),
+            ("joblib.externals.loky.process_executor", "engines.worker_failures"),
             ("joblib.externals.loky.backend.queues", "engines.joblib_parallel"),
             ("joblib.executor", "engines.joblib_parallel"),
             ("joblib.pool", "engines.joblib_parallel"),
