@@ -240,6 +240,22 @@ def shared_parts() -> Any:
     return [part, {"again": part}, (part, [part] * 3), Data(1, [part])]
 
 
+class LeadsBack:
+    """Its construction arguments, made anew each time, lead back to it."""
+
+    def __init__(self, holder: list[Any]) -> None:
+        self.holder = holder
+
+    def __reduce__(self) -> Any:
+        return LeadsBack, (self.holder,)
+
+
+def leads_back() -> Any:
+    found = LeadsBack([])
+    found.holder.append(found)
+    return [found]
+
+
 def by_value_class() -> Any:
     """A class that cloudpickle writes by value; the id that it gives the class made constant."""
 
@@ -294,6 +310,7 @@ PAYLOADS: dict[str, Callable[[], Any]] = {
         {4, 5},
     ],
     "cyclic": cyclic,
+    "leads back": leads_back,
     "shared": shared_parts,
     "many": lambda: [Plain(n, [n]) for n in range(3000)],
     "dict of many": lambda: {f"key {n}": Plain(n) for n in range(2500)},
@@ -415,7 +432,8 @@ def child_answers(host: str, what: str) -> None:
                 assert through_class == found or name == "class", (name, protocol)
             if what == "payloads":
                 assert module.loads(base64.b64decode(found)) is not None
-                if name in PAYLOADS and name not in ("cyclic", "names", "deep", "shared", "bound"):
+                apart = ("cyclic", "leads back", "names", "deep", "shared", "bound")
+                if name in PAYLOADS and name not in apart:
                     _same(module.loads(base64.b64decode(found)), obj)
     print(json.dumps(answers))
 

@@ -164,8 +164,12 @@ class Walk:
         return None
 
     def _reduce_once(self, obj: Any) -> Any:
-        if id(obj) in self.constructed and self.weak_things:
-            raise NeedsItself(obj)
+        if id(obj) in self.constructed:
+            # Its arguments lead back to it. Stock asks it again, and so do we: what is alike but
+            # not the same is written in full.
+            if self.weak_things:
+                raise NeedsItself(obj)
+            self.known.reductions.pop(id(obj), None)
         self.constructed.add(id(obj))
         return self.known.reduction(obj)
 
