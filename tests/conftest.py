@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
@@ -11,6 +12,13 @@ import pytest
 
 import weakreduce
 from weakreduce import names
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_what_was_there_before() -> None:
+    """Tests collect garbage, some many times: not among the modules of every engine."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

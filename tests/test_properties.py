@@ -24,9 +24,6 @@ from graphs import Model, Spec, Weak
 import weakreduce
 
 EXAMPLES = int(os.environ.get("WEAKREDUCE_EXAMPLES", "100"))
-# Each example collects garbage several times: leave what was there before out of it.
-gc.collect()
-gc.freeze()
 SETTINGS = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
