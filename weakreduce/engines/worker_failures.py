@@ -53,7 +53,7 @@ def _make_sendback(module: Any) -> Any:
         ) -> None:
             try:
                 stock(result_queue, work_id, result, exception, **rest)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - it is sent to who waits for the result
                 if exception is None:
                     report = _report(None, failure)
                     exception = module._ExceptionWithTraceback(report, failure.__traceback__)
