@@ -7,6 +7,7 @@ it takes itself apart: nothing of the payload outlives the dump in a reference c
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import warnings
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from weakreduce import known, observe, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
-from weakreduce.first_walk import FirstWalk
+from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
 from weakreduce.policy import get_policy
@@ -106,7 +107,9 @@ class Session:
         if self.watch is not None:
             self.watch.begin()
             self.watch.prepare(self.first)
-        self._run(self.first, obj)
+        self.first.root = obj
+        with contextlib.suppress(LookedAhead):
+            self._run(self.first, obj)
 
     def explained(self, error: BaseException, obj: Any) -> Exception | None:
         """The error that the user is to see instead of ours; nothing was written."""
@@ -156,6 +159,8 @@ class Session:
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
+        if first.looked_ahead:
+            return self._decided_at_last(obj)
         if not first.pending and not first.again:
             return []
         first.take_over()
@@ -172,6 +177,10 @@ class Session:
                     self.watch.see(edge, decision)
             return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
         self.known.inside = first.met
+        return self._decided_at_last(obj)
+
+    def _decided_at_last(self, obj: Any) -> list[tuple[Edge, str]] | None:
+        """Run a second walk, given what is inside; else as `_after`."""
         self.known.learn_order()
         second = self._second_walk(obj)
         return None if second is None else second.lost
@@ -365,7 +374,9 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     around = None if watch is None else observe.around.set(watch)
 
     def begin() -> Session:
-        return Session(make_engine(pickler, stock, before), place, start, met, plans, watch)
+        session = Session(make_engine(pickler, stock, before), place, start, met, plans, watch)
+        session.first.root = obj
+        return session
 
     def make_plan(obj_type: type) -> Any:
         nonlocal session
@@ -388,7 +399,10 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
                 watch.prepare(session.first)
             elif make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
                 session = begin()
-            make_engine.watch(pickler, stock, met, plans, make_plan, obj)
+            try:  # noqa: SIM105 - it runs in every dump
+                make_engine.watch(pickler, stock, met, plans, make_plan, obj)
+            except LookedAhead:
+                pass
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()
             session.walk_again(obj)

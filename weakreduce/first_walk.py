@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce import short_cuts
+from weakreduce import look_ahead, short_cuts
 from weakreduce.decide import NOT_YET, Decision, Fate
 from weakreduce.encode import Call, Stream
 from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Positions, Walk
+
+
+class LookedAhead(BaseException):
+    """Ends a first walk: what is inside is known. A signal, which all code on the way lets pass."""
 
 
 class FirstWalk(Walk):
@@ -42,6 +46,10 @@ class FirstWalk(Walk):
         self.again = False
         #: Whether `met` is the pickler's own memo, which tells as much (a Python pickler's).
         self.reads_memo = False
+        #: What is dumped, until it was looked at ahead; missing where that would not do.
+        self.root: Any = MISSING
+        #: Whether this walk was ended as soon as it was certain that a second would follow.
+        self.looked_ahead = False
 
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
@@ -84,8 +92,24 @@ class FirstWalk(Walk):
     def later(self, fill: Call) -> None:
         self.again = True
 
+    def look_ahead(self) -> None:
+        """Given that a second walk is certain, find out what is inside in a faster way, once.
+
+        Raises:
+            LookedAhead: where that could be done, and this walk is of no more use.
+        """
+        root, self.root = self.root, MISSING
+        if root is MISSING or self.known.written_before or self.known.adapter.save_apart:
+            return
+        found = look_ahead.met_strongly(root, self.known)
+        if found is not None:
+            self.known.inside = found
+            self.looked_ahead = True
+            raise LookedAhead
+
     def take_over(self) -> None:
-        """From now on, note what is met in a dict of our own."""
+        """The root is written: from now on, note what is met in a dict of our own."""
+        self.root = MISSING
         if self.reads_memo:
             self.reads_memo = False
             entries: Any = self.met.items()

@@ -40,7 +40,7 @@ class SecondWalk(Walk):
         self.lost: list[tuple[Edge, str]] = []
         #: Whether the pickler is inside a referent that is written whole at a weak edge.
         self.nested = False
-        self._closing = self._close
+        self.closing = self._close
         # As the strong walk met them: outside the order is that of this walk, which nothing asks.
         self.position = Positions(known.inside, known.written_before)
 
@@ -169,7 +169,7 @@ class SecondWalk(Walk):
             # Where the referent leads back to its ref, that is not in the memo yet.
             self._told.add(id(weak))
         self.nested = True
-        return (weakref.ref, (referent, Rest(self._closing)))
+        return (weakref.ref, (referent, Rest(self.closing)))
 
     def _close(self) -> Reduction:
         # What is asked for when the referent is written, and is None on the receiver: a ref's

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce import names
-from weakreduce.encode import Reduction, pinned_container
+from weakreduce.encode import Reduction, Rest, pinned_container
 from weakreduce.kinds import Kind
 from weakreduce.known import is_leaf
 
@@ -61,6 +61,8 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
                 if walk.weak_things:
                     return (ref, (referent,))
             elif snapshots and not nameable[type(referent)]:
+                if not walk.again:
+                    walk.look_ahead()
                 walk.again = True
                 left_open.append(weak)
                 return _placeholder
@@ -130,33 +132,39 @@ def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan | None
 def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     """A ref without a callback, whose referent is written already or may be written whole.
 
-    `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself, and `encode`
-    writes this.
+    `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself or
+    `SecondWalk.whole` lets it be written here, and `encode` writes this.
     """
     met, inside, shared, ref = walk.met, walk.known.inside, names.shared_ids, weakref.ref
     snapshots = walk.policy.outside == "snapshot"
     taken, plain, standins = walk.taken, walk.known.plain, walk.standins
-    nameable = walk.known.nameable
+    nameable, orderless, closing = walk.known.nameable, walk.known.orderless, walk.closing
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
+        cls = type(referent)
         if (
             referent is not None
-            and walk.weak_things
             and weak.__callback__ is None
-            and type(referent).__hash__ is _identity_hash
+            and cls.__hash__ is _identity_hash
             and not shared
+            and walk.weak_things
         ):
             identity = id(referent)
-            if identity in inside:
-                if identity in met:
+            if identity in met:
+                if identity in inside:
                     return (ref, (referent,))
-            elif snapshots and (
-                (identity in met and not nameable[type(referent)])
-                or (identity not in standins and plain[type(referent)] and is_leaf(referent))
-            ):
-                taken.append(weak)
-                return (ref, (referent, referent))
+                if snapshots and not nameable[cls]:
+                    taken.append(weak)
+                    return (ref, (referent, referent))
+            elif plain[cls] and identity not in standins:
+                if identity in inside:
+                    if orderless and not walk.nested:
+                        walk.nested = True
+                        return (ref, (referent, Rest(closing)))
+                elif snapshots and is_leaf(referent):
+                    taken.append(weak)
+                    return (ref, (referent, referent))
         return walk.weak(kind, weak)
 
     return reduce_ref

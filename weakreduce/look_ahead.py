@@ -1,0 +1,73 @@
+"""What is inside a payload of plain objects, found out without a pickler, at the collector's speed.
+
+A first walk that knows that a second will follow is run only to learn what is met strongly. Where
+the payload holds nothing but builtin containers, plain instances (`known.is_plain`), names, and
+refs without callbacks, the collector's own view of the objects tells the same: pickle follows just
+what they hold. Whatever else is met, nothing is said, and the first walk goes on. Nothing here
+decides or encodes.
+
+What we rely on, pinned by the tests: `gc.get_referents` gives what a builtin container holds; what
+an instance's slots hold, and its class; and a ref's callback, but not what it refers to
+(https://docs.python.org/3/library/gc.html#gc.get_referents).
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+import weakref
+from typing import Any, Final
+
+from weakreduce.known import NAMEABLE, Known
+
+#: What leads nowhere, and is referred to by nothing weak.
+_LEFT_ALONE: Final = frozenset(
+    {int, float, complex, str, bytes, bytearray, bool, type(None), weakref.ref}
+)
+_BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
+_attributes: Final = operator.attrgetter("__dict__")
+
+
+def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
+    """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
+    adapter, ref = known.adapter, weakref.ref
+    inside: dict[int, Any] = {}
+    #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
+    seen_through: set[type] = {*_BUILTIN}
+    with_attributes: set[type] = set()
+    found = [root]
+    while found:
+        if gc.get_referents(*[obj for obj in found if type(obj) is ref]):
+            return None  # a callback
+        level = {
+            identity: obj
+            for obj in found
+            if type(obj) not in _LEFT_ALONE and (identity := id(obj)) not in inside
+        }
+        inside.update(level)
+        objects = level.values()
+        types_met: set[type] = set(map(type, objects))
+        for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
+            if (
+                not known.plain[obj_type]
+                or adapter.wants_override(obj_type)
+                or not adapter.by_name(obj_type)
+            ):
+                return None
+            inside[id(obj_type)] = obj_type
+            (with_attributes if _has_no_slots(obj_type) else seen_through).add(obj_type)
+        if not types_met.isdisjoint(NAMEABLE) and not all(
+            adapter.by_name(obj) for obj in objects if type(obj) in NAMEABLE
+        ):
+            return None
+        found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
+        # Not by way of the instances: that would be two steps each, and their class.
+        owners = [obj for obj in objects if type(obj) in with_attributes]
+        found += gc.get_referents(*map(_attributes, owners))
+    return inside
+
+
+def _has_no_slots(obj_type: type) -> bool:
+    """Whether instances keep all that they hold in their ``__dict__``."""
+    own = (vars(base) for base in obj_type.__mro__)
+    return obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
