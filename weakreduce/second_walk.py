@@ -11,7 +11,7 @@ import operator
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from weakreduce import decide, short_cuts
 from weakreduce.decide import Decision, Fate
@@ -19,6 +19,9 @@ from weakreduce.encode import NOTHING, Call, Reduction, Rest, Standin, bound_met
 from weakreduce.kinds import Edge, Kind, kind_of
 from weakreduce.known import Known, is_leaf
 from weakreduce.walk import MISSING, NeedsItself, Positions, Walk
+
+#: How deep whole referents may stand in one another.
+_ROOM: Final = 8
 
 
 class SecondWalk(Walk):
@@ -38,8 +41,8 @@ class SecondWalk(Walk):
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[tuple[Edge, str]] = []
-        #: Whether the pickler is inside a referent that is written whole at a weak edge.
-        self.nested = False
+        #: How many more referents may be written whole at weak edges, one inside the other.
+        self.room = _ROOM
         self.closing = self._close
         # As the strong walk met them: outside the order is that of this walk, which nothing asks.
         self.position = Positions(known.inside, known.written_before)
@@ -136,7 +139,7 @@ class SecondWalk(Walk):
         return standin
 
     def weak(self, kind: Kind, weak: Any) -> Reduction:
-        if kind.base is weakref.ref and type(weak) is weakref.ref and not self.nested:
+        if kind.base is weakref.ref and type(weak) is weakref.ref and self.room:
             whole = self._whole(kind, weak)
             if whole is not None:
                 return whole
@@ -145,7 +148,7 @@ class SecondWalk(Walk):
     def _whole(self, kind: Kind, weak: Any) -> Reduction | None:
         """A ref whose referent is written whole, where nothing can tell when that is done.
 
-        Not inside another that is: a chain of weak references must not recurse.
+        Inside a few others at most: a chain of weak references must not recurse.
         """
         if not self.known.orderless or self.policy.rules or not self.weak_things:
             return None
@@ -168,14 +171,14 @@ class SecondWalk(Walk):
             self._watch.see(edge, decision)
             # Where the referent leads back to its ref, that is not in the memo yet.
             self._told.add(id(weak))
-        self.nested = True
+        self.room -= 1
         return (weakref.ref, (referent, Rest(self.closing)))
 
     def _close(self) -> Reduction:
         # What is asked for when the referent is written, and is None on the receiver: a ref's
         # second argument. (Items that the ref does not have would not do: where the referent
         # leads back to the ref, the pickler does not ask for any.)
-        self.nested = False
+        self.room += 1
         return (types.NoneType, ())
 
     def _parts_of(self, referent: Any) -> Reduction | None:

@@ -159,8 +159,8 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
                     return (ref, (referent, referent))
             elif plain[cls] and identity not in standins:
                 if identity in inside:
-                    if orderless and not walk.nested:
-                        walk.nested = True
+                    if orderless and walk.room:
+                        walk.room -= 1
                         return (ref, (referent, Rest(closing)))
                 elif snapshots and is_leaf(referent):
                     taken.append(weak)

@@ -52,6 +52,9 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
+            if _reads_stock_table(pickler):
+                tables.renew()
+                self._table = tables.merged
             self._plain_override = (
                 override is None and type(pickler).reducer_override is stock_override
             )
