@@ -54,7 +54,7 @@ class _Scout:
 
     def get(self, cls: type, default: Any = None) -> Any:
         """The reducer for a type. Called for every instance that is hashed."""
-        found = copyreg.dispatch_table.get(cls, default)
+        found = copyreg.dispatch_table.get(cls)
         if found is not None:
             return found
         if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
