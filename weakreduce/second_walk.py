@@ -61,10 +61,12 @@ class SecondWalk(Walk):
         # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
         # since it runs for every instance in the payload.
         met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
-        ref = weakref.ref
+        ref, rest = weakref.ref, Rest
 
         def reducer_override(obj: Any) -> Any:
             obj_type = type(obj)
+            if obj_type is rest:
+                return obj.fill()
             if obj_type is not ref:
                 identity = id(obj)
                 met[identity] = obj
