@@ -293,6 +293,9 @@ def test_random_graphs(host: str, ahead: Ahead, monkeypatch: pytest.MonkeyPatch)
 class TestWhatWeRelyOn:
     """If one of these fails, CPython has changed and `weakreduce.look_ahead` has to follow."""
 
+    def test_it_is_used(self) -> None:
+        assert look_ahead._RELIABLE
+
     def test_the_collector_sees_what_pickle_writes(self) -> None:
         node = Node([1])
         for _ in range(2):  # before and after the dict was asked for

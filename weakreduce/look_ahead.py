@@ -28,8 +28,30 @@ _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
 _attributes: Final = operator.attrgetter("__dict__")
 
 
+class _Probe:
+    def __init__(self) -> None:
+        self.attribute = _attributes
+
+
+def _collector_tells(probe: _Probe) -> bool:
+    """Whether the collector sees an instance's attributes, in one step or two."""
+    found = gc.get_referents(probe)
+    found += gc.get_referents(*[part for part in found if type(part) is dict])
+    return _attributes in found
+
+
+_bare, _with_dict = _Probe(), _Probe()
+#: Whether attributes are seen through an instance's ``__dict__``. Up to CPython 3.12 they are, and
+#: not by way of the instance once it has one; from 3.13 on it is mostly the other way round.
+_BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
+#: Not known to be otherwise of any Python, but not promised for the next one.
+_RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
+
+
 def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
     """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
+    if not _RELIABLE:
+        return None
     adapter, ref = known.adapter, weakref.ref
     inside: dict[int, Any] = {}
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
@@ -55,7 +77,7 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
             ):
                 return None
             inside[id(obj_type)] = obj_type
-            (with_attributes if _has_no_slots(obj_type) else seen_through).add(obj_type)
+            (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE) and not all(
             adapter.by_name(obj) for obj in objects if type(obj) in NAMEABLE
         ):
@@ -67,7 +89,9 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
     return inside
 
 
-def _has_no_slots(obj_type: type) -> bool:
-    """Whether instances keep all that they hold in their ``__dict__``."""
+def _keeps_all_in_dict(obj_type: type) -> bool:
+    """Whether the ``__dict__`` of an instance shows all that it holds."""
     own = (vars(base) for base in obj_type.__mro__)
-    return obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
+    return (
+        _BY_DICT and obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
+    )
