@@ -807,6 +807,50 @@ def test_objects_die_by_reference_count(host: str, case: str, through: str) -> N
     run(child_leaks, host, case, through)
 
 
+def child_cycles(host: str) -> None:
+    """A dump leaves no reference cycle to the collector, however it ends."""
+    import warnings
+
+    import weakreduce
+
+    warnings.simplefilter("ignore", weakreduce.DanglingWarning)
+
+    def stuck() -> Any:
+        return (item for item in ())
+
+    def called(default: Any) -> Any:
+        return functools.partial(len, default)
+
+    def cases() -> Any:
+        held, failing, large = Target(), Target(stuck()), Target("x" * 1000)
+        yield [weakref.ref(failing)], failing, "snapshot"
+        yield [weakref.ref(failing)], failing, weakreduce.Policy(unpicklable="raise")
+        yield [weakref.ref(held, called(stuck()))], held, "snapshot"
+        yield [weakref.ref(held)], held, "strict"
+        yield [weakref.ref(held), held, stuck()], None, "snapshot"
+        yield [stuck()], None, "snapshot"
+        yield [weakref.ref(large)], large, weakreduce.Policy(max_snapshot_bytes=10)
+
+    for turn in range(2):  # the first fills caches
+        for number, (root, kept, policy) in enumerate(cases()):
+            gc.collect()
+            gc.disable()
+            try:
+                weakreduce.dumps(root, policy=policy, host=host)
+            except Exception as error:
+                assert number not in (0, 2, 6), error
+            else:
+                assert number in (0, 2, 6)
+            del root, kept
+            unreachable = gc.collect()
+            assert turn == 0 or unreachable == 0, (number, unreachable)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_dump_leaves_no_cycle_however_it_ends(host: str) -> None:
+    run(child_cycles, host)
+
+
 def child_leak_count(host: str) -> None:
     """200 dumps leave nothing behind, whether or not the collector runs."""
     import warnings

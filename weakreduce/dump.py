@@ -253,11 +253,14 @@ class Session:
         while subjects:
             edge, subject = subjects.pop()
             failure = self.probe(walk, subject)
-            if failure is not None:
-                cause = words.cause(failure)
-                if failures < _PLACED:
-                    cause += _blame().place(self, walk, subject, met)
-                failures += self._fail(edge, subject, failure, cause)
+            try:
+                if failure is not None:
+                    cause = words.cause(failure)
+                    if failures < _PLACED:
+                        cause += _blame().place(self, walk, subject, met)
+                    failures += self._fail(edge, subject, failure, cause)
+            finally:
+                del failure  # its traceback leads to this frame, and so back to itself
             met.clear()
             for pending in walk.pending:
                 if known.outside(pending.weak, pending.referent).fate is not Fate.SNAPSHOT:

@@ -22,19 +22,16 @@ class InPlace:
     It can be put back to what it was, so nothing needs to be kept apart and copied.
     """
 
-    __slots__ = ("buffers", "busy", "file", "limit", "rest", "start")
+    __slots__ = ("buffers", "busy", "file", "limit", "rest", "start", "target")
 
     def __init__(self, file: io.BytesIO, buffers: Buffers | None) -> None:
         self.file = file
+        #: What the pickler writes to.
+        self.target = file
         self.buffers = buffers
         self.busy = False
         #: There is none here.
         self.limit: float | None = None
-
-    @property
-    def target(self) -> Any:
-        """What the pickler writes to."""
-        return self.file
 
     def size(self) -> int:
         """Bytes of the dump under way."""

@@ -53,8 +53,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
             if _reads_stock_table(pickler):
-                tables.renew()
-                self._table = tables.merged
+                self._table = tables.merged  # by `plans`, when this dump began
             self._plain_override = (
                 override is None and type(pickler).reducer_override is stock_override
             )
@@ -62,12 +61,13 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         @classmethod
         def plans(cls, pickler: Any) -> dict[type, Any]:
             """Classes and functions are cloudpickle's own concern, and nothing else is."""
+            found: dict[type, Any] = {}
             if _reads_stock_table(pickler):
-                tables.renew()
+                if tables.general != copyreg.dispatch_table or tables.own_then != tables.own:
+                    tables.renew()
                 _set_table(pickler, tables.merged)
-                found = {} if has_registered() else tables.ordinary.copy()
-            else:
-                found = {}
+                if not has_registered():
+                    found = tables.ordinary.copy()
             found[type] = override = pickler.reducer_override
             by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
             found[types.FunctionType] = override if by_value else _function_plan(override)
@@ -113,18 +113,18 @@ class _Tables:
 
     def __init__(self, own: dict[type, Any]) -> None:
         self.own = own
-        self.renewed_for: tuple[Any, Any] = (None, None)
+        #: What the two were when they were merged.
+        self.general: dict[type, Any] = {}
+        self.own_then: dict[type, Any] = {}
         self.merged: dict[type, Any] = {}
         #: Static types, which nobody can change, that are known to be ordinary.
         self.ordinary: dict[type, None] = {}
 
     def renew(self) -> None:
-        """Merge anew, where either table has changed."""
-        general, own = self.renewed_for
-        if copyreg.dispatch_table != general or self.own != own:
-            self.renewed_for = (copyreg.dispatch_table.copy(), self.own.copy())
-            self.merged = {**copyreg.dispatch_table, **self.own}
-            self.ordinary = {}
+        """Merge anew: one of the tables has changed."""
+        self.general, self.own_then = copyreg.dispatch_table.copy(), self.own.copy()
+        self.merged = {**copyreg.dispatch_table, **self.own}
+        self.ordinary = {}
 
 
 def own_class() -> Any:

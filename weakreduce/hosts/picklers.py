@@ -57,15 +57,16 @@ class PicklerEngine:
     @staticmethod
     def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
         """Run `stock` with an override that is asked of every instance."""
-        before = vars(pickler).get("reducer_override")
-        pickler.reducer_override = override
+        own = pickler.__dict__
+        before = own.get("reducer_override")
+        own["reducer_override"] = override
         try:
             stock(pickler, obj)
         finally:
             if before is None:
-                del pickler.reducer_override
+                del own["reducer_override"]
             else:
-                pickler.reducer_override = before
+                own["reducer_override"] = before
 
     @classmethod
     def plans(cls, pickler: Any) -> dict[type, Any]:
