@@ -40,9 +40,10 @@ def test_a_smoke_run(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = json.loads(found.read_text())["rows"]
+    both = json.loads(found.read_text())
+    rows = both["rows"] + both["floors"]
     assert all(row["figure"] is not None for row in rows), done.stderr
-    assert len(rows) == done.stdout.count("\n") - 2
+    assert len(rows) == done.stdout.count("\n") - 4
 
 
 def test_every_case_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +61,9 @@ def test_the_page_shows_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = json.loads(run.FIGURES.read_text())
     page = PAGE.read_text()
     assert run.table(figures["rows"]) in page
+    assert run.table(figures["floors"], run.FLOORS_HEAD) in page
     assert [row["name"] for row in figures["rows"]] == [row.name for row in run.ROWS]
+    assert [row["name"] for row in figures["floors"]] == [row.name for row in run.FLOORS]
     assert [row["bar"] for row in figures["rows"]] == [row.bar for row in run.ROWS]
     assert run.PLOT.exists()
     assert f"Python {figures['machine']['python']}" in page

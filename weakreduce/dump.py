@@ -160,6 +160,7 @@ class Session:
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
         if first.looked_ahead:
+            self.known.orderless = True  # or it would not have been possible
             return self._decided_at_last(obj)
         if not first.pending and not first.again:
             return []
@@ -177,11 +178,11 @@ class Session:
                     self.watch.see(edge, decision)
             return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
         self.known.inside = first.met
+        self.known.learn_order()
         return self._decided_at_last(obj)
 
     def _decided_at_last(self, obj: Any) -> list[tuple[Edge, str]] | None:
         """Run a second walk, given what is inside; else as `_after`."""
-        self.known.learn_order()
         second = self._second_walk(obj)
         return None if second is None else second.lost
 

@@ -8,6 +8,7 @@ Modules that a side must not import (weakreduce itself, dill, engines) are impor
 from __future__ import annotations
 
 import gc
+import io
 import pickle
 import weakref
 from collections.abc import Callable
@@ -155,6 +156,10 @@ def dumps_weak_first(size: int) -> Prepared:
     return _dumps([[weakref.ref(node) for node in nodes], nodes[0]])
 
 
+def loads_tree_without_parents(size: int) -> Prepared:
+    return _loads(tree(size, lambda _: None)[0])
+
+
 # --- nothing weak --------------------------------------------------------------------------
 
 
@@ -209,6 +214,27 @@ def dumps_inside_alone(size: int) -> Prepared:
     return _dumps(inside)
 
 
+class BarePickler(pickle.Pickler):
+    """What writes refs as calls, does no book-keeping at all, and is wrong about most of them."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is not weakref.ref:
+            return NotImplemented
+        referent = obj()
+        return weakref.ref, (referent, referent)
+
+
+def _bare_dumps(obj: Any) -> bytes:
+    file = io.BytesIO()
+    BarePickler(file).dump(obj)
+    return file.getvalue()
+
+
+def bare_dumps_outside_refs(size: int) -> Prepared:
+    outside = [Small(number) for number in range(size)]
+    return _dumps([weakref.ref(obj) for obj in outside], outside, dumps=_bare_dumps)
+
+
 # --- long lists ----------------------------------------------------------------------------
 
 
@@ -227,6 +253,14 @@ def dumps_backward_list(size: int) -> Prepared:
     for first, second in zip(items, items[1:], strict=False):
         second.previous = first
     return Prepared(lambda: len(cloudpickle.dumps(items)))
+
+
+def bare_dumps_backward_list(size: int) -> Prepared:
+    """Weak links back."""
+    items = [Item(number) for number in range(size)]
+    for first, second in zip(items, items[1:], strict=False):
+        second.previous = weakref.ref(first)
+    return Prepared(lambda: len(_bare_dumps(items)))
 
 
 # --- proxies -------------------------------------------------------------------------------

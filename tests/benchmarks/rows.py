@@ -15,7 +15,7 @@ class Row(NamedTuple):
     """One line of the table."""
 
     name: str
-    bar: float
+    bar: float | None  # None where it is the least that could be, not what is aimed at
     unit: str  # "x" for a ratio
     find: Callable[[Settings], float]
 
@@ -209,6 +209,40 @@ ROWS: tuple[Row, ...] = (
         _ratio((OURS, "submit_to_dask"), (STOCK, "submit_to_dask"), 100),
     ),
 )  # fmt: skip
+
+#: The least that could be done, for bars that are not reached: no weakreduce in any of these.
+FLOORS: tuple[Row, ...] = (
+    Row(
+        "loads: the tree with no parents at all / hand-written `__setstate__`",
+        None,
+        "x",
+        _ratio((STOCK, "loads_tree_without_parents"), (STOCK, "loads_hand_written_tree"), TREE),
+    ),
+    Row(
+        "100,000 refs outside: bare calls / stock, a plain dict",
+        None,
+        "x",
+        _ratio((STOCK, "bare_dumps_outside_refs"), DICT, MANY),
+    ),
+    Row(
+        "peak memory of the list of 1,000,000, weak links back alone: bare calls / strong links",
+        None,
+        "x",
+        _memory((STOCK, "bare_dumps_backward_list"), (STOCK, "dumps_backward_list"), LONG),
+    ),
+    Row(
+        "stock, a plain dict: time for ten times the objects (100,000)",
+        None,
+        "x",
+        _growth(DICT, MANY),
+    ),
+    Row(
+        "stock, strong links back: time for ten times the items (1,000,000)",
+        None,
+        "x",
+        _growth((STOCK, "dumps_backward_list"), LONG),
+    ),
+)
 
 #: What the plot shows: a label, and the side whose `dumps` it times.
 SERIES: dict[str, tuple[str, str]] = {

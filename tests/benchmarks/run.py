@@ -1,6 +1,6 @@
-"""``python tests/benchmarks/run.py`` prints the table of docs/performance.md: figures and bars.
+"""``python tests/benchmarks/run.py`` prints the tables of docs/performance.md: figures and bars.
 
-``--write`` also writes `figures.json`, and with it the plot and the table of the page;
+``--write`` also writes `figures.json`, and with it the plot and the tables of the page;
 ``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name; ``--scale`` shrinks all
 sizes.
 """
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from measure import Side, side_by_side  # noqa: E402 - the path above is what finds it
-from rows import ROWS, SERIES, Row, Settings  # noqa: E402
+from rows import FLOORS, ROWS, SERIES, Row, Settings  # noqa: E402
 
 FIGURES = HERE / "figures.json"
 PAGE = HERE.parent.parent / "docs" / "performance.md"
@@ -50,22 +50,25 @@ def find(row: Row, settings: Settings) -> float | None:
         return None
 
 
-def line(name: str, figure: float | None, bar: float, unit: str) -> str:
-    """One line of the table, as Markdown."""
+def line(name: str, figure: float | None, bar: float | None, unit: str) -> str:
+    """One line of a table, as Markdown."""
     digits = 3 if unit == "s" else 2
     text = "not measured" if figure is None else f"{figure:.{digits}f}"
+    if bar is None:
+        return f"| {name} | {text} |"
     mark = "" if unit == "x" else f" {unit}"
     reached = "" if figure is None else "yes" if round(figure, digits) <= bar else "no"
     return f"| {name} | {text}{mark} | {bar:.2f}{mark} | {reached} |"
 
 
 HEAD = "| Measure | Now | At most | Reached |\n|---|---|---|---|"
+FLOORS_HEAD = "| The least that could be, without weakreduce | Found |\n|---|---|"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]], head: str = HEAD) -> str:
     """The table of a list of rows as `figures.json` has them."""
     return "\n".join(
-        [HEAD, *(line(row["name"], row["figure"], row["bar"], row["unit"]) for row in rows)]
+        [head, *(line(row["name"], row["figure"], row["bar"], row["unit"]) for row in rows)]
     )
 
 
@@ -83,16 +86,21 @@ def curves(settings: Settings) -> dict[str, list[list[float]]]:
     return found
 
 
-def write(rows: list[dict[str, Any]], series: dict[str, list[list[float]]]) -> None:
-    """The JSON, the plot, and the table in the page."""
-    figures = {"machine": machine(), "rows": rows, "series": series}
+def write(
+    rows: list[dict[str, Any]],
+    floors: list[dict[str, Any]],
+    series: dict[str, list[list[float]]],
+) -> None:
+    """The JSON, the plot, and the tables in the page."""
+    figures = {"machine": machine(), "rows": rows, "floors": floors, "series": series}
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     from plot import draw
 
     draw(series, PLOT)
     page = PAGE.read_text(encoding="utf-8")
-    pattern = re.escape(HEAD) + r"\n(\|.*\|\n)*"
-    page = re.sub(pattern, lambda _: table(rows) + "\n", page)
+    for head, found in ((HEAD, rows), (FLOORS_HEAD, floors)):
+        made = table(found, head) + "\n"
+        page = re.sub(re.escape(head) + r"\n(\|.*\|\n)*", lambda _, made=made: made, page)
     page = re.sub(r"Python 3\.\d+\.\d+", f"Python {platform.python_version()}", page)
     PAGE.write_text(page, encoding="utf-8")
 
@@ -107,18 +115,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="figures.json, the plot, the page")
     chosen = parser.parse_args(arguments)
     settings = Settings(chosen.rounds, chosen.scale)
-    found: list[dict[str, Any]] = []
-    print(HEAD)
-    for row in ROWS:
-        if chosen.rows not in row.name or any(text in row.name for text in chosen.skip):
-            continue
-        figure = find(row, settings)
-        found.append({"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit})
-        print(line(row.name, figure, row.bar, row.unit), flush=True)
+    tables: list[list[dict[str, Any]]] = []
+    for head, rows in ((HEAD, ROWS), (FLOORS_HEAD, FLOORS)):
+        tables.append([])
+        print(head)
+        for row in rows:
+            if chosen.rows not in row.name or any(text in row.name for text in chosen.skip):
+                continue
+            figure = find(row, settings)
+            found = {"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit}
+            tables[-1].append(found)
+            print(line(row.name, figure, row.bar, row.unit), flush=True)
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps({"machine": machine(), "rows": found}, indent=1))
+        both = {"machine": machine(), "rows": tables[0], "floors": tables[1]}
+        chosen.json.write_text(json.dumps(both, indent=1))
     if chosen.write:
-        write(found, curves(settings))
+        write(*tables, curves(settings))
     return 0
 
 
