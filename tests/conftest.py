@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import gc
+import types
 from collections.abc import Iterator
 
 # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
@@ -12,6 +14,18 @@ import pytest
 
 import weakreduce
 from weakreduce import names
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_tracebacks() -> Iterator[None]:
+    """Where Dask reports an error, tblib makes its class travel with tracebacks from then on.
+
+    Those lead to the frames that were running when they arrived, so to the engine's own objects.
+    """
+    yield
+    for cls in list(copyreg.dispatch_table):
+        if issubclass(cls, (BaseException, types.TracebackType)):
+            del copyreg.dispatch_table[cls]
 
 
 @pytest.fixture(autouse=True, scope="module")
