@@ -45,6 +45,32 @@ class Restored(Node):
         vars(self).update(state)
 
 
+class Again(Slots):
+    """A slot of its own, behind that of its base."""
+
+    __slots__ = ("one",)
+
+
+class Hidden(Slots):
+    __slots__ = ()
+    two = property(lambda self: None, lambda self, _: None)  # type: ignore[assignment]
+
+
+class Gone:
+    __slots__ = ("__weakref__", "one")
+
+
+class Computed(Node):
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class OwnDict(Node):
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        return {}
+
+
 def called(_: Any) -> None:
     """A callback."""
 
@@ -189,9 +215,32 @@ def with_a_dict_of_its_own() -> Any:
     return [weakref.ref(node), node]
 
 
+def with_a_slot_twice() -> Any:
+    node = Again(1, 2)
+    Slots.one.__set__(node, Node())  # type: ignore[attr-defined]
+    return [weakref.ref(node), Slots.one.__get__(node), node]  # type: ignore[attr-defined]
+
+
+def with_a_hidden_slot() -> Any:
+    node = Hidden.__new__(Hidden)
+    Slots.two.__set__(node, Node())  # type: ignore[attr-defined]
+    return [weakref.ref(node), node]
+
+
+def with_attributes_that_are_computed() -> Any:
+    node = Computed(1)
+    return [weakref.ref(node), node]
+
+
+def with_a_dict_that_is_computed() -> Any:
+    node = OwnDict(1)
+    return [weakref.ref(node), node]
+
+
 NOT_TOLD: tuple[Callable[[], Any], ...] = (
     with_a_callback, with_a_date, with_a_setstate, with_another_weak_thing, with_a_partial,
-    with_a_dict_of_its_own)  # fmt: skip
+    with_a_dict_of_its_own, with_a_slot_twice, with_a_hidden_slot,
+    with_attributes_that_are_computed, with_a_dict_that_is_computed)  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", NOT_TOLD, ids=lambda shape: shape.__name__)
@@ -212,6 +261,33 @@ def test_classes_by_value_are_not_looked_into(ahead: Ahead) -> None:
     copied = weakreduce.loads(weakreduce.dumps([weakref.ref(node), node]))
     assert ahead.answers == [None]
     assert copied[0]() is copied[1]
+
+
+def test_slots_that_were_taken_away() -> None:
+    """Pickle does not write what they hold, so a ref to that keeps its own copy alive."""
+    hidden = Node()
+    holder = Gone()
+    holder.one = hidden
+    member = vars(Gone)["one"]
+    try:
+        del Gone.one
+        copied = weakreduce.loads(weakreduce.dumps([weakref.ref(hidden), holder]))
+        assert weakreduce.is_pinned(copied[0])
+    finally:
+        Gone.one = member
+    copied = weakreduce.loads(weakreduce.dumps([weakref.ref(hidden), holder]))
+    assert copied[0]() is copied[1].one
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_members_of_a_set_outside_come_in_the_order_of_the_strong_walk(host: str) -> None:
+    first, second, holder = Node(), Node(), Node()
+    for members in ([first, second], [second, first]):
+        holder.parts = (weakref.WeakSet(members),)
+        root = [weakref.ref(holder), [first], second]
+        found = weakreduce.dumps(root, host=host)
+        with weakreduce.record():
+            assert weakreduce.dumps(root, host=host) == found
 
 
 def test_it_is_asked_only_where_a_second_walk_is_certain(ahead: Ahead) -> None:

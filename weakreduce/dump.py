@@ -21,7 +21,7 @@ from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
-from weakreduce.second_walk import SecondWalk
+from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import InPlace, Limit, Sink, TooLarge
 from weakreduce.walk import NeedsItself, Refused, Walk
@@ -107,7 +107,9 @@ class Session:
         if self.watch is not None:
             self.watch.begin()
             self.watch.prepare(self.first)
-        self.first.root = obj
+        if self.known.ordered:
+            self.first.root = obj
+        self.known.ordered = True
         with contextlib.suppress(LookedAhead):
             self._run(self.first, obj)
 
@@ -199,6 +201,8 @@ class Session:
                 self._run(second, second.envelope())
             except (Refused, TooLarge):
                 raise
+            except OrderMatters:
+                return None  # looked ahead in vain: the next first walk is run to its end
             except Exception as error:
                 if self.known.orderless and _is_too_deep(error):
                     # Whole referents stand deeper than their shells would: without those.

@@ -99,11 +99,13 @@ class FirstWalk(Walk):
             LookedAhead: where that could be done, and this walk is of no more use.
         """
         root, self.root = self.root, MISSING
-        if root is MISSING or self.known.written_before or self.known.adapter.save_apart:
+        known = self.known
+        if root is MISSING or known.written_before or known.adapter.save_apart:
             return
-        found = look_ahead.met_strongly(root, self.known)
+        found = look_ahead.met_strongly(root, known)
         if found is not None:
-            self.known.inside = found
+            known.inside = found
+            known.ordered = False
             self.looked_ahead = True
             raise LookedAhead
 

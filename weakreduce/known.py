@@ -120,6 +120,8 @@ class Known:
         self.inside: dict[int, Any] = {}
         #: Whether nothing in the payload can see in which order its objects are made.
         self.orderless = False
+        #: Whether `inside` is in the order in which the strong walk met it.
+        self.ordered = True
         #: id -> reduction, of objects that are reduced by code that is not the host's: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
@@ -318,6 +320,7 @@ def is_plain(obj_type: type) -> bool:
 #: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
 #: by a reduction.
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_TEXT: Final = frozenset({str})
 _get_state: Final[Any] = object.__getstate__
 
 
@@ -325,7 +328,8 @@ def is_leaf(obj: Any) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
     state = _get_state(obj)
     if type(state) is dict:
-        return _ATOMS.issuperset(map(type, state.values()))
+        # Names are text, but for those that somebody put into the instance's dict.
+        return _ATOMS.issuperset(map(type, state.values())) and _TEXT.issuperset(map(type, state))
     return state is None
 
 

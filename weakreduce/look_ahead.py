@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import operator
+import types
 import weakref
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ def _collector_tells(probe: _Probe) -> bool:
     return _attributes in found
 
 
+_dict_descriptor: Final = vars(_Probe)["__dict__"]
 _bare, _with_dict = _Probe(), _Probe()
 #: Whether attributes are seen through an instance's ``__dict__``. Up to CPython 3.12 they are, and
 #: not by way of the instance once it has one; from 3.13 on it is mostly the other way round.
@@ -72,6 +74,7 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
             if (
                 not known.plain[obj_type]
+                or not _shows_what_it_holds(obj_type)
                 or adapter.wants_override(obj_type)
                 or not adapter.by_name(obj_type)
             ):
@@ -95,3 +98,32 @@ def _keeps_all_in_dict(obj_type: type) -> bool:
     return (
         _BY_DICT and obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
     )
+
+
+def _shows_what_it_holds(obj_type: type) -> bool:
+    """Whether pickle, which asks an instance for its attributes, gets those that it holds."""
+    cls: Any = obj_type
+    if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
+        return False
+    for base in cls.__mro__:
+        own = vars(base)
+        if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
+            return False
+        members = {name for name, found in own.items() if type(found) is types.MemberDescriptorType}
+        if members != _slots_of(base) or any(
+            getattr(cls, name) is not own[name] for name in members
+        ):
+            return False  # a slot is hidden, or was taken away
+    return True
+
+
+def _slots_of(base: type) -> set[str]:
+    """The names under which a class keeps its slots, as `copyreg` finds them."""
+    declared = vars(base).get("__slots__", ())
+    names = (declared,) if isinstance(declared, str) else tuple(declared)
+    prefix = "_" + base.__name__.lstrip("_")
+    return {
+        prefix + name if name.startswith("__") and not name.endswith("__") else name
+        for name in names
+        if name not in ("__dict__", "__weakref__")
+    }

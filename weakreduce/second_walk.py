@@ -24,6 +24,10 @@ from weakreduce.walk import MISSING, NeedsItself, Positions, Walk
 _ROOM: Final = 8
 
 
+class OrderMatters(BaseException):
+    """The order in which what is inside is met is needed, and not known: a signal."""
+
+
 class SecondWalk(Walk):
     """Exact: what is inside is known, referents are written as shells where they are met weakly."""
 
@@ -200,6 +204,11 @@ class SecondWalk(Walk):
             # Its instance may lead back to the weak thing: hand over the shell of that, too.
             return bound_method(obj.__func__, self.shell(obj.__func__), self.shell(obj.__self__))
         return self.shell(obj)
+
+    def ordered(self, edges: list[Edge]) -> list[Edge]:
+        if not self.known.ordered and sum(self.holds(edge.referent) for edge in edges) > 1:
+            raise OrderMatters
+        return super().ordered(edges)
 
     def later(self, fill: Call) -> None:
         self.fills.append(fill)
