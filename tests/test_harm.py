@@ -807,6 +807,115 @@ def test_objects_die_by_reference_count(host: str, case: str, through: str) -> N
     run(child_leaks, host, case, through)
 
 
+class Late:
+    """Pickled by a reducer that is registered while another object is pickled."""
+
+
+class Registers:
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __getstate__(self) -> Any:
+        copyreg.pickle(Late, lambda _: (str, ("late",)))  # type: ignore[arg-type]
+        return vars(self)
+
+
+def child_registers_late(host: str, weak: bool) -> None:
+    """Print what arrives of an object whose reducer is registered during the dump."""
+    module: Any = __import__(host)
+    kept = Plain(1)
+    root: Any = [Registers(Late())]
+    if weak:
+        root = [weakref.ref(kept), kept, *root, Late()]
+    print([found for holder in module.loads(module.dumps(root)) if isinstance(holder, Registers)
+           for found in holder.parts])  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+def test_a_reducer_that_is_registered_during_a_dump_counts(host: str) -> None:
+    stock = run(child_registers_late, host, False, ours=False)
+    assert run(child_registers_late, host, False) == stock == "['late']\n"
+    assert run(child_registers_late, host, True) == stock
+
+
+def child_registers_in_threads() -> None:
+    """A table that another thread is renewing is not used before it is whole."""
+    import cloudpickle
+
+    wrong = []
+
+    def register(number: int) -> None:
+        for turn in range(200):
+            cls = type(f"T{number}x{turn}", (), {})
+            copyreg.pickle(cls, lambda _: (int, (7,)))  # type: ignore[arg-type]
+            if pickle.loads(cloudpickle.dumps(cls())) != 7:
+                wrong.append((number, turn))
+
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=register, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_reducers_that_are_registered_in_threads_count() -> None:
+    run(child_registers_in_threads)
+
+
+def child_many_dumps(host: str) -> None:
+    """One pickler, many dumps: some with weak things, some that are refused or fail."""
+    import weakreduce
+
+    module: Any = __import__(host)
+    file = io.BytesIO()
+    pickler = module.Pickler(file)
+    shared, sent = Plain("shared"), []
+    for number in range(60):
+        held = Plain(number)
+        root: Any = [shared, held, (number, f"text {number}")]
+        if number % 3 == 1:
+            root = [weakref.ref(held), *root, weakref.ref(shared), weakref.ref(Plain.method)]
+        if number % 5 == 2:
+            root.append(iter_of(root))
+        with weakreduce.policy("strict" if number % 7 == 3 else "snapshot"):
+            outside = Plain("outside")
+            if number % 7 == 3:
+                root.append(weakref.ref(outside))
+            try:
+                pickler.dump(root)
+            except (TypeError, weakreduce.WeakrefPicklingError):
+                assert number % 5 == 2 or number % 7 == 3
+            else:
+                assert number % 5 != 2
+                assert number % 7 != 3
+                sent.append(number)
+    file.seek(0)
+    unpickler = getattr(module, "Unpickler", pickle.Unpickler)(file)
+    first = None
+    for number in sent:
+        found = unpickler.load()
+        weak, found = (found[0], found[1:]) if number % 3 == 1 else (None, found)
+        first = found[0] if first is None else first
+        assert found[0] is first
+        assert found[1].parts == (number,) if hasattr(found[1], "parts") else True
+        assert found[2] == (number, f"text {number}")
+        if weak is not None:
+            assert weak() is found[1]
+            assert found[3]() is first
+    assert file.read() == b""
+
+
+def iter_of(items: Any) -> Any:
+    return (item for item in items)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+def test_many_dumps_by_one_pickler(host: str) -> None:
+    run(child_many_dumps, host)
+
+
 def child_cycles(host: str) -> None:
     """A dump leaves no reference cycle to the collector, however it ends."""
     import warnings

@@ -115,9 +115,17 @@ def container_beside_a_link() -> Any:
     return outside, [inner, {outer: True}]
 
 
+def refs_in_place_of_names() -> Any:
+    kept = [Leaf(number) for number in range(400)]
+    for one, two in zip(kept, kept[1:], strict=False):
+        vars(one)[weakref.ref(two)] = 1
+    return kept, weakref.ref(kept[0])
+
+
 SHAPES: tuple[Callable[[], Any], ...] = (
     outside_refs, outside_values, outside_set, mixed_values, dead_and_alive, weak_first, chain,
     of_one_leaf, of_importable_things, of_one_importable_thing, container_beside_a_link,
+    refs_in_place_of_names,
 )  # fmt: skip
 
 

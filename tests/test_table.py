@@ -8,6 +8,7 @@ import operator
 import pickle
 import weakref
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -242,6 +243,27 @@ class TestMembersThatHashByValue:
             copy = copied(thing, host)
             assert copy.extra[weakref.ref(copy)] == 1
             assert copy in copy.extra["set"]
+
+    @pytest.mark.parametrize("first", ["ref", "member"])
+    @pytest.mark.parametrize("through", ["itself", "a peer", "a tuple"])
+    def test_as_key_beside_an_attribute_that_leads_back(
+        self, host: str, first: str, through: str
+    ) -> None:
+        """The attributes that come with its shell must not bring the rest of its state along."""
+        thing, peer = things.Valued("v"), things.Valued("peer")
+        thing.back = {"itself": thing, "a peer": peer, "a tuple": (1, (thing,))}[through]
+        peer.back = thing
+        thing.table = {weakref.ref(thing): 1}
+        root = [weakref.ref(thing), thing] if first == "ref" else [thing, weakref.ref(thing)]
+        copy = copied(root, host)[1 if first == "ref" else 0]
+        assert copy.table[weakref.ref(copy)] == 1
+
+    @pytest.mark.parametrize("key", [(1, ("a",)), things.Frozen(1, ["x"]), Fraction(1, 3)])
+    def test_that_hash_by_values_of_other_classes(self, host: str, key: Any) -> None:
+        thing = things.Valued(key)
+        thing.table = {weakref.ref(thing): 1}
+        copy = copied([weakref.ref(thing), thing], host)[1]
+        assert copy.table[weakref.ref(copy)] == 1
 
     def test_a_hashed_neighbour_keeps_its_place(self, host: str) -> None:
         """Shells must not change which state is there when a strong set hashes its members."""

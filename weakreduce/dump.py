@@ -354,7 +354,7 @@ def _is_too_deep(error: BaseException) -> bool:
     return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
-def _rewind(engine: Engine, place: InPlace | Sink, start: dict[int, Any]) -> None:
+def _rewind(engine: Engine, place: InPlace | Sink, start: Any) -> None:
     place.clear()
     engine.reset(start)
     if place.buffers is not None:
@@ -372,7 +372,8 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
         Exception: whatever stock raises for what is not weak.
     """
     place.begin()
-    start: dict[int, Any] = pickler.memo.copy()
+    start = make_engine.remember(pickler, place.used)
+    place.used = True
     met = make_engine.met(pickler, start)
     before = vars(pickler).get("reducer_override")
     plans = make_engine.plans(pickler)
@@ -382,6 +383,13 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     around = None if watch is None else observe.around.set(watch)
 
     def begin() -> Session:
+        nonlocal start
+        if type(start) is not dict:
+            # Late, as most dumps never need it; what was met by earlier dumps comes first.
+            start, since = start.memo.copy(), met.copy()
+            met.clear()
+            met.update(dict.fromkeys(start))
+            met.update(since)
         session = Session(make_engine(pickler, stock, before), place, start, met, plans, watch)
         session.first.root = obj
         return session
@@ -420,7 +428,8 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     except BaseException as error:
         if session is None:
             if not isinstance(error, Exception):
-                _rewind(make_engine(pickler, stock, before), place, start)
+                memo = start if type(start) is dict else start.memo
+                _rewind(make_engine(pickler, stock, before), place, memo)
                 raise
             session = begin()
         found = session.explained(error, obj)

@@ -22,7 +22,7 @@ class InPlace:
     It can be put back to what it was, so nothing needs to be kept apart and copied.
     """
 
-    __slots__ = ("buffers", "busy", "file", "limit", "rest", "start", "target")
+    __slots__ = ("buffers", "busy", "file", "limit", "rest", "start", "target", "used")
 
     def __init__(self, file: io.BytesIO, buffers: Buffers | None) -> None:
         self.file = file
@@ -30,6 +30,8 @@ class InPlace:
         self.target = file
         self.buffers = buffers
         self.busy = False
+        #: Whether a dump was made here before.
+        self.used = False
         #: There is none here.
         self.limit: float | None = None
 
@@ -88,6 +90,8 @@ class Sink(io.BytesIO):
         #: Bytes that it refuses to grow past, if any.
         self.limit = limit
         self.busy = False
+        #: Whether a dump was made here before.
+        self.used = False
 
     @property
     def target(self) -> Any:

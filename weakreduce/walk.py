@@ -31,6 +31,8 @@ from weakreduce.observe import Watch
 
 MISSING: Final[Any] = object()
 _STOCK_GETSTATE: Final[Any] = object.__getstate__
+#: How many parts of a value are looked at.
+_LOOKED_AT: Final = 200
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
 
 
@@ -360,8 +362,12 @@ class Walk:
         # The attributes as they are, also where the class has a __getstate__ of its own.
         state: Any = _STOCK_GETSTATE(referent)
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        early = {name: v for name, v in (attributes or {}).items() if self._plain(v)}
-        early_slots = {name: v for name, v in (slots or {}).items() if self._plain(v)}
+        early = {
+            name: v for name, v in (attributes or {}).items() if self._comes_early(v, referent)
+        }
+        early_slots = {
+            name: v for name, v in (slots or {}).items() if self._comes_early(v, referent)
+        }
         if not early and not early_slots:
             return shell
         if reduces_by_default(cls):
@@ -372,12 +378,47 @@ class Walk:
         ]
         return encode.same_with(shell, steps, None, None, operator.is_)
 
-    def _plain(self, value: Any, depth: int = 0) -> bool:
-        if issubclass(type(value), _ATOMS):
+    def _comes_early(self, value: Any, referent: Any) -> bool:
+        """Whether an attribute may be needed for a hash, and does not lead back to its owner."""
+        cls = type(value)
+        if issubclass(cls, _ATOMS):
             return True
-        if issubclass(type(value), (tuple, frozenset)):
-            return depth < 8 and all(self._plain(item, depth + 1) for item in value)
-        return hashed_by_value(type(value)) and kind_of(type(value)) is None
+        return hashed_by_value(cls) and kind_of(cls) is None and self._is_apart(value, referent)
+
+    def _is_apart(self, value: Any, owner: Any) -> bool:
+        """Whether a value holds neither its owner nor a weak thing, from a short look at it."""
+        waiting, seen = [value], {id(value): value}
+        for _ in range(_LOOKED_AT):
+            if not waiting:
+                return True
+            obj = waiting.pop()
+            cls = type(obj)
+            parts: Any
+            if issubclass(cls, NAMEABLE):
+                continue
+            if kind_of(cls) is not None:
+                return False
+            if cls in (tuple, list, set, frozenset):
+                parts = obj
+            elif cls is dict:
+                parts = [*obj.keys(), *obj.values()]
+            else:
+                try:
+                    parts = self.known.reduced(obj)
+                except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+                    return False
+                if type(parts) is str:
+                    continue
+                if type(parts) is not tuple or any(parts[3:]):
+                    return False
+                parts = parts[1:]
+            for part in parts:
+                if part is owner:
+                    return False
+                if id(part) not in seen and not issubclass(type(part), _ATOMS):
+                    seen[id(part)] = part
+                    waiting.append(part)
+        return False
 
     def callback(self, edge: Edge) -> Any:
         """What to write for the callback of an edge that travels."""

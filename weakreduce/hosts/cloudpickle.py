@@ -53,7 +53,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
             if _reads_stock_table(pickler):
-                self._table = tables.merged  # by `plans`, when this dump began
+                self._table = tables.now.merged  # by `plans`, when this dump began
             self._plain_override = (
                 override is None and type(pickler).reducer_override is stock_override
             )
@@ -63,11 +63,12 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             """Classes and functions are cloudpickle's own concern, and nothing else is."""
             found: dict[type, Any] = {}
             if _reads_stock_table(pickler):
-                if tables.general != copyreg.dispatch_table or tables.own_then != tables.own:
-                    tables.renew()
-                _set_table(pickler, tables.merged)
+                now = tables.now
+                if now.general != copyreg.dispatch_table or now.own != tables.own:
+                    now = tables.renew()
+                _set_table(pickler, now.merged)
                 if not has_registered():
-                    found = tables.ordinary.copy()
+                    found = now.ordinary.copy()
             found[type] = override = pickler.reducer_override
             by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
             found[types.FunctionType] = override if by_value else _function_plan(override)
@@ -78,10 +79,19 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             """What is said of a static type holds while the tables stay as they are."""
             if issubclass(obj_type, (type, types.FunctionType)):
                 return False  # its instances are classes (of a metaclass): cloudpickle's concern
+            if not _reads_stock_table(pickler):
+                return super().is_ordinary(pickler, obj_type)
+            now = tables.now
+            tables.meet(obj_type)
             found = super().is_ordinary(pickler, obj_type)
-            if found and not obj_type.__flags__ & _HEAP_TYPE and _reads_stock_table(pickler):
-                tables.ordinary[obj_type] = None
+            if found and not obj_type.__flags__ & _HEAP_TYPE:
+                now.ordinary[obj_type] = None
             return found
+
+        def claims(self, weak_type: type) -> bool:
+            """Asked of each type, when it is first met."""
+            tables.meet(weak_type)
+            return super().claims(weak_type)
 
         @classmethod
         def asks_for_all(cls, pickler: Any) -> bool:
@@ -104,8 +114,21 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     return PicklerPatch(cls or stock_class, Engine)
 
 
+class _Merged:
+    """Cloudpickle's table and copyreg's in one plain dict, and what they were when it was made."""
+
+    __slots__ = ("general", "merged", "ordinary", "own")
+
+    def __init__(self, own: dict[type, Any]) -> None:
+        self.general = copyreg.dispatch_table.copy()
+        self.own = own.copy()
+        self.merged = {**self.general, **self.own}
+        #: Static types, which nobody can change, that are known to be ordinary.
+        self.ordinary: dict[type, None] = {}
+
+
 class _Tables:
-    """Cloudpickle's table and copyreg's in one plain dict, for as long as they stay as they are.
+    """The merged table, for as long as the two stay as they are.
 
     The C pickler finds an entry there several times faster than in a ChainMap. It is given the
     dict at each dump, so late entries count; subclasses with tables of their own keep them.
@@ -113,18 +136,25 @@ class _Tables:
 
     def __init__(self, own: dict[type, Any]) -> None:
         self.own = own
-        #: What the two were when they were merged.
-        self.general: dict[type, Any] = {}
-        self.own_then: dict[type, Any] = {}
-        self.merged: dict[type, Any] = {}
-        #: Static types, which nobody can change, that are known to be ordinary.
-        self.ordinary: dict[type, None] = {}
+        self.now = _Merged(own)
 
-    def renew(self) -> None:
+    def renew(self) -> _Merged:
         """Merge anew: one of the tables has changed."""
-        self.general, self.own_then = copyreg.dispatch_table.copy(), self.own.copy()
-        self.merged = {**copyreg.dispatch_table, **self.own}
-        self.ordinary = {}
+        # Made first and put in place at once: other threads dump meanwhile.
+        found = self.now = _Merged(self.own)
+        return found
+
+    def meet(self, obj_type: type) -> None:
+        """A type is met for the first time in a walk: count what was registered meanwhile."""
+        merged = self.now.merged
+        live = self.own.get(obj_type)
+        if live is None:
+            live = copyreg.dispatch_table.get(obj_type)
+        if live is not merged.get(obj_type):
+            if live is None:
+                del merged[obj_type]
+            else:
+                merged[obj_type] = live
 
 
 def own_class() -> Any:

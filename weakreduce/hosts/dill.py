@@ -42,7 +42,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             self.save_apart = save_apart
 
         @classmethod
-        def met(cls, pickler: Any, start: dict[int, Any]) -> dict[int, Any]:
+        def met(cls, pickler: Any, start: Any) -> dict[int, Any]:
             """The memo, which tells what was met as well, and costs nothing more to keep."""
             if _reads_tables(pickler):
                 return pickler.memo  # type: ignore[no-any-return]
