@@ -275,6 +275,8 @@ def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) ->
     return custom[obj_type]
 
 
+#: The flag of types that are made at run time, in Python or in C; others cannot change.
+HEAP_TYPE: Final = 1 << 9
 _STOCK: dict[str, Any] = {
     "__reduce_ex__": object.__reduce_ex__,
     "__reduce__": object.__reduce__,
@@ -284,9 +286,18 @@ _STOCK: dict[str, Any] = {
 
 def overrides_reduce(obj_type: type) -> bool:
     """Whether a class written in Python reduces its instances by code of its own."""
-    found = ((getattr(obj_type, name), stock) for name, stock in _STOCK.items())
+    cls: Any = obj_type
+    # Asked of each class in each dump, so nearly always with the answer no: a static type, which
+    # has nothing written in Python, or three times the stock one.
+    if not cls.__flags__ & HEAP_TYPE or (
+        cls.__reduce_ex__ is _STOCK["__reduce_ex__"]
+        and cls.__reduce__ is _STOCK["__reduce__"]
+        and cls.__getstate__ is _STOCK["__getstate__"]
+    ):
+        return False
     return any(
-        isinstance(method, types.FunctionType) for method, stock in found if method is not stock
+        isinstance(getattr(cls, name), types.FunctionType) and getattr(cls, name) is not stock
+        for name, stock in _STOCK.items()
     )
 
 

@@ -1,6 +1,6 @@
 """Measure: run the two sides of a row in processes of their own, one run of each by turns.
 
-The machine's other work then falls on both sides alike; a figure is a ratio of medians.
+The machine's other work then falls on both sides alike; a figure is a median of ratios.
 Nothing here knows which rows there are.
 """
 
@@ -27,8 +27,19 @@ class Side(NamedTuple):
 class Measured(NamedTuple):
     """What was found of one side."""
 
-    seconds: float
+    rounds: list[float]  # seconds of each round
     size: int
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return statistics.median(self.rounds)
+
+    def ratio(self, other: Measured) -> float:
+        """The median of the ratios of each round: both sides of one see the same machine."""
+        return statistics.median(
+            one / two for one, two in zip(self.rounds, other.rounds, strict=True)
+        )
 
 
 class _Runner:
@@ -67,7 +78,7 @@ class _Runner:
 
 
 def side_by_side(sides: list[Side], rounds: int) -> list[Measured]:
-    """Each side's median over `rounds` runs, all sides taking turns."""
+    """What each side takes in each of `rounds` runs, all sides taking turns."""
     runners: list[_Runner] = []
     try:
         for side in sides:
@@ -80,7 +91,7 @@ def side_by_side(sides: list[Side], rounds: int) -> list[Measured]:
     finally:
         for runner in runners:
             runner.close()
-    return [Measured(statistics.median(runner.seconds), runner.size) for runner in runners]
+    return [Measured(runner.seconds, runner.size) for runner in runners]
 
 
 def peak_memory(side: Side) -> int:

@@ -39,7 +39,7 @@ def _ratio(
     def find(settings: Settings) -> float:
         sides = [Side(*ours, settings.size(size)), Side(*other, settings.size(size))]
         one, two = side_by_side(sides, min(rounds or settings.rounds, settings.rounds))
-        return one.seconds / two.seconds
+        return one.ratio(two)
 
     return find
 
@@ -62,7 +62,7 @@ def _growth(ours: tuple[str, str], size: int) -> Callable[[Settings], float]:
         small = Side(*ours, settings.size(size // 10))
         large = Side(*ours, 10 * settings.size(size // 10))
         one, two = side_by_side([small, large], min(5, settings.rounds))
-        return two.seconds / one.seconds
+        return two.ratio(one)
 
     return find
 

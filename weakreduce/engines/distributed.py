@@ -18,9 +18,10 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.bound import Bound
-from weakreduce.engines.early import holds_weak, plain
+from weakreduce.engines.early import holds_weak
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.plain import plain
 from weakreduce.seen import seen
 
 

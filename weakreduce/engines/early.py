@@ -11,10 +11,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import sys
 import threading
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, final
 
 from weakreduce import paths
@@ -28,11 +26,6 @@ Dumps = Callable[[Any], "bytes | memoryview"]
 #: Bytes without a weak thing in them that may wait in queues instead of the objects
 #: themselves. A thousand tasks on one big object must not become a thousand copies of it.
 WAITING_LIMIT: Final = 64 * 2**20
-_ATOMS: Final = frozenset(
-    {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range, slice}
-)
-_NAMED: Final = frozenset({types.FunctionType, types.BuiltinFunctionType, type})
-_ITEMS: Final = 64
 _LOOKED_AT: Final = 100_000
 
 
@@ -81,56 +74,6 @@ class _Share:
     def __del__(self) -> None:
         if self.process == os.getpid():
             waiting.give_back(self.size)
-
-
-def plain(obj: Any, names: bool = False, depth: int = 5) -> bool:
-    """Whether an object certainly holds no weak thing, from a short look at it.
-
-    Atoms, functions and classes that are written as names, arrays of numbers, and small
-    containers of those. A False says nothing.
-
-    Args:
-        obj: the object.
-        names: whether the engine's pickler writes every function and class as a name.
-        depth: how deep to look.
-    """
-    cls = type(obj)
-    if cls in _ATOMS:
-        return True
-    if cls is tuple or cls is list:
-        return depth > 0 and len(obj) <= _ITEMS and all_plain(obj, names, depth - 1)
-    if cls is dict:
-        return (
-            depth > 0
-            and len(obj) <= _ITEMS
-            and all_plain(obj, names, 0)  # keys
-            and all_plain(obj.values(), names, depth - 1)
-        )
-    if cls in _NAMED:
-        return (names and cls is not types.BuiltinFunctionType) or _written_as_a_name(obj)
-    parts = getattr(cls, "_weakreduce_parts", None)
-    if parts is not None:
-        # An engine's own wrapper of tasks.
-        return plain(parts(obj), names)
-    # Asked for by name: numpy is not imported for this.
-    return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
-
-
-def all_plain(items: Iterable[Any], names: bool, depth: int = 5) -> bool:
-    """`plain` of each item."""
-    for item in items:  # noqa: SIM110 - a generator would take twice the time
-        if type(item) not in _ATOMS and not plain(item, names, depth):
-            return False
-    return True
-
-
-def _written_as_a_name(obj: Any) -> bool:
-    name = obj.__module__
-    if name == "__main__" or getattr(sys.modules.get(name), obj.__name__, None) is not obj:
-        return False
-    # Functions of these modules travel by value.
-    cloudpickle: Any = sys.modules.get("cloudpickle.cloudpickle")
-    return cloudpickle is None or not cloudpickle._PICKLE_BY_VALUE_MODULES
 
 
 def holds_weak(obj: Any) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 from typing import Any, final
 
-from weakreduce.engines.early import Dumps, forking_dumps, pack, plain
+from weakreduce.engines.early import Dumps, forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.plain import plain
 
 
 def _standard_dumps(_executor: Any) -> Dumps:
@@ -52,6 +54,10 @@ class _LokyDumps:
             self.take_back(self.answers)
 
 
+def _parts_of_item(_stock: Any) -> Any:
+    return operator.attrgetter("__dict__")
+
+
 def _make_submit(dumps_of: Any, names: bool = False) -> Any:
     def make(stock: Any) -> Any:
         @functools.wraps(stock)
@@ -77,7 +83,10 @@ def make_patch(module: Any) -> AttributePatch:
     root = module.__name__.rpartition(".")[0]
     if root == "concurrent.futures":
         return AttributePatch(
-            (module.ProcessPoolExecutor, "submit", _make_submit(_standard_dumps, names=True))
+            (module.ProcessPoolExecutor, "submit", _make_submit(_standard_dumps, names=True)),
+            # What the two are sent as, for the look at a message.
+            (module._CallItem, "_weakreduce_parts", _parts_of_item),
+            (module._ResultItem, "_weakreduce_parts", _parts_of_item),
         )
     queues = importlib.import_module(f"{root}.backend.queues")
     dumps_of = functools.partial(_LokyDumps, queues)

@@ -15,8 +15,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weakreduce.engines.early import all_plain, forking_dumps, pack, plain
+from weakreduce.engines.early import forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.plain import all_plain, plain
 from weakreduce.policies import Policy
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block

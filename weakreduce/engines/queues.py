@@ -12,8 +12,9 @@ import importlib
 import pickle
 from typing import Any
 
-from weakreduce.engines.early import forking_dumps, pack, plain
+from weakreduce.engines.early import forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.plain import plain
 
 
 def make_patch(module: Any) -> AttributePatch:

@@ -16,8 +16,8 @@ from typing import Any
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
 from weakreduce.kinds import has_registered
+from weakreduce.known import HEAP_TYPE
 
-_HEAP_TYPE = 1 << 9
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
 
@@ -84,7 +84,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             now = tables.now
             tables.meet(obj_type)
             found = super().is_ordinary(pickler, obj_type)
-            if found and not obj_type.__flags__ & _HEAP_TYPE:
+            if found and not obj_type.__flags__ & HEAP_TYPE:
                 now.ordinary[obj_type] = None
             return found
 

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from weakreduce import observe
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.standard import patch_of
+from weakreduce.plain import plain
+
+
+def _is_plain(message: Any) -> bool:
+    """Whether a message is nothing but numbers, text, names and the like, and nobody watches."""
+    # Most are: to find that out takes a fraction of what a dump by us takes.
+    return plain(message, names=True) and observe.watch_for(None) is None
 
 
 def make_patch(module: Any) -> PicklerPatch:
     """The patch of ``multiprocessing.reduction``."""
-    return patch_of(module.ForkingPickler)
+    return patch_of(module.ForkingPickler, _is_plain)

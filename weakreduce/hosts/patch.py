@@ -73,12 +73,14 @@ class PicklerPatch(AttributePatch):
         engine: a subclass of `picklers.PicklerEngine`.
         before_init: called with the pickler and the arguments after `file` before the stock
             ``__init__`` is.
+        leaves: says of an object that is dumped whether it is for the stock ``dump`` alone.
     """
 
-    def __init__(self, cls: Any, engine: Any, before_init: Any = None) -> None:
+    def __init__(self, cls: Any, engine: Any, before_init: Any = None, leaves: Any = None) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
         self.engine = engine
         self.before_init = before_init
+        self.leaves = leaves
 
     def _make_init(self, stock: Any) -> Any:
         before_init = self.before_init
@@ -111,12 +113,14 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        engine = self.engine
+        engine, leaves = self.engine, self.leaves
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
             place = pickler.__dict__.get("_weakreduce")
-            if place is None or place.busy:
+            if place is None or place.busy or (leaves is not None and leaves(obj)):
+                if place is not None:
+                    place.used = True
                 stock(pickler, obj)
                 return
             place.busy = True

@@ -11,6 +11,7 @@ import io
 import pickle
 import sys
 import types
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 from weakreduce.hosts.scout import HARMLESS
@@ -90,9 +91,14 @@ class PicklerEngine:
     @classmethod
     def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
         """Whether instances are for the pickler alone to write."""
-        found = getattr(pickler, "dispatch_table", copyreg.dispatch_table).get(obj_type)
-        if found is not None and not cls._is_own(obj_type, found):
-            return False
+        table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
+        for part in table.maps if type(table) is ChainMap else (table,):
+            found = part.get(obj_type)
+            if found is not None:
+                if not cls._is_own(obj_type, found):
+                    return False
+                break
         return is_ordinary(obj_type)
 
     @classmethod

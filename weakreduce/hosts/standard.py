@@ -12,6 +12,7 @@ from typing import Any
 
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine
+from weakreduce.kinds import has_registered
 
 
 class Pickler(pickle.Pickler):
@@ -39,6 +40,13 @@ class Engine(PicklerEngine):
 
     def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
         super().__init__(pickler, stock, override, pickler.proto)
+
+    @classmethod
+    def plans(cls, pickler: Any) -> dict[type, Any]:
+        """Classes and functions are names, whatever the tables have; short for `is_ordinary`."""
+        if has_registered() or cls.asks_for_all(pickler):
+            return {}
+        return {type: None, types.FunctionType: None}
 
     def by_name(self, obj: Any) -> bool:
         """Stock pickle writes classes, functions and builtins as names, but no modules."""
@@ -69,8 +77,8 @@ def dump(
     Pickler(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback).dump(obj)
 
 
-def patch_of(cls: Any) -> PicklerPatch:
-    """The patch of a class that others derived from the C pickler."""
+def patch_of(cls: Any, leaves: Any = None) -> PicklerPatch:
+    """The patch of a class that others derived from the C pickler; `leaves` as there."""
 
     def before_init(
         pickler: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
@@ -79,7 +87,7 @@ def patch_of(cls: Any) -> PicklerPatch:
         chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
         pickler.proto = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
 
-    return PicklerPatch(cls, Engine, before_init)
+    return PicklerPatch(cls, Engine, before_init, leaves)
 
 
 def make_patch(module: Any) -> AttributePatch:
