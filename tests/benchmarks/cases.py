@@ -224,6 +224,33 @@ class BarePickler(pickle.Pickler):
         return weakref.ref, (referent, referent)
 
 
+class NotingPickler(pickle.Pickler):
+    """What writes refs to what was met as links, and does no more than note what it meets."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        met: dict[int, Any] = {}
+
+        def reducer_override(obj: Any) -> Any:
+            if type(obj) is weakref.ref:
+                return weakref.ref, (obj(),)
+            met[id(obj)] = obj
+            return NotImplemented
+
+        self.reducer_override = reducer_override
+
+
+def bare_dumps_weak_tree(size: int) -> Prepared:
+    root = tree(size, weakref.ref)[0]
+
+    def action() -> bytes:
+        file = io.BytesIO()
+        NotingPickler(file).dump(root)
+        return file.getvalue()
+
+    return Prepared(action, len(action()))
+
+
 def _bare_dumps(obj: Any) -> bytes:
     file = io.BytesIO()
     BarePickler(file).dump(obj)

@@ -213,6 +213,12 @@ ROWS: tuple[Row, ...] = (
 #: The least that could be done, for bars that are not reached: no weakreduce in any of these.
 FLOORS: tuple[Row, ...] = (
     Row(
+        "dumps, weak parents: bare links, and a note of what was met / stock, strong parents",
+        None,
+        "x",
+        _ratio((STOCK, "bare_dumps_weak_tree"), STRONG, TREE),
+    ),
+    Row(
         "loads: the tree with no parents at all / hand-written `__setstate__`",
         None,
         "x",
