@@ -69,14 +69,17 @@ def run(*arguments, **keywords):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_examples(page, tmp_path):
-
+def test_examples(page, tmp_path, pytestconfig):
     blocks = examples(page)
     if not blocks:
         return
+    # What the tests are told to ignore (of engines' oldest releases), their examples ignore.
+    ignored = [f"-W{option}" for option in pytestconfig.getoption("pythonwarnings") or ()
+               if "pytest" not in option]  # fmt: skip
     done = run(
         "-W",
         "error",
+        *ignored,
         "-c",
         RUNNER,
         page.name,
