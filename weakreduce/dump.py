@@ -161,7 +161,7 @@ class Session:
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
-        if first.looked_ahead:
+        if not self.known.ordered:  # it was looked ahead
             self.known.orderless = True  # or it would not have been possible
             return self._decided_at_last(obj)
         if not first.pending and not first.again:

@@ -48,8 +48,6 @@ class FirstWalk(Walk):
         self.reads_memo = False
         #: What is dumped, until it was looked at ahead; missing where that would not do.
         self.root: Any = MISSING
-        #: Whether this walk was ended as soon as it was certain that a second would follow.
-        self.looked_ahead = False
 
     def holds(self, referent: Any) -> bool:
         return id(referent) in self.met
@@ -106,7 +104,6 @@ class FirstWalk(Walk):
         if found is not None:
             known.inside = found
             known.ordered = False
-            self.looked_ahead = True
             raise LookedAhead
 
     def take_over(self) -> None:

@@ -13,6 +13,7 @@ an instance's slots hold, and its class; and a ref's callback, but not what it r
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import operator
 import types
@@ -74,9 +75,9 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
             if (
                 not known.plain[obj_type]
-                or not _shows_what_it_holds(obj_type)
                 or adapter.wants_override(obj_type)
                 or not adapter.by_name(obj_type)
+                or not _shows_what_it_holds(obj_type)
             ):
                 return None
             inside[id(obj_type)] = obj_type
@@ -105,25 +106,15 @@ def _shows_what_it_holds(obj_type: type) -> bool:
     cls: Any = obj_type
     if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
         return False
+    slots = []
     for base in cls.__mro__:
         own = vars(base)
         if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
             return False
-        members = {name for name, found in own.items() if type(found) is types.MemberDescriptorType}
-        if members != _slots_of(base) or any(
-            getattr(cls, name) is not own[name] for name in members
-        ):
-            return False  # a slot is hidden, or was taken away
-    return True
-
-
-def _slots_of(base: type) -> set[str]:
-    """The names under which a class keeps its slots, as `copyreg` finds them."""
-    declared = vars(base).get("__slots__", ())
-    names = (declared,) if isinstance(declared, str) else tuple(declared)
-    prefix = "_" + base.__name__.lstrip("_")
-    return {
-        prefix + name if name.startswith("__") and not name.endswith("__") else name
-        for name in names
-        if name not in ("__dict__", "__weakref__")
-    }
+        for name, found in own.items():
+            if type(found) is types.MemberDescriptorType:
+                if getattr(cls, name) is not found:
+                    return False  # hidden
+                slots.append(name)
+    # Those that pickle asks for: a slot may have been taken away.
+    return sorted(slots) == sorted(copyreg._slotnames(cls))  # type: ignore[attr-defined]

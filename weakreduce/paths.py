@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, final
 
 from weakreduce.kinds import callback_of, kind_of
-from weakreduce.known import NAMEABLE
+from weakreduce.known import HEAP_TYPE, NAMEABLE
 
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
 _PLAIN_KEYS = (bool, int, float, complex, str, bytes, type(None))
@@ -24,7 +24,6 @@ _OPENED = (
     object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
     types.MethodType, types.CellType, type,
 )  # fmt: skip
-_HEAP_TYPE: Final = 1 << 9
 _REFS = (weakref.ref, weakref.WeakMethod)
 #: Stands for the path of the holder in a step.
 HOLDER: Final = "\0"
@@ -196,8 +195,8 @@ def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _is_opened(obj_type: type) -> bool:
     """Whether nothing is left in an instance, once its items and attributes are known."""
     bases = obj_type.__mro__ or ()
-    builtin = next((cls for cls in bases if not cls.__flags__ & _HEAP_TYPE), None)
-    return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & _HEAP_TYPE != 0)
+    builtin = next((cls for cls in bases if not cls.__flags__ & HEAP_TYPE), None)
+    return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & HEAP_TYPE != 0)
 
 
 def _attributes(obj: Any, slots: _Slots) -> list[tuple[str, Any]]:

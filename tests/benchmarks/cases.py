@@ -7,6 +7,7 @@ Modules that a side must not import (weakreduce itself, dill, engines) are impor
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import pickle
@@ -241,25 +242,22 @@ class NotingPickler(pickle.Pickler):
 
 
 def bare_dumps_weak_tree(size: int) -> Prepared:
-    root = tree(size, weakref.ref)[0]
-
-    def action() -> bytes:
-        file = io.BytesIO()
-        NotingPickler(file).dump(root)
-        return file.getvalue()
-
-    return Prepared(action, len(action()))
+    return _dumps(tree(size, weakref.ref)[0], dumps=functools.partial(_bare_dumps, NotingPickler))
 
 
-def _bare_dumps(obj: Any) -> bytes:
+def _bare_dumps(cls: Any, obj: Any) -> bytes:
     file = io.BytesIO()
-    BarePickler(file).dump(obj)
+    cls(file).dump(obj)
     return file.getvalue()
 
 
 def bare_dumps_outside_refs(size: int) -> Prepared:
     outside = [Small(number) for number in range(size)]
-    return _dumps([weakref.ref(obj) for obj in outside], outside, dumps=_bare_dumps)
+    return _dumps(
+        [weakref.ref(obj) for obj in outside],
+        outside,
+        dumps=functools.partial(_bare_dumps, BarePickler),
+    )
 
 
 # --- long lists ----------------------------------------------------------------------------
@@ -287,7 +285,7 @@ def bare_dumps_backward_list(size: int) -> Prepared:
     items = [Item(number) for number in range(size)]
     for first, second in zip(items, items[1:], strict=False):
         second.previous = weakref.ref(first)
-    return Prepared(lambda: len(_bare_dumps(items)))
+    return Prepared(lambda: len(_bare_dumps(BarePickler, items)))
 
 
 # --- proxies -------------------------------------------------------------------------------

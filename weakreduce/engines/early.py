@@ -8,7 +8,6 @@ it twice, sent as the bytes that were needed to find out.
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import threading
@@ -17,7 +16,7 @@ from typing import Any, Final, final
 
 from weakreduce import paths
 from weakreduce.bound import Bound
-from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
+from weakreduce.hosts import scout
 from weakreduce.kinds import kind_of
 from weakreduce.seen import seen
 
@@ -99,13 +98,11 @@ def forking_dumps(forking_pickler: Any) -> Dumps:
     """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
 
     def dumps(obj: Any) -> bytes | memoryview:
-        file = io.BytesIO()
         try:
-            WithoutWeakThings(file, reducers=forking_pickler._extra_reducers).dump(obj)
-        except WeakThingMet:
+            return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
+        except scout.WeakThingMet:
             found: memoryview = forking_pickler.dumps(obj)
             return found
-        return file.getvalue()
 
     return dumps
 

@@ -13,35 +13,28 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 from __future__ import annotations
 
 import functools
-import io
 import pickle
 import types
 from typing import Any
 
+from weakreduce.hosts import scout
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.hosts.scout import WithoutWeakThings, check_type
 from weakreduce.policy import get_policy
 from weakreduce.policy import policy as block
 from weakreduce.seen import seen
 
 
-def _dumps(obj: Any, protocol: int | None = None, *, buffer_callback: Any = None) -> bytes:
-    file = io.BytesIO()
-    WithoutWeakThings(file, protocol, buffer_callback=buffer_callback).dump(obj)
-    return file.getvalue()
-
-
 def _pickle_without_weak_things(stock: Any) -> Any:
     """The module ``pickle``, but for ``dumps``."""
     module = types.ModuleType("pickle", pickle.__doc__)
-    vars(module).update(vars(stock), dumps=_dumps)
+    vars(module).update(vars(stock), dumps=scout.dumps)
     return module
 
 
 def _make_override(stock: Any) -> Any:
     @functools.wraps(stock)
     def reducer_override(pickler: Any, obj: Any) -> Any:
-        check_type(type(obj))
+        scout.check_type(type(obj))
         return stock(pickler, obj)
 
     return reducer_override

@@ -119,8 +119,6 @@ class PicklerPatch(AttributePatch):
         def dump(pickler: Any, obj: Any) -> None:
             place = pickler.__dict__.get("_weakreduce")
             if place is None or place.busy or (leaves is not None and leaves(obj)):
-                if place is not None:
-                    place.used = True
                 stock(pickler, obj)
                 return
             place.busy = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import io
 import operator
 import pickle
 import types
@@ -88,3 +89,20 @@ class WithoutWeakThings(pickle.Pickler):
         self.dispatch_table = _Table(
             pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen, reducers or {}
         )
+
+
+def dumps(
+    obj: Any,
+    protocol: int | None = None,
+    *,
+    buffer_callback: Any = None,
+    reducers: Mapping[type, Any] | None = None,
+) -> bytes:
+    """``pickle.dumps`` up to the first weak thing; arguments as for `WithoutWeakThings`.
+
+    Raises:
+        WeakThingMet: at the first weak thing.
+    """
+    file = io.BytesIO()
+    WithoutWeakThings(file, protocol, buffer_callback=buffer_callback, reducers=reducers).dump(obj)
+    return file.getvalue()
