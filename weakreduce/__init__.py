@@ -10,7 +10,7 @@ import os
 
 from weakreduce.hosts import install, uninstall
 from weakreduce.names import share, unshare
-from weakreduce.policy import get_policy, policy, read_environment, set_policy
+from weakreduce.in_force import get_policy, policy, read_environment, set_policy
 
 # Not from `typing`, which takes longer to import than all that is imported here.
 TYPE_CHECKING = False

@@ -85,7 +85,7 @@ def _write(path: str, text: str) -> None:
 
 def _explain(chosen: argparse.Namespace) -> int:
     from weakreduce import trace
-    from weakreduce.policy import policy
+    from weakreduce.in_force import policy
 
     if (chosen.target is None) == (chosen.pickle is None):
         raise _Stopped("explain takes either package.module:object or --pickle FILE")

@@ -20,8 +20,8 @@ from weakreduce.bound import Bound
 from weakreduce.encode import user_state
 from weakreduce.kinds import CONTAINERS, Kind, kind_of
 from weakreduce.policies import Policy
-from weakreduce.policy import get_policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import get_policy
+from weakreduce.in_force import policy as block
 
 _W = TypeVar("_W")
 _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}

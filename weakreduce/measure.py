@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce import observe
-from weakreduce.dump import Session
+from weakreduce.session import Session
 
 #: No more distinct referents than this are measured, the ones met first.
 MOST: Final = 20_000

@@ -1,7 +1,7 @@
 """`Policy`: what becomes of a weak reference whose referent is not in the payload, as plain data.
 
 Also the policies that have a name, and what a choice (a name, a `Policy`, changes) stands for.
-Which policy is in force is `policy.py`'s concern, which imports this when one is first needed.
+Which policy is in force is `in_force.py`'s concern, which imports this when one is first needed.
 """
 
 from __future__ import annotations

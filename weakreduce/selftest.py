@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from weakreduce import api, hosts
 from weakreduce.errors import WeakreduceError
-from weakreduce.policy import policy as block
+from weakreduce.in_force import policy as block
 
 #: Hosts that are imported for the test, where they are installed.
 _LIGHT: Final = ("cloudpickle", "dill", "pickle", "multiprocessing")

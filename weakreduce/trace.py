@@ -20,7 +20,7 @@ from weakreduce.first_walk import FirstWalk
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import policy as block
 from weakreduce.progress import Progress
 
 #: How many findings a report keeps, unless it is told otherwise.

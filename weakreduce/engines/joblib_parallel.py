@@ -31,8 +31,8 @@ from typing import Any, Final, final
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
-from weakreduce.policy import get_policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import get_policy
+from weakreduce.in_force import policy as block
 from weakreduce.seen import seen
 
 # --- Parallel: the policy of the call -----------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, final
 
 from weakreduce.policies import Policy
-from weakreduce.policy import get_policy
+from weakreduce.in_force import get_policy
 
 #: So many are kept for one function. Policies made anew for every call may not pile up.
 KEPT: Final = 16

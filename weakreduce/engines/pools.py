@@ -19,8 +19,8 @@ from weakreduce.engines.early import forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.plain import all_plain, plain
 from weakreduce.policies import Policy
-from weakreduce.policy import get_policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import get_policy
+from weakreduce.in_force import policy as block
 
 _NONE_GIVEN: Any = object()
 #: Collections whose items exist.

@@ -23,7 +23,7 @@ from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.scout import WithoutWeakThings
-from weakreduce.policy import get_policy
+from weakreduce.in_force import get_policy
 from weakreduce.seen import seen
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from weakreduce.engines.per_policy import Made, PerPolicy
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.policy import get_policy
+from weakreduce.in_force import get_policy
 from weakreduce.seen import seen
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from weakreduce.hosts import scout
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.policy import get_policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import get_policy
+from weakreduce.in_force import policy as block
 from weakreduce.seen import seen
 
 

@@ -4,7 +4,7 @@
 Pickler class.
 
 A pickler of a patched class writes where it can be taken back (`sink.py`); its ``dump`` is run by
-`weakreduce.dump`, and the user's file has the finished payload or nothing. Instances made before,
+`weakreduce.session`, and the user's file has the finished payload or nothing. Instances made before,
 and dumps inside a running dump of the same pickler, go to the host's own methods.
 """
 
@@ -24,7 +24,7 @@ _ABSENT: Any = object()
 def _dump() -> Any:
     # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
     # pay for it.
-    return importlib.import_module("weakreduce.dump").run
+    return importlib.import_module("weakreduce.session").run
 
 
 class AttributePatch:

@@ -19,8 +19,8 @@ from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
-from weakreduce.policy import get_policy
-from weakreduce.policy import policy as block
+from weakreduce.in_force import get_policy
+from weakreduce.in_force import policy as block
 from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import InPlace, Limit, Sink, TooLarge
