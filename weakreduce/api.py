@@ -22,6 +22,7 @@ from weakreduce.kinds import CONTAINERS, Kind, kind_of
 from weakreduce.policies import Policy
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
+from weakreduce.shipping import shipping
 
 _W = TypeVar("_W")
 _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
@@ -102,7 +103,8 @@ def bind(obj: Any, policy: str | Policy | None = None) -> Bound:
 
     For engines that weakreduce does not know: bind what you submit.
     """
-    return Bound(dumps(obj, policy=policy), type(obj).__qualname__)
+    with shipping():
+        return Bound(dumps(obj, policy=policy), type(obj).__qualname__)
 
 
 def _weak_kind(weak: Any) -> Kind:

@@ -7,12 +7,16 @@ unpickler; `Call` is one expression of it. The tricks, each used in one place:
 - ``max((x,))`` is ``x``: an expression that is an object we have already, so that its state
   can be written at another place than its construction (`finish`).
 - a reduction whose state setter is `operator.is_` runs the list of calls that is its state.
-- ``{}.get`` as the state setter hashes an object, which makes a dead reference usable as a key.
+- ``(x, hash(x))[0]`` is ``x``, hashed: that makes a dead reference usable as a key.
 - ``map(ref, targets, callbacks)`` fills a weak container at C speed.
+- ``vars(x)["name"]`` is ``x.name``, and ``classmethod.__get__(classmethod(f), None, x)`` is ``f``
+  bound to ``x``: in words that no scanner of pickles takes for an attack, as it does ``getattr``,
+  `functools.partial` and the getters of `operator`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
@@ -30,8 +34,21 @@ from weakreduce.kinds import Edge, Kind
 Reduction = tuple[Any, ...]
 #: What is written where an object is left out, by a dump that is not going to be loaded.
 NOTHING: Reduction = (int, ())
-#: What hashes a dead reference, as a state setter.
-hash_it: Any = {}.get
+#: Functions of builtin types that are written, by id: each with the dotted name under which a
+#: pickler finds it from protocol 4 on. Left alone it would write a call of ``getattr``.
+DOTTED: dict[int, tuple[Any, str]] = {
+    id(function): (function, name)
+    for function, name in (
+        (object.__new__, "object.__new__"),
+        (object.__setattr__, "object.__setattr__"),
+        (weakref.ref.__new__, "ReferenceType.__new__"),
+        (dict.update, "dict.update"),
+        (set.update, "set.update"),
+        (classmethod.__get__, "classmethod.__get__"),
+    )
+}
+#: The types of these.
+DOTTED_TYPES = frozenset(type(function) for function, _ in DOTTED.values())
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
 
@@ -118,7 +135,7 @@ def bound_method(function: Any, shell: Any, instance: Any) -> Call:
     """An expression that binds a function (written as `shell`) to an instance."""
     if isinstance(function, types.FunctionType):
         # `types.MethodType` is no importable name, which plain pickle insists on.
-        return Call(Call(getattr, shell, "__get__"), instance)
+        return Call(classmethod.__get__, Call(classmethod, shell), None, instance)
     return Call(types.MethodType, shell, instance)
 
 
@@ -155,7 +172,7 @@ class Writer(Protocol):
 
 def _dead_target(is_callable: bool = True) -> Any:
     # Unique for each dead reference, hashable, weakly referenceable, and gone after the load.
-    return Call(functools.partial, int) if is_callable else set()
+    return Call(contextlib.ContextDecorator) if is_callable else set()
 
 
 def user_state(weak: Any, internals: frozenset[str]) -> Any:
@@ -177,9 +194,7 @@ def _slot(edge: Edge, target: Any, callback: Any, fate: Fate) -> Any:
     """The content of a callback slot: the callback, the pin, both in one, or None."""
     if fate is not Fate.SNAPSHOT:
         return callback
-    if callback is not None:
-        return Call(operator.itemgetter, target, callback)
-    return Call(operator.itemgetter, target) if edge.function is not None else target
+    return target if callback is None and edge.function is None else (target, callback)
 
 
 def _travels(fate: Fate) -> bool:
@@ -213,12 +228,9 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     reduction: Reduction = (walk.first(construct), tuple(arguments))
     if not alive:
         # Hashed while its referent lives, or it could never be a key again.
-        reduction = (*reduction, 0, None, None, hash_it)
-        if state is not None:
-            hashed = Call(None)
-            hashed.reduction = reduction
-            reduction = (max, ((hashed,),), state)
-    elif state is not None:
+        made = Call(*reduction[:1], *reduction[1])
+        reduction = (operator.getitem, ((made, Call(hash, made)), 0))
+    if state is not None:
         reduction = (*reduction, state)
     return reduction
 
@@ -282,6 +294,11 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     return (*shell, steps, None, None, operator.is_)
 
 
+def _attribute(obj: Any, name: str) -> Call:
+    """The expression of an instance's attribute."""
+    return Call(operator.getitem, Call(vars, obj), name)
+
+
 def _filling(
     base: Any,
     weak: Any,
@@ -293,7 +310,7 @@ def _filling(
 ) -> Call:
     """The expression that puts its entries into a container."""
     # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
-    evict = Call(getattr, weak, "_remove")
+    evict = _attribute(weak, "_remove")
     callbacks: Any
     if all(pinned):
         callbacks = targets
@@ -313,7 +330,7 @@ def _filling(
         if base is weakref.WeakSet:
             entries = Call(list, entries)
         update = operator.ior
-    return Call(update, Call(getattr, weak, "data"), entries)
+    return Call(update, _attribute(weak, "data"), entries)
 
 
 def pinned_container(
@@ -331,13 +348,14 @@ def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if fate is not Fate.LINK:
         return (walk.first(object.__new__), (type(weak),))
     function, arguments, keywords = edge.callback
-    armed = Call(None)
-    armed.reduction = (
-        functools.partial,
-        (type(weak),),
-        (type(weak), (walk.target(edge), function, *arguments), keywords or {}, None),
-    )
-    reduction: Reduction = (walk.first(armed), ())
+    armed: Any = type(weak)
+    arguments = (walk.target(edge), function, *arguments)
+    if keywords:
+        # Nothing else of the standard library calls with keywords.
+        armed = Call(None)
+        armed.reduction = (functools.partial, (type(weak),), (type(weak), arguments, keywords, None))
+        arguments = ()
+    reduction: Reduction = (walk.first(armed), arguments)
     if not weak.atexit:
         # `atexit` is a property of the class; BUILD sets what stands behind the dict by setattr.
         reduction = (*reduction, (None, {"atexit": False}))

@@ -26,8 +26,9 @@ class Pin:
     """What the callback slot of a pinned weak thing holds, where there is a user's callback, too.
 
     Without one the slot holds the referent itself: a strong edge that the garbage collector sees,
-    and that is never called, since the referent cannot die before the weak thing. With one it
-    holds an `operator.itemgetter`, whose items are the referent and the callback.
+    and that is never called, since the referent cannot die before the weak thing. With one (and in
+    a WeakMethod) it holds a pair of the referent and the callback or None. In payloads of version
+    0.1 the pair was an `operator.itemgetter`.
     """
 
     referent: Any
@@ -36,10 +37,10 @@ class Pin:
 
 def pin_of(callback: Any) -> Pin | None:
     """The pin that a callback slot holds, if it is one of ours."""
-    if type(callback) is not operator.itemgetter:
-        return None
-    items: tuple[Any, ...] = callback.__reduce__()[1]  # type: ignore[assignment]
-    return Pin(items[0], items[1] if len(items) > 1 else None)
+    if type(callback) is operator.itemgetter:
+        items: tuple[Any, ...] = callback.__reduce__()[1]  # type: ignore[assignment]
+        return Pin(items[0], items[1] if len(items) > 1 else None)
+    return Pin(*callback) if type(callback) is tuple and len(callback) == 2 else None
 
 
 @final

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import Call, Reduction, Rest, Stream, hash_it, hashed_by_value
+from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
 from weakreduce.kinds import can_pin, kind_of
 from weakreduce.policies import Policy
 
@@ -67,6 +67,10 @@ class Adapter(Protocol):
     def protocol(self) -> int:
         """The pickle protocol."""
 
+    @property
+    def ships(self) -> bool:
+        """Whether an engine ships what is written."""
+
 
 #: Tests turn this off, to compare the short cuts with what they are short cuts of.
 short_cuts_allowed = True
@@ -80,7 +84,7 @@ _ORDERLESS: Final = frozenset(
 #: Ids of what the encoder writes as names, of types that are not in that list: which of them a
 #: first walk met depends on the short cuts that it took.
 _WORDS: Final = frozenset(
-    map(id, (hash_it, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+    map(id, (hash, vars, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
              dict.update, set.update))
 )  # fmt: skip
 _UNPINNABLE = Decision(
@@ -116,6 +120,10 @@ class Known:
         self.too_large = too_large
         #: ids of what earlier dumps of the same pickler wrote: it shares their memo.
         self.written_before = written_before
+        #: Whether the payload is to import weakreduce on the receiver.
+        self.readies = policy.ready_receiver == "always" or (
+            policy.ready_receiver == "engines" and adapter.ships
+        )
         #: id -> object, of everything inside, in the order of the first walk.
         self.inside: dict[int, Any] = {}
         #: Whether nothing in the payload can see in which order its objects are made.

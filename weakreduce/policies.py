@@ -17,6 +17,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "unpicklable": ("dangle", "raise"),
     "callbacks": ("keep", "drop"),
     "finalizers": ("detach", "rearm"),
+    "ready_receiver": ("engines", "always", "never"),
 }
 _RULE_FATES = ("snapshot", "dangle", "refuse", "sever")
 
@@ -47,6 +48,9 @@ class Policy:
             dangles with a `DanglingWarning`; None for no limit.
         callbacks: ``"keep"`` or ``"drop"``.
         finalizers: ``"detach"`` or ``"rearm"``.
+        ready_receiver: whose payloads import weakreduce on the receiver, where it is installed
+            there, so that weak things can be sent back: those that ``"engines"`` ship and
+            `bind` makes, ``"always"`` all, or ``"never"`` any.
         rules: pairs ``(match, fate)``, the first match wins, ahead of `outside`. `match`
             is a type (of the weak thing or of the referent) or a predicate
             ``(weak, referent) -> bool``; `fate` is ``"snapshot"``, ``"dangle"``,
@@ -62,6 +66,7 @@ class Policy:
     max_snapshot_bytes: int | None = None
     callbacks: str = "keep"
     finalizers: str = "detach"
+    ready_receiver: str = "engines"
     rules: tuple[tuple[Match, str], ...] = ()
     live: str = "allow"
 

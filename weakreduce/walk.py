@@ -159,11 +159,31 @@ class Walk:
             return self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
         if kind is not None and self._watch is not None:
             return self._watched_finalizer(kind, self._watch)
+        if obj_type in encode.DOTTED_TYPES and adapter.protocol >= 4:
+            return self._dotted(obj_type)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
         if not issubclass(obj_type, type) and self.known.reduces_once(obj_type):
             return self._reduce_once
         return None
+
+    def _dotted(self, obj_type: type) -> Callable[[Any], Any]:
+        """The plan of functions of builtin types: by name, if the encoder writes them."""
+        adapter = self.known.adapter
+        ask: Callable[[Any], Any]
+        if adapter.wants_override(obj_type):
+            ask = adapter.stock_override
+        elif adapter.has_reducer(obj_type):
+            ask = _leave
+        else:  # as the pickler would; a table has to have an answer
+            ask = operator.methodcaller("__reduce_ex__", adapter.protocol)
+
+        def name(function: Any) -> Any:
+            # Not where nothing weak was met: those bytes are stock's.
+            found = encode.DOTTED.get(id(function)) if self.weak_things else None
+            return ask(function) if found is None else found[1]
+
+        return name
 
     def _reduce_once(self, obj: Any) -> Any:
         if id(obj) in self.constructed:
@@ -434,9 +454,9 @@ class Walk:
         raise NotImplementedError
 
     def first(self, function: Any) -> Any:
-        """`function`; before the payload's first weak thing it readies the receiver, too."""
+        """`function`; before the payload's first weak thing it may ready the receiver, too."""
         self.weak_things += 1
-        if self.weak_things > 1:
+        if self.weak_things > 1 or not self.known.readies:
             return function
         return Call(operator.getitem, (function, encode.ready_receiver()), 0)
 
@@ -452,6 +472,11 @@ class Walk:
         return sorted(
             edges, key=lambda edge: (position(edge.referent), _resemblance(edge.referent))
         )
+
+
+def _leave(_obj: Any) -> Any:
+    """To the pickler."""
+    return NotImplemented
 
 
 _reduction_of: Final = operator.attrgetter("reduction")

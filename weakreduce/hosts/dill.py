@@ -15,6 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from weakreduce import known
+from weakreduce.encode import DOTTED, DOTTED_TYPES
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
 from weakreduce.kinds import has_registered, kind_of
@@ -175,13 +176,15 @@ class _Savers(dict[type, Any]):
 
     def __init__(self, stock: Any, stock_table: Any, make_plan: Any) -> None:
         super().__init__({} if has_registered() else stock)
-        for weak_type in (weakref.ref, weakref.ProxyType, weakref.CallableProxyType):
-            self.pop(weak_type, None)
+        for own_plan in (weakref.ref, weakref.ProxyType, weakref.CallableProxyType, *DOTTED_TYPES):
+            self.pop(own_plan, None)
         self.stock = stock
         self.stock_table = stock_table
         #: The pickler's ``dispatch_table`` for one dump: where it finds the plans.
         self.reducers = dict(stock_table)
         self.make_plan = make_plan
+        #: Whether a weak thing was met, so that the encoder's words may be.
+        self.met_weak = False
 
     def __missing__(self, obj_type: type) -> Any:
         # dill registers types while it pickles, so its own table is asked now.
@@ -192,8 +195,23 @@ class _Savers(dict[type, Any]):
         if plan is not None:
             self.reducers[obj_type] = plan
             saver = None
+            self.met_weak = self.met_weak or kind_of(obj_type) is not None
+        elif saver is not None and obj_type in DOTTED_TYPES:
+            saver = self._by_dotted_name(saver)
         self[obj_type] = saver
         return saver
+
+    def _by_dotted_name(self, stock: Any) -> Any:
+        """A saver that writes the encoder's words as names, and leaves all else to the stock one."""
+
+        def save(pickler: Any, obj: Any) -> None:
+            found = DOTTED.get(id(obj)) if self.met_weak and pickler.proto >= 4 else None
+            if found is None:
+                stock(pickler, obj)
+            else:
+                pickler.save_global(obj, found[1])
+
+        return save
 
     def get(self, obj_type: Any, default: Any = None) -> Any:
         """The saver of a type."""

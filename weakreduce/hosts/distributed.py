@@ -22,12 +22,25 @@ from weakreduce.hosts.patch import AttributePatch
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.seen import seen
+from weakreduce.shipping import shipping
 
 
 def _pickle_without_weak_things(stock: Any) -> Any:
     """The module ``pickle``, but for ``dumps``."""
     module = types.ModuleType("pickle", pickle.__doc__)
     vars(module).update(vars(stock), dumps=scout.dumps)
+    return module
+
+
+def _shipping_cloudpickle(stock: Any) -> Any:
+    """The module ``cloudpickle``, whose ``dumps`` knows that Dask ships what it writes."""
+    module = types.ModuleType("cloudpickle", stock.__doc__)
+
+    def dumps(*arguments: Any, **keywords: Any) -> Any:
+        with shipping():
+            return stock.dumps(*arguments, **keywords)
+
+    vars(module).update(vars(stock), dumps=functools.wraps(stock.dumps)(dumps))
     return module
 
 
@@ -77,6 +90,7 @@ def make_patch(module: Any) -> AttributePatch:
     makers: list[Any] = [(module, "pickle", _pickle_without_weak_things)]
     if module.__name__ == "distributed.protocol.pickle":
         makers.append((module._DaskPickler, "reducer_override", _make_override))
+        makers.append((module, "cloudpickle", _shipping_cloudpickle))
     else:
         makers.append((module, "_normalize_pickle", _make_normalize))
     return AttributePatch(*makers)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.hosts.scout import HARMLESS
 from weakreduce.known import is_ordinary
+from weakreduce.shipping import is_shipped
 from weakreduce.walk import watch
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class PicklerEngine:
     def protocol(self) -> int:
         """The pickle protocol."""
         return self._protocol
+
+    @property
+    def ships(self) -> bool:
+        """Whether an engine ships what is written."""
+        return is_shipped(type(self.pickler))
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo."""
