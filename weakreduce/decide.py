@@ -42,6 +42,10 @@ DETACHED = Decision(Fate.DANGLE, "a finalizer arrives detached: a clean-up does 
 NOT_YET = Decision(Fate.DANGLE, "not known yet")
 #: What a dump says of every snapshot when it is run to learn the size of all the rest.
 LEFT_OUT = Decision(Fate.DANGLE, "left out")
+#: Of an edge that leads back to what is constructed from what holds it.
+CIRCULAR = Decision(
+    Fate.DANGLE, "its referent is constructed from what holds the reference", asked=False
+)
 FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
 
 

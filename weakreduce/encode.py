@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import copyreg
 import functools
 import importlib
 import importlib.util
@@ -83,12 +84,13 @@ class Standin:
     change (hashes, cycles), and a chain of weak edges would recurse.
     """
 
-    __slots__ = ("obj", "parts", "started")
+    __slots__ = ("is_made", "obj", "parts")
 
     def __init__(self, obj: Any, parts: Reduction) -> None:
         self.obj = obj
         self.parts = parts
-        self.started = False
+        #: Whether its construction is written.
+        self.is_made = False
 
     #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
     #: they ask for each.)
@@ -102,8 +104,28 @@ class Standin:
     def finish(self) -> Reduction:
         """The object that was constructed, and the rest of its reduction."""
         rest = self.parts[2:]
-        self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
+        if self.is_made:
+            self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
         return (max, ((self,),), *rest)
+
+    def after_arguments(self) -> Reduction:
+        """The object, and the rest of its reduction, constructed when its arguments are written.
+
+        They may lead back to the object, and then it is constructed there, and not again here.
+        """
+        function, arguments, *rest = self.parts
+        first = arguments if function is copyreg.__newobj__ else (function, arguments)  # type: ignore[attr-defined]
+        return (operator.getitem, ((first, self), 1), *rest)
+
+
+@final
+class Guarded:
+    """A stand-in whose arguments are written before it, where a weak edge meets it first."""
+
+    __slots__ = ("standin",)
+
+    def __init__(self, standin: Standin) -> None:
+        self.standin = standin
 
 
 @final
@@ -165,6 +187,9 @@ class Writer(Protocol):
 
     def later(self, fill: Call) -> None:
         """Write `fill` when every object of the payload is complete."""
+
+    def can_make(self, obj: Any) -> bool:
+        """Whether the receiver can construct an object when it comes to this place."""
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
         """The entries of a WeakSet in an order that every process agrees on."""
@@ -277,15 +302,16 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         referents = [edge.referent for edge, _ in kept]
         targets = [walk.target(edge) for edge, _ in kept]
         pinned = [fate is Fate.SNAPSHOT for _, fate in kept]
-        late = base is not weakref.WeakValueDictionary and any(
+        hashed = base is not weakref.WeakValueDictionary and any(
             hashed_by_value(type(referent)) for referent in referents
         )
         keys = [edge.key for edge, _ in kept]
         values = [edge.value for edge, _ in kept]
-        if late and base is weakref.WeakKeyDictionary:
+        late = not all(map(walk.can_make, (*referents, *keys, *values)))
+        if hashed and not late and base is weakref.WeakKeyDictionary:
             steps.append(values)
         fill = _filling(base, weak, own_collection, targets, pinned, keys, values)
-        if late:
+        if hashed or late:
             walk.later(fill)
         else:
             steps.append(fill)

@@ -9,14 +9,18 @@ second walk writes them from anew.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from weakreduce import look_ahead, short_cuts
-from weakreduce.decide import NOT_YET, Decision, Fate
-from weakreduce.encode import Call, Stream
+from weakreduce.decide import INSIDE, NOT_YET, Decision, Fate
+from weakreduce.encode import Call, Reduction, Stream
 from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Positions, Walk
+
+
+#: Written for what a second walk will write.
+_EMPTY: Final[Reduction] = (list, ())
 
 
 class LookedAhead(BaseException):
@@ -44,6 +48,8 @@ class FirstWalk(Walk):
         #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
         self.waiting: dict[int, list[Any]] = {}
         self.again = False
+        #: By id, objects whose reduction by their own code was asked for.
+        self.constructed: dict[int, Any] = {}
         #: Whether `met` is the pickler's own memo, which tells as much (a Python pickler's).
         self.reads_memo = False
         #: What is dumped, until it was looked at ahead; missing where that would not do.
@@ -81,6 +87,32 @@ class FirstWalk(Walk):
         if unconditional or decision.fate is Fate.SNAPSHOT:
             self.again = True
         return NOT_YET
+
+    def decide(self, edge: Edge) -> Decision:
+        decision = super().decide(edge)
+        if decision is INSIDE and not self.can_make(edge.referent):
+            self.again = True  # the second walk knows what to do
+        return decision
+
+    def reduce_once(self, obj: Any) -> Any:
+        return _EMPTY if self._leads_back(obj) else self.known.reduction(obj)
+
+    def reduce_with_arguments(self, obj: Any) -> Any:
+        return _EMPTY if self._leads_back(obj) else NotImplemented
+
+    def _leads_back(self, obj: Any) -> bool:
+        """Whether an object is met in the arguments of its own construction.
+
+        Where nothing weak was met stock asks it again, and so do we: what is alike but not the
+        same is written in full. Else the second walk writes it, and this one goes no deeper.
+        """
+        if id(obj) in self.constructed:
+            if self.weak_things:
+                self.again = True
+                return True
+            self.known.reductions.pop(id(obj), None)
+        self.constructed[id(obj)] = obj
+        return False
 
     def strong(self, obj: Any) -> Any:
         # A callback may lead back to its own weak thing, which is not there yet.

@@ -71,6 +71,16 @@ class Adapter(Protocol):
     def ships(self) -> bool:
         """Whether an engine ships what is written."""
 
+    #: By id, what is written by value and not known to be complete, each in a pair with what the
+    #: pickler's memo has when it is.
+    opened: dict[int, Any]
+
+    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+        """Whether a class or function by value is incomplete where the payload stands.
+
+        Its attributes are being written, and lead here. `met` is what was met so far.
+        """
+
 
 #: Tests turn this off, to compare the short cuts with what they are short cuts of.
 short_cuts_allowed = True
@@ -249,13 +259,19 @@ class Known:
             return self.reduction(obj)
         return self.adapter.reduction(obj)
 
+    def reduced_or_none(self, obj: Any) -> Any:
+        """`reduced`, or None where that is no tuple, or raises."""
+        try:
+            found = self.reduced(obj)
+        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+            return None
+        return found if type(found) is tuple else None
+
     def reduction(self, obj: Any) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
         found = self.reductions.get(id(obj))
         if found is None:
-            reducer = self.adapter.table_reducer(type(obj))
-            found = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
-            self.adapter.check_reduction(obj, reducer, found)
+            found = self.ask(obj)
             if isinstance(found, tuple) and len(found) >= 4:
                 # Iterators of items serve once; a second walk needs them again.
                 items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
@@ -266,6 +282,13 @@ class Known:
             iterators = [iter(part) if type(part) is _Items else part for part in found[3:5]]
             return (*found[:3], *iterators, *found[5:])
         return found
+
+    def ask(self, obj: Any) -> Reduction | str:
+        """The same, asked for once more."""
+        reducer = self.adapter.table_reducer(type(obj))
+        found: Any = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
+        self.adapter.check_reduction(obj, reducer, found)
+        return found  # type: ignore[no-any-return]
 
 
 class _Items(list[Any]):
@@ -283,6 +306,7 @@ def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) ->
     return custom[obj_type]
 
 
+_VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
 #: The flag of types that are made at run time, in Python or in C; others cannot change.
 HEAP_TYPE: Final = 1 << 9
 _STOCK: dict[str, Any] = {
@@ -290,6 +314,25 @@ _STOCK: dict[str, Any] = {
     "__reduce__": object.__reduce__,
     "__getstate__": object.__getstate__,
 }
+
+
+def has_own_arguments(obj_type: type) -> bool:
+    """Whether code of a class written in Python gives the arguments of its construction.
+
+    Not of a named tuple, and the like: its items exist before it does.
+    """
+    return not issubclass(obj_type, _VALUES) and any(
+        isinstance(getattr(obj_type, name, None), types.FunctionType)
+        for name in ("__getnewargs__", "__getnewargs_ex__")
+    )
+
+
+def is_bare(obj_type: type) -> bool:
+    """Whether instances can be constructed when the attributes of their class are not there yet."""
+    cls: Any = obj_type
+    if issubclass(obj_type, BaseException) and isinstance(cls.__init__, types.FunctionType):
+        return False
+    return not isinstance(cls.__new__, types.FunctionType)
 
 
 def overrides_reduce(obj_type: type) -> bool:
@@ -354,4 +397,8 @@ def is_leaf(obj: Any) -> bool:
 
 def is_ordinary(obj_type: type) -> bool:
     """Whether instances are no weak things, and have no code of their own that reduces them."""
-    return kind_of(obj_type) is None and not overrides_reduce(obj_type)
+    return (
+        kind_of(obj_type) is None
+        and not overrides_reduce(obj_type)
+        and (not obj_type.__flags__ & HEAP_TYPE or not has_own_arguments(obj_type))
+    )

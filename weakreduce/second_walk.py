@@ -10,18 +10,35 @@ from __future__ import annotations
 import operator
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from weakreduce import decide, short_cuts
 from weakreduce.decide import Decision, Fate
-from weakreduce.encode import NOTHING, Call, Reduction, Rest, Standin, bound_method
-from weakreduce.kinds import Edge, Kind, kind_of
-from weakreduce.known import Known, is_leaf
-from weakreduce.walk import MISSING, NeedsItself, Positions, Walk
+from weakreduce.encode import (
+    NOTHING,
+    Call,
+    Guarded,
+    Reduction,
+    Rest,
+    Standin,
+    bound_method,
+)
+from weakreduce.kinds import CONTAINERS, Edge, Kind, kind_of
+from weakreduce.known import NAMEABLE, Known, is_leaf
+from weakreduce.walk import MISSING, Positions, Walk
 
 #: How deep whole referents may stand in one another.
 _ROOM: Final = 8
+#: What leads nowhere.
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two answers hold the same things."""
+    if type(one) is tuple and type(other) is tuple:
+        return len(one) == len(other) and all(map(_are_same, one, other))
+    return one is other or (type(one) in _ATOMS and type(other) is type(one))
 
 
 class OrderMatters(BaseException):
@@ -33,6 +50,10 @@ class SecondWalk(Walk):
 
     def __init__(self, known: Known, root: Any) -> None:
         self.standins: dict[int, Standin] = {}
+        #: By id, the shells of objects whose construction may lead back to them, until it is done.
+        self.under_construction: dict[int, Standin] = {}
+        #: By id, such objects, each with whether it can be constructed anew.
+        self.repeatable: dict[int, tuple[Any, bool]] = {}
         super().__init__(known)
         self.root = root
         self.unfinished: list[Any] = []
@@ -52,14 +73,132 @@ class SecondWalk(Walk):
         self.position = Positions(known.inside, known.written_before)
 
     def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
-        return self._construct if obj_type is Standin else super()._make_plan(obj_type)
+        if obj_type is Standin:
+            return self._construct
+        if obj_type is Guarded:
+            return self._construct_guarded
+        plan = super()._make_plan(obj_type)
+        if plan is None and not all(map(self.known.adapter.by_name, obj_type.__mro__)):
+            return self._construct_by_class
+        return plan
+
+    # --- circles through a construction -----------------------------------------------
+    #
+    # The arguments of a construction may lead, over weak edges, back to what is constructed: the
+    # class of an instance does, if it is by value and keeps its instances in a registry. So an
+    # object that may be in such a circle is written as ``(arguments, shell)[1]``. What leads back
+    # gets the shell, which is constructed there, from what there is of its arguments by then, as
+    # pickle itself does where a strong circle leads back. The state comes after that.
 
     def _construct(self, standin: Standin) -> Reduction:
-        # The pickler asks once, unless the arguments lead back here before they are complete.
-        if standin.started:
-            raise NeedsItself(standin.obj)
-        standin.started = True
-        return standin.reduction
+        if id(standin.obj) not in self.under_construction:
+            standin.is_made = True
+            return standin.reduction
+        return (*standin.reduction, None, self._when_made(standin))
+
+    def _construct_guarded(self, guarded: Guarded) -> Reduction:
+        standin = guarded.standin
+        self.under_construction.setdefault(id(standin.obj), standin)
+        expression = standin.after_arguments()[:2]
+        return (*expression, None, self._when_known(standin.obj, None))
+
+    # Pickle asks for the items of an object when that is made; those here are none, or stock's.
+
+    def _when_made(self, standin: Standin) -> Iterator[Any]:
+        standin.is_made = True
+        return
+        yield
+
+    def _when_known(self, obj: Any, items: Any) -> Iterator[Any]:
+        self.under_construction.pop(id(obj), None)
+        if items is not None:
+            yield from items
+
+    def _construct_by_class(self, obj: Any) -> Any:
+        """The plan of instances of a class by value, until that is complete."""
+        if self._is_complete(type(obj)):
+            self.plans[type(obj)] = None
+            return NotImplemented
+        return self._shelled(obj, self.known.adapter.reduction)
+
+    def reduce_once(self, obj: Any) -> Any:
+        return self._shelled(obj, self.known.reduction)
+
+    def reduce_with_arguments(self, obj: Any) -> Any:
+        return self._shelled(obj, self.known.adapter.reduction)
+
+    def _shelled(self, obj: Any, reduction: Callable[[Any], Any]) -> Any:
+        standin = self.under_construction.get(id(obj))
+        if standin is not None:
+            if not standin.is_made and not self._is_repeatable(obj):
+                return self.known.ask(obj)  # as stock, for which this does not end
+            return standin.finish()
+        found = reduction(obj)
+        if type(found) is not tuple or self._is_closed(found[:2]):
+            return NotImplemented if found is None else found
+        standin = self.under_construction[id(obj)] = Standin(obj, found)
+        function, arguments, *rest = standin.after_arguments()
+        state, items, *others = (*rest, None, None)[: max(2, len(rest))]
+        return (function, arguments, state, self._when_known(obj, items), *others)
+
+    def _is_complete(self, obj: Any) -> bool:
+        """Whether a class or function is there, with all that it holds."""
+        if issubclass(type(obj), type):
+            return all(map(self._is_there, obj.__mro__)) and self._is_there(type(obj))
+        return self._is_there(obj)
+
+    def _is_there(self, obj: Any) -> bool:
+        if id(obj) in self.met and id(obj) not in self.under_construction:
+            return not self._is_open(obj)
+        return self.known.adapter.by_name(obj)
+
+    def _is_closed(self, part: Any) -> bool:
+        """Whether the arguments of a construction can lead nowhere, from a short look at them."""
+        if type(part) is tuple:
+            return all(map(self._is_closed, part))
+        if issubclass(type(part), NAMEABLE):
+            return self._is_complete(part)
+        return type(part) in _ATOMS
+
+    def _is_repeatable(self, obj: Any) -> bool:
+        """Whether an object's reduction, asked for again, gives the same things.
+
+        If not, the circle goes through what was made for the reduction alone (a copy of the state,
+        handed over among the arguments), and never ends.
+        """
+        found = self.repeatable.get(id(obj))
+        if found is None:
+            standin = self.under_construction[id(obj)]
+            ask = self.known.ask
+            if not self.known.reduces_once(type(obj)):
+                ask = self.known.adapter.reduction
+            again = ask(obj)
+            same = type(again) is tuple and _are_same(standin.parts[:2], again[:2])
+            found = self.repeatable[id(obj)] = (obj, same)
+        return found[1]
+
+    def _is_circular(self, edge: Edge) -> bool:
+        """Whether no receiver could make an edge: it has no referent yet where this is written."""
+        referent = edge.referent
+        kind = self.kind(type(edge.weak))
+        if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
+            return False  # containers are filled when what they need is there
+        if not self.can_make(referent):
+            return True
+        standin = self.under_construction.get(id(referent))
+        return standin is not None and not standin.is_made and not self._is_repeatable(referent)
+
+    def decide(self, edge: Edge) -> Decision:
+        decision = super().decide(edge)
+        if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
+            if self.policy.unpicklable == "raise":
+                return self.refuse(edge, decide.CIRCULAR._replace(fate=Fate.REFUSE))
+            self.snapshots.pop(id(edge.referent), None)
+            self.lost.append((edge, decide.CIRCULAR.reason))
+            return decide.CIRCULAR
+        return decision
+
+    # --- the payload --------------------------------------------------------------------
 
     def _make_override(self) -> Callable[[Any], Any]:
         # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
@@ -129,6 +268,8 @@ class SecondWalk(Walk):
 
     def shell(self, referent: Any) -> Any:
         identity = id(referent)
+        if identity in self.under_construction:
+            return self.under_construction[identity]
         if identity in self.met:
             return referent
         standin = self.standins.get(identity)
@@ -142,7 +283,9 @@ class SecondWalk(Walk):
                 return referent
             standin = self.standins[identity] = Standin(referent, reduction)
             self.unfinished.append(referent)
-        return standin
+        if standin.is_made or self._is_closed(standin.reduction):
+            return standin
+        return Guarded(standin)
 
     def weak(self, kind: Kind, weak: Any) -> Reduction:
         if kind.base is weakref.ref and type(weak) is weakref.ref and self.room:
@@ -194,7 +337,7 @@ class SecondWalk(Walk):
         if kind is not None:
             return None if kind.name == "finalize" else self.weak(kind, referent)
         plan = self.plan(type(referent))
-        if plan == self._reduce_once:
+        if plan == self.reduce_once:
             found = self.known.reduction(referent)
             return found if isinstance(found, tuple) else None
         return self.known.adapter.reduction(referent)

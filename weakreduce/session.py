@@ -24,7 +24,7 @@ from weakreduce.in_force import policy as block
 from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import InPlace, Limit, Sink, TooLarge
-from weakreduce.walk import NeedsItself, Refused, Walk
+from weakreduce.walk import Refused, Walk
 
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
 _PLACED = 10
@@ -42,6 +42,9 @@ class Engine(Adapter, Protocol):
 
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
+
+    def adopt(self, plans: dict[type, Any]) -> None:
+        """Go on from the plans of a dump that had no engine so far."""
 
     def drive(self, pickler: Any, stock: Any, override: Any, obj: Any) -> None:
         """Run `stock` with an override that is asked of every instance."""
@@ -121,8 +124,6 @@ class Session:
                 self.watch.see(error.edge, error.decision)
             found = words.refusal(self.policy, obj, error.edge, error.decision)
             found.__cause__ = error.__cause__
-        elif isinstance(error, NeedsItself):
-            found = words.construction(obj, error.obj)
         try:
             seen_error = error if found is None else found
             if isinstance(seen_error, Exception) and getattr(self.place, "limit", None) is None:
@@ -390,7 +391,9 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
             met.clear()
             met.update(dict.fromkeys(start))
             met.update(since)
-        session = Session(make_engine(pickler, stock, before), place, start, met, plans, watch)
+        engine = make_engine(pickler, stock, before)
+        engine.adopt(plans)
+        session = Session(engine, place, start, met, plans, watch)
         session.first.root = obj
         return session
 

@@ -48,6 +48,8 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
     """
     met, shared, ref, left_open = walk.met, names.shared_ids, weakref.ref, walk.left_open
     nameable = walk.known.nameable
+    # What a memo tells of is there.
+    opened = {} if walk.reads_memo else walk.known.adapter.opened
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -58,7 +60,7 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
             and not shared
         ):
             if id(referent) in met:
-                if walk.weak_things:
+                if walk.weak_things and not opened:
                     return (ref, (referent,))
             elif snapshots and not nameable[type(referent)]:
                 if not walk.again:
@@ -139,6 +141,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     snapshots = walk.policy.outside == "snapshot"
     taken, plain, standins = walk.taken, walk.known.plain, walk.standins
     nameable, orderless, closing = walk.known.nameable, walk.known.orderless, walk.closing
+    under_construction = walk.under_construction
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -149,6 +152,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
             and cls.__hash__ is _identity_hash
             and not shared
             and walk.weak_things
+            and not under_construction
         ):
             identity = id(referent)
             if identity in met:

@@ -10,9 +10,11 @@ knows picklers only through `known.Adapter`.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import itertools
 import operator
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -25,6 +27,8 @@ from weakreduce.known import (
     NAMEABLE,
     Known,
     constructs_by_default,
+    has_own_arguments,
+    is_bare,
     reduces_by_default,
 )
 from weakreduce.observe import Watch
@@ -34,14 +38,6 @@ _STOCK_GETSTATE: Final[Any] = object.__getstate__
 #: How many parts of a value are looked at.
 _LOOKED_AT: Final = 200
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
-
-
-class NeedsItself(Exception):  # noqa: N818 - as `Refused`
-    """The arguments of an object's construction hold a weak reference to the object."""
-
-    def __init__(self, obj: Any) -> None:
-        super().__init__("its own construction needs it, by way of a weak reference in it")
-        self.obj = obj
 
 
 class Refused(Exception):  # noqa: N818 - carries a decision to the place that knows the root
@@ -108,8 +104,6 @@ class Walk:
         self.met = dict.fromkeys(known.written_before) if met is None else met
         self.plans: dict[type, Callable[[Any], Any] | None] = {} if plans is None else plans
         self._kinds: dict[type, Kind | None] = {}
-        #: ids of objects whose reduction by their own code was asked for in this walk.
-        self.constructed: set[int] = set()
         self.weak_things = 0
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
@@ -163,9 +157,20 @@ class Walk:
             return self._dotted(obj_type)
         if adapter.wants_override(obj_type):
             return adapter.stock_override
-        if not issubclass(obj_type, type) and self.known.reduces_once(obj_type):
-            return self._reduce_once
+        if not issubclass(obj_type, type):
+            if self.known.reduces_once(obj_type):
+                return self.reduce_once
+            if has_own_arguments(obj_type):
+                return self.reduce_with_arguments
         return None
+
+    def reduce_once(self, obj: Any) -> Any:
+        """The reduction of an object by code of its own."""
+        raise NotImplementedError
+
+    def reduce_with_arguments(self, obj: Any) -> Any:
+        """The default reduction of an object, with arguments of its own."""
+        raise NotImplementedError
 
     def _dotted(self, obj_type: type) -> Callable[[Any], Any]:
         """The plan of functions of builtin types: by name, if the encoder writes them."""
@@ -184,16 +189,6 @@ class Walk:
             return ask(function) if found is None else found[1]
 
         return name
-
-    def _reduce_once(self, obj: Any) -> Any:
-        if id(obj) in self.constructed:
-            # Its arguments lead back to it. Stock asks it again, and so do we: what is alike but
-            # not the same is written in full.
-            if self.weak_things:
-                raise NeedsItself(obj)
-            self.known.reductions.pop(id(obj), None)
-        self.constructed.add(id(obj))
-        return self.known.reduction(obj)
 
     def kind(self, obj_type: type) -> Kind | None:
         """`kind_of`, asked once for each type."""
@@ -307,6 +302,34 @@ class Walk:
         if self._watch is not None:
             self._watch.refused(edge, decision)
         return decision
+
+    # --- circles through a construction -----------------------------------------------
+
+    def can_make(self, obj: Any) -> bool:
+        """Whether the receiver can construct an object when it comes to this place.
+
+        A class or function by value is incomplete while what it holds is written; that may lead
+        weakly to what needs it: a registry of the class's own instances does.
+        """
+        known, adapter, cls = self.known, self.known.adapter, type(obj)
+        if not adapter.opened:
+            return True
+        if issubclass(cls, type):
+            return not any(map(self._is_open, (*cls.__mro__, *obj.__mro__)))
+        if issubclass(cls, NAMEABLE):
+            return True
+        incomplete = any(map(self._is_open, cls.__mro__))
+        if not known.reduces_once(cls):
+            return not incomplete or is_bare(cls)
+        found = known.reduced_or_none(obj)
+        if found is None:
+            return True  # the error surfaces, with its cause, when it is pickled
+        if found[0] is copyreg.__newobj__ and len(found[1]) == 1:  # type: ignore[attr-defined]
+            return not incomplete or is_bare(cls)
+        return not any(map(self._is_open, _parts_with_code(found[:2])))
+
+    def _is_open(self, obj: Any) -> bool:
+        return self.known.adapter.is_open(obj, self.met)
 
     # --- services for encoders ------------------------------------------------------
 
@@ -477,6 +500,17 @@ class Walk:
 def _leave(_obj: Any) -> Any:
     """To the pickler."""
     return NotImplemented
+
+
+def _parts_with_code(part: Any) -> Iterator[Any]:
+    """Classes and functions among the arguments of a construction."""
+    if type(part) is tuple:
+        for item in part:
+            yield from _parts_with_code(item)
+    elif issubclass(type(part), type):
+        yield from part.__mro__
+    elif type(part) is types.FunctionType:
+        yield part
 
 
 _reduction_of: Final = operator.attrgetter("reduction")

@@ -65,16 +65,6 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     )
 
 
-def construction(root: Any, obj: Any) -> WeakrefPicklingError:
-    """The error for an object whose construction needs the object itself."""
-    path = _paths(root, [obj]).get(id(obj)) or f"a {type(obj).__qualname__} below root"
-    return WeakrefPicklingError(
-        f"{path}: {type(obj).__qualname__} (the arguments of its construction hold a weak "
-        "reference to it, and it does not exist before they do). To send it: let __reduce__ "
-        "return what holds the weak reference as the state, not among the arguments."
-    )
-
-
 def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]) -> None:
     """Warn of each edge that dangles, and each callback that is dropped, unasked."""
     texts = []
@@ -84,7 +74,7 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
         referent = type(edge.referent)
         path = where(found.get(id(edge.weak)), edge)
         texts.append(
-            f"{path}: {referent.__qualname__} (outside) arrives dead: {reason}. "
+            f"{path}: {referent.__qualname__} arrives dead: {reason}. "
             f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
             "to say so."
         )

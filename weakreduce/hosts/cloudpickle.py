@@ -52,6 +52,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
+            self._next_look = 0
             if _reads_stock_table(pickler):
                 self._table = tables.now.merged  # by `plans`, when this dump began
             self._plain_override = (
@@ -69,7 +70,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 _set_table(pickler, now.merged)
                 if not has_registered():
                     found = now.ordinary.copy()
-            found[type] = override = pickler.reducer_override
+            found[type] = override = _Opened(pickler.reducer_override)
             by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
             found[types.FunctionType] = override if by_value else _function_plan(override)
             return found
@@ -87,6 +88,36 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             if found and not obj_type.__flags__ & HEAP_TYPE:
                 now.ordinary[obj_type] = None
             return found
+
+        def adopt(self, plans: dict[type, Any]) -> None:
+            """What was written by value before."""
+            noted = plans.get(type)
+            if type(noted) is _Opened:
+                self.opened = noted.opened
+
+        def stock_override(self, obj: Any) -> Any:
+            """Cloudpickle's own, noted if it is by value."""
+            return _note(self.opened, obj, super().stock_override(obj))
+
+        def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+            """A state is in the memo when all of it is written.
+
+            That takes a copy of the memo, so the question is put again only when there is more to
+            know; until then what was open is taken to be so.
+            """
+            if id(obj) in self.opened and len(met) >= self._next_look:
+                memo = self.memo()
+                self._next_look = len(met) + len(memo) // 8
+                for identity, (_, state) in list(self.opened.items()):
+                    if id(state) in memo:
+                        del self.opened[identity]
+            return id(obj) in self.opened
+
+        def reset(self, memo: dict[int, Any]) -> None:
+            """Nothing is open any more."""
+            super().reset(memo)
+            self.opened.clear()
+            self._next_look = 0
 
         def claims(self, weak_type: type) -> bool:
             """Asked of each type, when it is first met."""
@@ -112,6 +143,23 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return importable(obj)
 
     return PicklerPatch(cls or stock_class, Engine)
+
+
+class _Opened:
+    """The override for classes and functions in a dump, which notes what is written by value."""
+
+    def __init__(self, override: Any) -> None:
+        self.override = override
+        self.opened: dict[int, Any] = {}
+
+    def __call__(self, obj: Any) -> Any:
+        return _note(self.opened, obj, self.override(obj))
+
+
+def _note(opened: dict[int, Any], obj: Any, found: Any) -> Any:
+    if type(found) is tuple and len(found) > 2 and type(found[2]) is tuple:
+        opened[id(obj)] = (obj, found[2])
+    return found
 
 
 class _Merged:

@@ -32,6 +32,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
+            self.opened = {0: None}  # anything may be
             self._savers = pickler.dispatch
             if isinstance(self._savers, _Savers):
                 self._table, self._savers = self._savers.stock_table, self._savers.stock
@@ -101,6 +102,10 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             if self._savers.get(obj_type) is not None:
                 return None
             return super().table_reducer(obj_type)
+
+        def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+            """The attributes are written before the memo has the class."""
+            return id(obj) in met and id(obj) not in self.pickler.memo
 
         def by_name(self, obj: Any) -> bool:
             """As dill decides."""

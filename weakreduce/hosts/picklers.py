@@ -35,6 +35,7 @@ class PicklerEngine:
     host_module = ""
 
     def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
+        self.opened: dict[int, Any] = {}
         self.pickler = pickler
         self.stock = stock
         self._protocol = protocol
@@ -130,6 +131,13 @@ class PicklerEngine:
     def reset(self, memo: dict[int, Any]) -> None:
         """Put an earlier memo back."""
         self.pickler.memo = memo
+
+    def adopt(self, plans: dict[type, Any]) -> None:
+        """Go on from the plans of a dump that had no engine so far."""
+
+    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+        """What is written by name is complete."""
+        return False
 
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
