@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from modelscan.modelscan import ModelScan
 from picklescan.scanner import scan_pickle_bytes
-
-import weakreduce
 from things import (
     CallableThing,
     Frozen,
@@ -33,6 +31,8 @@ from things import (
     function,
     log,
 )
+
+import weakreduce
 
 #: What a payload of ours may not name, whatever a scanner says.
 FORBIDDEN = {

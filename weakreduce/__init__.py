@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 from weakreduce.hosts import install, uninstall
-from weakreduce.names import share, unshare
 from weakreduce.in_force import get_policy, policy, read_environment, set_policy
+from weakreduce.names import share, unshare
 
 # Not from `typing`, which takes longer to import than all that is imported here.
 TYPE_CHECKING = False

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from weakreduce import hosts
 from weakreduce.bound import Bound
 from weakreduce.encode import user_state
-from weakreduce.kinds import CONTAINERS, Kind, kind_of
-from weakreduce.policies import Policy
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
+from weakreduce.kinds import CONTAINERS, Kind, kind_of
+from weakreduce.policies import Policy
 from weakreduce.shipping import shipping
 
 _W = TypeVar("_W")

@@ -84,13 +84,15 @@ class Standin:
     change (hashes, cycles), and a chain of weak edges would recurse.
     """
 
-    __slots__ = ("is_made", "obj", "parts")
+    __slots__ = ("asked_at", "is_made", "obj", "parts")
 
     def __init__(self, obj: Any, parts: Reduction) -> None:
         self.obj = obj
         self.parts = parts
         #: Whether its construction is written.
         self.is_made = False
+        #: How much had been met when that was asked for last.
+        self.asked_at = -1
 
     #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
     #: they ask for each.)
@@ -379,7 +381,8 @@ def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if keywords:
         # Nothing else of the standard library calls with keywords.
         armed = Call(None)
-        armed.reduction = (functools.partial, (type(weak),), (type(weak), arguments, keywords, None))
+        state = (type(weak), arguments, keywords, None)
+        armed.reduction = (functools.partial, (type(weak),), state)
         arguments = ()
     reduction: Reduction = (walk.first(armed), arguments)
     if not weak.atexit:

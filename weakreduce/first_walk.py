@@ -18,7 +18,6 @@ from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Positions, Walk
 
-
 #: Written for what a second walk will write.
 _EMPTY: Final[Reduction] = (list, ())
 
@@ -98,7 +97,7 @@ class FirstWalk(Walk):
         return _EMPTY if self._leads_back(obj) else self.known.reduction(obj)
 
     def reduce_with_arguments(self, obj: Any) -> Any:
-        return _EMPTY if self._leads_back(obj) else NotImplemented
+        return _EMPTY if self._leads_back(obj) else self.known.adapter.reduction(obj)
 
     def _leads_back(self, obj: Any) -> bool:
         """Whether an object is met in the arguments of its own construction.

@@ -71,6 +71,18 @@ class Adapter(Protocol):
     def ships(self) -> bool:
         """Whether an engine ships what is written."""
 
+    def closing(self, obj: Any, found: Any) -> Any:
+        """The reduction of a class or function, so that `is_open` is exact."""
+
+    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+        """The names that a class or function by value holds, given its reduction.
+
+        Each with a function that makes the expression which puts one name in.
+        """
+
+    #: Whether a class by value is there, empty, while its attributes are being written.
+    has_skeletons: bool
+
     #: By id, what is written by value and not known to be complete, each in a pair with what the
     #: pickler's memo has when it is.
     opened: dict[int, Any]
@@ -317,10 +329,13 @@ _STOCK: dict[str, Any] = {
 
 
 def has_own_arguments(obj_type: type) -> bool:
-    """Whether code of a class written in Python gives the arguments of its construction.
+    """Whether the default reduction of a class written in Python has arguments of its own.
 
-    Not of a named tuple, and the like: its items exist before it does.
+    Those of an exception, or what its ``__getnewargs__`` gives; but not those of a named tuple, and
+    the like, whose items exist before it does.
     """
+    if issubclass(obj_type, BaseException):
+        return True
     return not issubclass(obj_type, _VALUES) and any(
         isinstance(getattr(obj_type, name, None), types.FunctionType)
         for name in ("__getnewargs__", "__getnewargs_ex__")

@@ -38,6 +38,8 @@ def _are_same(one: Any, other: Any) -> bool:
     """Whether two answers hold the same things."""
     if type(one) is tuple and type(other) is tuple:
         return len(one) == len(other) and all(map(_are_same, one, other))
+    if type(one) is types.MethodType and type(other) is types.MethodType:
+        return one.__func__ is other.__func__ and one.__self__ is other.__self__
     return one is other or (type(one) in _ATOMS and type(other) is type(one))
 
 
@@ -52,7 +54,9 @@ class SecondWalk(Walk):
         self.standins: dict[int, Standin] = {}
         #: By id, the shells of objects whose construction may lead back to them, until it is done.
         self.under_construction: dict[int, Standin] = {}
-        #: By id, such objects, each with whether it can be constructed anew.
+        #: By id, classes and functions that are on the receiver, with all that they hold.
+        self.complete: dict[int, Any] = {}
+        #: By id, objects under construction, each with whether it can be constructed anew.
         self.repeatable: dict[int, tuple[Any, bool]] = {}
         super().__init__(known)
         self.root = root
@@ -78,6 +82,8 @@ class SecondWalk(Walk):
         if obj_type is Guarded:
             return self._construct_guarded
         plan = super()._make_plan(obj_type)
+        if plan == self.known.adapter.stock_override:
+            return self._put_names_off
         if plan is None and not all(map(self.known.adapter.by_name, obj_type.__mro__)):
             return self._construct_by_class
         return plan
@@ -94,6 +100,7 @@ class SecondWalk(Walk):
         if id(standin.obj) not in self.under_construction:
             standin.is_made = True
             return standin.reduction
+        standin.asked_at = len(self.met)
         return (*standin.reduction, None, self._when_made(standin))
 
     def _construct_guarded(self, guarded: Guarded) -> Reduction:
@@ -141,11 +148,51 @@ class SecondWalk(Walk):
         state, items, *others = (*rest, None, None)[: max(2, len(rest))]
         return (function, arguments, state, self._when_known(obj, items), *others)
 
+    def _put_names_off(self, obj: Any) -> Any:
+        """The plan of classes and functions: what cannot be there yet is put in at the end.
+
+        A reference in a class's own attributes may need an instance whose construction needs the
+        class, with all its methods.
+        """
+        adapter = self.known.adapter
+        found = adapter.stock_override(obj)
+        for names, put_in in adapter.namespaces(obj, found):
+            for name in [name for name, value in names.items() if self._is_too_early(value)]:
+                self.later(put_in(name, names.pop(name)))
+        return adapter.closing(obj, found)
+
+    def _is_too_early(self, value: Any) -> bool:
+        """Whether builtin containers hold a reference to what cannot be made where they stand."""
+        waiting, seen = [value], {id(value)}
+        while waiting:
+            part = waiting.pop()
+            cls = type(part)
+            if cls is dict:
+                items: Any = [*part, *part.values()]
+            elif cls in (list, tuple, set, frozenset):
+                items = part
+            else:
+                kind = None if cls in _ATOMS else self.kind(cls)
+                if kind is not None and kind.base not in CONTAINERS and kind.name != "finalize":
+                    (edge,) = kind.edges(part)
+                    if edge.referent is not None and not self.can_make(edge.referent):
+                        return True
+                continue
+            for item in items:
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    waiting.append(item)
+        return False
+
     def _is_complete(self, obj: Any) -> bool:
         """Whether a class or function is there, with all that it holds."""
-        if issubclass(type(obj), type):
-            return all(map(self._is_there, obj.__mro__)) and self._is_there(type(obj))
-        return self._is_there(obj)
+        if id(obj) in self.complete:
+            return True
+        parts = (*obj.__mro__, type(obj)) if issubclass(type(obj), type) else (obj,)
+        found = all(map(self._is_there, parts))
+        if found:
+            self.complete[id(obj)] = obj
+        return found
 
     def _is_there(self, obj: Any) -> bool:
         if id(obj) in self.met and id(obj) not in self.under_construction:
@@ -169,10 +216,8 @@ class SecondWalk(Walk):
         found = self.repeatable.get(id(obj))
         if found is None:
             standin = self.under_construction[id(obj)]
-            ask = self.known.ask
-            if not self.known.reduces_once(type(obj)):
-                ask = self.known.adapter.reduction
-            again = ask(obj)
+            once = self.known.reduces_once(type(obj))
+            again = self.known.ask(obj) if once else self.known.adapter.reduction(obj)
             same = type(again) is tuple and _are_same(standin.parts[:2], again[:2])
             found = self.repeatable[id(obj)] = (obj, same)
         return found[1]
@@ -186,7 +231,10 @@ class SecondWalk(Walk):
         if not self.can_make(referent):
             return True
         standin = self.under_construction.get(id(referent))
-        return standin is not None and not standin.is_made and not self._is_repeatable(referent)
+        if standin is None or standin.is_made:
+            return False
+        # Where nothing new was met since it was asked for last, it would be asked for for ever.
+        return standin.asked_at == len(self.met) or not self._is_repeatable(referent)
 
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
@@ -283,9 +331,9 @@ class SecondWalk(Walk):
                 return referent
             standin = self.standins[identity] = Standin(referent, reduction)
             self.unfinished.append(referent)
-        if standin.is_made or self._is_closed(standin.reduction):
-            return standin
-        return Guarded(standin)
+        if standin.is_made or self.plans.get(type(referent), MISSING) is None:
+            return standin  # its class is importable, and nothing else is among its arguments
+        return standin if self._is_closed(standin.reduction) else Guarded(standin)
 
     def weak(self, kind: Kind, weak: Any) -> Reduction:
         if kind.base is weakref.ref and type(weak) is weakref.ref and self.room:

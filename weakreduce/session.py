@@ -17,10 +17,10 @@ from weakreduce import known, observe, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk, LookedAhead
-from weakreduce.kinds import Edge
-from weakreduce.known import Adapter, Known
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
+from weakreduce.kinds import Edge
+from weakreduce.known import Adapter, Known
 from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import InPlace, Limit, Sink, TooLarge

@@ -39,4 +39,5 @@ def shipping() -> Iterator[None]:
 
 def is_shipped(pickler_class: Any) -> bool:
     """Whether a dump that runs now, by a pickler of this class, is shipped by an engine."""
-    return _on_its_way.get() or not _PICKLERS.isdisjoint(c.__module__ for c in pickler_class.__mro__)
+    modules = (cls.__module__ for cls in pickler_class.__mro__)
+    return _on_its_way.get() or not _PICKLERS.isdisjoint(modules)

@@ -17,10 +17,10 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
 from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
 from weakreduce.first_walk import FirstWalk
+from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy
-from weakreduce.in_force import policy as block
 from weakreduce.progress import Progress
 
 #: How many findings a report keeps, unless it is told otherwise.

@@ -24,6 +24,7 @@ from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
 from weakreduce.kinds import Edge, Kind, kind_of
 from weakreduce.known import (
+    HEAP_TYPE,
     NAMEABLE,
     Known,
     constructs_by_default,
@@ -160,7 +161,7 @@ class Walk:
         if not issubclass(obj_type, type):
             if self.known.reduces_once(obj_type):
                 return self.reduce_once
-            if has_own_arguments(obj_type):
+            if obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
                 return self.reduce_with_arguments
         return None
 
@@ -315,17 +316,17 @@ class Walk:
         if not adapter.opened:
             return True
         if issubclass(cls, type):
-            return not any(map(self._is_open, (*cls.__mro__, *obj.__mro__)))
+            return not any(map(self._is_open, itertools.chain(cls.__mro__, obj.__mro__)))
         if issubclass(cls, NAMEABLE):
             return True
         incomplete = any(map(self._is_open, cls.__mro__))
         if not known.reduces_once(cls):
-            return not incomplete or is_bare(cls)
+            return not incomplete or (adapter.has_skeletons and is_bare(cls))
         found = known.reduced_or_none(obj)
         if found is None:
             return True  # the error surfaces, with its cause, when it is pickled
         if found[0] is copyreg.__newobj__ and len(found[1]) == 1:  # type: ignore[attr-defined]
-            return not incomplete or is_bare(cls)
+            return not incomplete or (adapter.has_skeletons and is_bare(cls))
         return not any(map(self._is_open, _parts_with_code(found[:2])))
 
     def _is_open(self, obj: Any) -> bool:
@@ -509,6 +510,8 @@ def _parts_with_code(part: Any) -> Iterator[Any]:
             yield from _parts_with_code(item)
     elif issubclass(type(part), type):
         yield from part.__mro__
+    elif type(part) is types.MethodType:
+        yield from _parts_with_code((part.__func__, part.__self__))
     elif type(part) is types.FunctionType:
         yield part
 

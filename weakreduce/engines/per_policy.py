@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from weakreduce.policies import Policy
 from weakreduce.in_force import get_policy
+from weakreduce.policies import Policy
 
 #: So many are kept for one function. Policies made anew for every call may not pile up.
 KEPT: Final = 16

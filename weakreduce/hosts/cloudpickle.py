@@ -8,11 +8,15 @@ attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) 
 from __future__ import annotations
 
 import copyreg
+import functools
+import operator
 import pickle
 import sys
 import types
+from collections.abc import Iterable
 from typing import Any
 
+from weakreduce.encode import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
 from weakreduce.kinds import has_registered
@@ -103,7 +107,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             """A state is in the memo when all of it is written.
 
             That takes a copy of the memo, so the question is put again only when there is more to
-            know; until then what was open is taken to be so.
+            know; until then what was open is taken to be so. (Where `closing` tells, it is not.)
             """
             if id(obj) in self.opened and len(met) >= self._next_look:
                 memo = self.memo()
@@ -112,6 +116,33 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                     if id(state) in memo:
                         del self.opened[identity]
             return id(obj) in self.opened
+
+        def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+            """The attributes of a class; the globals of a function."""
+            if id(obj) not in self.opened:
+                return ()
+            if isinstance(obj, type):
+                return ((found[2][0], functools.partial(Call, setattr, obj)),)
+
+            def put_in(name: str, value: Any) -> Call:
+                return Call(dict.update, Call(getattr, obj, "__globals__"), {name: value})
+
+            return ((found[2][1].get("__globals__", {}), put_in),)
+
+        def closing(self, obj: Any, found: Any) -> Any:
+            """The second half of a state is followed by what tells of its end."""
+            if id(obj) not in self.opened:
+                return found
+            self._next_look = sys.maxsize
+
+            def close() -> Reduction:
+                self.opened.pop(id(obj), None)
+                return (list, ())
+
+            first, second = found[2]
+            state = (first, Call(operator.getitem, (second, Rest(close)), 0))
+            self.opened[id(obj)] = (obj, state)
+            return (*found[:2], state, *found[3:])
 
         def reset(self, memo: dict[int, Any]) -> None:
             """Nothing is open any more."""
@@ -157,7 +188,7 @@ class _Opened:
 
 
 def _note(opened: dict[int, Any], obj: Any, found: Any) -> Any:
-    if type(found) is tuple and len(found) > 2 and type(found[2]) is tuple:
+    if type(found) is tuple and len(found) > 2 and type(found[2]) is tuple and len(found[2]) == 2:
         opened[id(obj)] = (obj, found[2])
     return found
 

@@ -29,6 +29,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
     class Engine(PicklerEngine):
         host_module = module.__name__
+        has_skeletons = False
 
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
@@ -207,7 +208,7 @@ class _Savers(dict[type, Any]):
         return saver
 
     def _by_dotted_name(self, stock: Any) -> Any:
-        """A saver that writes the encoder's words as names, and leaves all else to the stock one."""
+        """A saver that writes the encoder's words as names, and leaves the rest to the stock one."""
 
         def save(pickler: Any, obj: Any) -> None:
             found = DOTTED.get(id(obj)) if self.met_weak and pickler.proto >= 4 else None

@@ -4,8 +4,8 @@
 Pickler class.
 
 A pickler of a patched class writes where it can be taken back (`sink.py`); its ``dump`` is run by
-`weakreduce.session`, and the user's file has the finished payload or nothing. Instances made before,
-and dumps inside a running dump of the same pickler, go to the host's own methods.
+`weakreduce.session`, and the user's file has the finished payload or nothing. Instances made
+before, and dumps inside a running dump of the same pickler, go to the host's own methods.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pickle
 import sys
 import types
 from collections import ChainMap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weakreduce.hosts.scout import HARMLESS
@@ -33,6 +34,7 @@ class PicklerEngine:
 
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
+    has_skeletons = True
 
     def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
         self.opened: dict[int, Any] = {}
@@ -138,6 +140,14 @@ class PicklerEngine:
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """What is written by name is complete."""
         return False
+
+    def closing(self, obj: Any, found: Any) -> Any:
+        """As it is: `is_open` tells."""
+        return found
+
+    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+        """None that can be parted."""
+        return ()
 
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
