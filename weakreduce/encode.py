@@ -84,15 +84,13 @@ class Standin:
     change (hashes, cycles), and a chain of weak edges would recurse.
     """
 
-    __slots__ = ("asked_at", "is_made", "obj", "parts")
+    __slots__ = ("is_made", "obj", "parts")
 
     def __init__(self, obj: Any, parts: Reduction) -> None:
         self.obj = obj
         self.parts = parts
         #: Whether its construction is written.
         self.is_made = False
-        #: How much had been met when that was asked for last.
-        self.asked_at = -1
 
     #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
     #: they ask for each.)
@@ -110,14 +108,15 @@ class Standin:
             self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
         return (max, ((self,),), *rest)
 
-    def after_arguments(self) -> Reduction:
+    def after_arguments(self, *afterwards: Any) -> Reduction:
         """The object, and the rest of its reduction, constructed when its arguments are written.
 
         They may lead back to the object, and then it is constructed there, and not again here.
+        `afterwards` is written when it is constructed.
         """
         function, arguments, *rest = self.parts
         first = arguments if function is copyreg.__newobj__ else (function, arguments)  # type: ignore[attr-defined]
-        return (operator.getitem, ((first, self), 1), *rest)
+        return (operator.getitem, ((first, self, *afterwards), 1), *rest)
 
 
 @final

@@ -7,13 +7,15 @@ value are filled last. So nothing depends on the order of edges, and nothing rec
 
 from __future__ import annotations
 
+import copyreg
+import itertools
 import operator
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from weakreduce import decide, short_cuts
+from weakreduce import decide, encode, short_cuts
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import (
     NOTHING,
@@ -22,6 +24,7 @@ from weakreduce.encode import (
     Reduction,
     Rest,
     Standin,
+    Stream,
     bound_method,
 )
 from weakreduce.kinds import CONTAINERS, Edge, Kind, kind_of
@@ -34,13 +37,42 @@ _ROOM: Final = 8
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
 
 
+#: What the encoder puts into payloads.
+_OWN: Final = frozenset({Call, Stream, Rest, Standin, Guarded})
+#: How many objects are asked whether they hold a reference that leads back.
+_LOOKED_AT: Final = 100
+
+
 def _are_same(one: Any, other: Any) -> bool:
     """Whether two answers hold the same things."""
-    if type(one) is tuple and type(other) is tuple:
+    if one is other:
+        return True
+    if type(one) is type(other) and type(one) in (tuple, list):
         return len(one) == len(other) and all(map(_are_same, one, other))
+    if type(one) is dict and type(other) is dict:
+        return _are_same([*one.items()], [*other.items()])
     if type(one) is types.MethodType and type(other) is types.MethodType:
         return one.__func__ is other.__func__ and one.__self__ is other.__self__
-    return one is other or (type(one) in _ATOMS and type(other) is type(one))
+    return type(one) in _ATOMS and type(other) is type(one)
+
+
+def _holds(value: Any, wanted: Any) -> bool:
+    """Whether builtin containers hold an object."""
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        part = waiting.pop()
+        if part is wanted:
+            return True
+        items: Any = ()
+        if type(part) is dict:
+            items = [*part, *part.values()]
+        elif type(part) in (list, tuple, set, frozenset):
+            items = part
+        for item in items:
+            if id(item) not in seen:
+                seen.add(id(item))
+                waiting.append(item)
+    return False
 
 
 class OrderMatters(BaseException):
@@ -58,6 +90,10 @@ class SecondWalk(Walk):
         self.complete: dict[int, Any] = {}
         #: By id, objects under construction, each with whether it can be constructed anew.
         self.repeatable: dict[int, tuple[Any, bool]] = {}
+        #: By id, what is to be written when an object is constructed.
+        self.afterwards: dict[int, list[Any]] = {}
+        #: Whether more is `postponed` now than when this walk began: it has to be run again.
+        self.postpones = False
         super().__init__(known)
         self.root = root
         self.unfinished: list[Any] = []
@@ -100,13 +136,12 @@ class SecondWalk(Walk):
         if id(standin.obj) not in self.under_construction:
             standin.is_made = True
             return standin.reduction
-        standin.asked_at = len(self.met)
         return (*standin.reduction, None, self._when_made(standin))
 
     def _construct_guarded(self, guarded: Guarded) -> Reduction:
         standin = guarded.standin
         self.under_construction.setdefault(id(standin.obj), standin)
-        expression = standin.after_arguments()[:2]
+        expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
         return (*expression, None, self._when_known(standin.obj, None))
 
     # Pickle asks for the items of an object when that is made; those here are none, or stock's.
@@ -144,7 +179,7 @@ class SecondWalk(Walk):
         if type(found) is not tuple or self._is_closed(found[:2]):
             return NotImplemented if found is None else found
         standin = self.under_construction[id(obj)] = Standin(obj, found)
-        function, arguments, *rest = standin.after_arguments()
+        function, arguments, *rest = standin.after_arguments(*self._afterwards(obj))
         state, items, *others = (*rest, None, None)[: max(2, len(rest))]
         return (function, arguments, state, self._when_known(obj, items), *others)
 
@@ -210,8 +245,7 @@ class SecondWalk(Walk):
     def _is_repeatable(self, obj: Any) -> bool:
         """Whether an object's reduction, asked for again, gives the same things.
 
-        If not, the circle goes through what was made for the reduction alone (a copy of the state,
-        handed over among the arguments), and never ends.
+        If not, the circle goes through what was made for the reduction alone, and never ends.
         """
         found = self.repeatable.get(id(obj))
         if found is None:
@@ -223,7 +257,7 @@ class SecondWalk(Walk):
         return found[1]
 
     def _is_circular(self, edge: Edge) -> bool:
-        """Whether no receiver could make an edge: it has no referent yet where this is written."""
+        """Whether an edge has no referent yet where this is written, and no shell of it either."""
         referent = edge.referent
         kind = self.kind(type(edge.weak))
         if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
@@ -233,12 +267,56 @@ class SecondWalk(Walk):
         standin = self.under_construction.get(id(referent))
         if standin is None or standin.is_made:
             return False
-        # Where nothing new was met since it was asked for last, it would be asked for for ever.
-        return standin.asked_at == len(self.met) or not self._is_repeatable(referent)
+        # A class by value is there, empty: that is enough where it is all the arguments.
+        return standin.parts[0] is not copyreg.__newobj__ or len(standin.parts[1]) > 1  # type: ignore[attr-defined]
+
+    def _holder(self, edge: Edge) -> Any:
+        """What was met last that holds a weak thing in its state; None if that is nothing.
+
+        Of that the construction can be written alone, and the state when the referent is there.
+        """
+        referent = edge.referent
+        if id(referent) in self.under_construction and not self._is_repeatable(referent):
+            return None
+        for obj in itertools.islice(reversed(self.met.values()), _LOOKED_AT):
+            if obj is referent:
+                return None
+            cls = type(obj)
+            if cls in _OWN or issubclass(cls, NAMEABLE) or self.kind(cls) is not None:
+                continue
+            found = self.known.reduced_or_none(obj)
+            if found is not None and any(_holds(part, edge.weak) for part in found[2:]):
+                return obj
+        return None
+
+    def _postpone(self, obj: Any) -> Any:
+        """The construction of an object; its state comes when what it leads to is constructed."""
+        _, referent = self.known.postponed[id(obj)]
+        found = self.known.reduced_or_none(obj)
+        if found is None or len(found) < 3:
+            return NotImplemented
+        state = encode.same_with(obj, *found[2:])
+        standin = self.under_construction.get(id(referent))
+        if standin is None or standin.is_made:
+            self.later(state)
+        else:
+            self.afterwards.setdefault(id(referent), []).append(state)
+        return found[:2]
+
+    def _afterwards(self, obj: Any) -> tuple[Any, ...]:
+        """What is to be written when an object is constructed, if anything may be."""
+        if not any(obj is referent for _, referent in self.known.postponed.values()):
+            return ()
+        return (Rest(lambda: (list, (self.afterwards.pop(id(obj), []),))),)
 
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
         if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
+            holder = self._holder(edge)
+            if holder is not None and id(holder) not in self.known.postponed:
+                self.known.postponed[id(holder)] = (holder, edge.referent)
+                self.postpones = True
+                return decide.CIRCULAR
             if self.policy.unpicklable == "raise":
                 return self.refuse(edge, decide.CIRCULAR._replace(fate=Fate.REFUSE))
             self.snapshots.pop(id(edge.referent), None)
@@ -252,7 +330,7 @@ class SecondWalk(Walk):
         # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
         # since it runs for every instance in the payload.
         met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
-        ref, rest = weakref.ref, Rest
+        ref, rest, postponed = weakref.ref, Rest, self.known.postponed
 
         def reducer_override(obj: Any) -> Any:
             obj_type = type(obj)
@@ -263,6 +341,8 @@ class SecondWalk(Walk):
                 met[identity] = obj
                 if identity in standins:
                     return standins.pop(identity).finish()
+                if identity in postponed:
+                    return self._postpone(obj)
             try:
                 plan = plans[obj_type]
             except KeyError:

@@ -212,7 +212,8 @@ class Session:
                 if not self._survey(second.snapshot_edges(), second.entries):
                     raise
                 return None
-            return second
+            if not second.postpones:
+                return second
 
     def _learn(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""

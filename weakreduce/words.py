@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from weakreduce import paths
-from weakreduce.decide import Decision
+from weakreduce.decide import CIRCULAR, Decision
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.kinds import Edge, kind_of
 from weakreduce.policies import Policy
@@ -73,8 +73,9 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
     for edge, reason in lost:
         referent = type(edge.referent)
         path = where(found.get(id(edge.weak)), edge)
+        place = "" if reason == CIRCULAR.reason else " (outside)"
         texts.append(
-            f"{path}: {referent.__qualname__} arrives dead: {reason}. "
+            f"{path}: {referent.__qualname__}{place} arrives dead: {reason}. "
             f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
             "to say so."
         )

@@ -189,8 +189,8 @@ class _Savers(dict[type, Any]):
         #: The pickler's ``dispatch_table`` for one dump: where it finds the plans.
         self.reducers = dict(stock_table)
         self.make_plan = make_plan
-        #: Whether a weak thing was met, so that the encoder's words may be.
-        self.met_weak = False
+        #: Types of weak things that were met.
+        self.weak_types: set[type] = set()
 
     def __missing__(self, obj_type: type) -> Any:
         # dill registers types while it pickles, so its own table is asked now.
@@ -201,28 +201,30 @@ class _Savers(dict[type, Any]):
         if plan is not None:
             self.reducers[obj_type] = plan
             saver = None
-            self.met_weak = self.met_weak or kind_of(obj_type) is not None
+            if kind_of(obj_type) is not None:
+                self.weak_types.add(obj_type)
         elif saver is not None and obj_type in DOTTED_TYPES:
-            saver = self._by_dotted_name(saver)
+            saver = _by_dotted_name(saver, self.weak_types)
         self[obj_type] = saver
         return saver
-
-    def _by_dotted_name(self, stock: Any) -> Any:
-        """A saver that writes the encoder's words as names, and leaves the rest to the stock one."""
-
-        def save(pickler: Any, obj: Any) -> None:
-            found = DOTTED.get(id(obj)) if self.met_weak and pickler.proto >= 4 else None
-            if found is None:
-                stock(pickler, obj)
-            else:
-                pickler.save_global(obj, found[1])
-
-        return save
 
     def get(self, obj_type: Any, default: Any = None) -> Any:
         """The saver of a type."""
         found = self[obj_type]
         return default if found is None else found
+
+
+def _by_dotted_name(stock: Any, weak_types: set[type]) -> Any:
+    """A saver that writes the encoder's words as names, once a weak thing was met."""
+
+    def save(pickler: Any, obj: Any) -> None:
+        found = DOTTED.get(id(obj)) if weak_types and pickler.proto >= 4 else None
+        if found is None:
+            stock(pickler, obj)
+        else:
+            pickler.save_global(obj, found[1])
+
+    return save
 
 
 def own_class() -> Any:
