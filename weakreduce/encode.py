@@ -216,6 +216,24 @@ def user_state(weak: Any, internals: frozenset[str]) -> Any:
     return kept or None
 
 
+def _with_new_identity(state: Any, referent: Any, target: Any) -> Any:
+    """The state of a ref, in which the `id` of its referent becomes that of the copy's.
+
+    Subclasses keep it to hash by, where their referents cannot be hashed.
+    """
+    if type(state) is tuple:
+        return tuple(_with_new_identity(part, referent, target) for part in state)
+    if type(state) is not dict or not any(
+        type(value) is int and value == id(referent) for value in state.values()
+    ):
+        return state
+    new = Call(id, target)
+    return {
+        name: new if type(value) is int and value == id(referent) else value
+        for name, value in state.items()
+    }
+
+
 def _slot(edge: Edge, target: Any, callback: Any, fate: Fate) -> Any:
     """The content of a callback slot: the callback, the pin, both in one, or None."""
     if fate is not Fate.SNAPSHOT:
@@ -234,6 +252,8 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     alive = _travels(fate)
     target = walk.target(edge) if alive else _dead_target()
     state = user_state(weak, kind.internals)
+    if alive and state is not None:
+        state = _with_new_identity(state, edge.referent, target)
     if kind.base is weakref.WeakMethod:
         target = (
             bound_method(edge.function, walk.function(edge), target)

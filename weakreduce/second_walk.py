@@ -267,8 +267,9 @@ class SecondWalk(Walk):
         standin = self.under_construction.get(id(referent))
         if standin is None or standin.is_made:
             return False
-        # A class by value is there, empty: that is enough where it is all the arguments.
-        return standin.parts[0] is not copyreg.__newobj__ or len(standin.parts[1]) > 1  # type: ignore[attr-defined]
+        # A class by value is there, empty: that is enough where all else is closed.
+        function, arguments = standin.reduction
+        return function is not copyreg.__newobj__ or not self._is_closed(arguments[1:])  # type: ignore[attr-defined]
 
     def _holder(self, edge: Edge) -> Any:
         """What was met last that holds a weak thing in its state; None if that is nothing.
