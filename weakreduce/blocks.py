@@ -11,11 +11,10 @@ asks for the value next sees that, and puts things right.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from weakref import ref
-
 # As `functools` has it, which takes longer to import.
 from _functools import partial  # type: ignore[import-not-found]
+from contextvars import ContextVar
+from weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 recurse=pickler._recurse,
             ).dump(obj)
 
-    return PicklerPatch(cls or module.Pickler, Engine, ARGUMENTS)
+    return PicklerPatch(cls or module.Pickler, Engine, ("file", "protocol"))
 
 
 def _with_room(function: Any, *arguments: Any) -> None:
