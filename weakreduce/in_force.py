@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextvars import ContextVar
+
+from weakreduce.blocks import Block, Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
     from typing import Any, ParamSpec, TypeVar
 
     from weakreduce.policies import Policy
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
 
-_in_block: ContextVar[Policy] = ContextVar("weakreduce_policy")
-#: How to leave the blocks that are open in this context, innermost last. Blocks nest, and
-#: one block object may be entered by many threads and tasks.
-_tokens: ContextVar[tuple[Token[Policy], ...]] = ContextVar("weakreduce_blocks")
+_blocks = Scope("weakreduce_policy")
 #: The process's default; None until it is set, which means "snapshot".
 _default: Policy | None = None
 
 
 def get_policy() -> Policy:
     """The policy in force here: the innermost block's, else the process's default."""
-    found = _in_block.get(_default)
+    found: Policy | None = _blocks.get(_default)
     return _first_policy() if found is None else found
 
 
@@ -57,7 +54,7 @@ def set_policy(policy: str | Policy, /, **changes: Any) -> None:
     _default = resolve(policy, changes, _default or _first_policy())
 
 
-class policy:  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``
+class policy(Block):  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``
     """A block, or a decorator of functions and coroutines, in which a policy is in force.
 
     Args:
@@ -68,6 +65,8 @@ class policy:  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``
     Raises:
         ValueError: for an unknown name, field or value, at once.
     """
+
+    scope = _blocks
 
     def __init__(self, chosen: str | Policy | None = None, /, **changes: Any) -> None:
         from weakreduce.policies import resolve
@@ -81,14 +80,8 @@ class policy:  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``
         from weakreduce.policies import resolve
 
         entered = resolve(self._chosen, self._changes, get_policy())
-        token = _in_block.set(entered)
-        _tokens.set((*_tokens.get(()), token))
+        self.enter(entered)
         return entered
-
-    def __exit__(self, *_exception: object) -> None:
-        *outer, token = _tokens.get()
-        _tokens.set(tuple(outer))
-        _in_block.reset(token)
 
     def _again(self) -> policy:
         return policy(self._chosen, **self._changes)

@@ -61,7 +61,7 @@ class Scale:
         """Leave the session as it was found."""
         session = self.session
         session.place.clear()
-        session.place.target.write(self.payload)
+        session.place.write(self.payload)
         session.engine.reset(self._memo)
 
     def sizes(self, referents: list[Any], tick: Callable[[], None]) -> dict[int, int]:

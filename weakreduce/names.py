@@ -6,7 +6,8 @@ A weak reference to a shared object travels as the name. Nothing here pickles.
 from __future__ import annotations
 
 import weakref
-from _thread import RLock  # `threading` imports half of the library
+
+from weakreduce.locks import new_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-_lock = RLock()
+_lock = new_lock()
 _by_name: dict[str, weakref.ref[Any]] = {}
 #: id(object) -> its names, oldest first; read by the decision for each weak edge.
 shared_ids: dict[int, list[str]] = {}

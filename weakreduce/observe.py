@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, Protocol, final
 
+from weakreduce.blocks import Block, Scope
 from weakreduce.decide import Decision
 from weakreduce.kinds import Edge
 
@@ -60,26 +58,22 @@ class Watched:
         return len(data)
 
 
-_lock = threading.Lock()
-#: What gets the report of each dump of this process, in whatever thread.
-receivers: tuple[Callable[[Any], None], ...] = ()
+#: What gets the report of each dump of this process, in whatever thread. A dict, which is changed
+#: in one step, instead of a lock, which a forked child might find taken.
+receivers: dict[Callable[[Any], None], None] = {}
 #: The watch of the dump that is running in this context; False where dumps are not to be seen.
-around: ContextVar[Any] = ContextVar("weakreduce_watch", default=None)
+around = Scope("weakreduce_watch")
 _logger: Any = None
 
 
 def add_receiver(receiver: Callable[[Any], None]) -> None:
     """Hand the report of each dump that ends from now on to `receiver`."""
-    global receivers
-    with _lock:
-        receivers = (*receivers, receiver)
+    receivers[receiver] = None
 
 
 def remove_receiver(receiver: Callable[[Any], None]) -> None:
     """End that."""
-    global receivers
-    with _lock:
-        receivers = tuple(other for other in receivers if other is not receiver)
+    receivers.pop(receiver, None)
 
 
 def logger() -> Any:
@@ -111,11 +105,13 @@ def watch_for(file: Any) -> Watch | None:
     return watch
 
 
-@contextmanager
-def watching(watch: Watch | bool) -> Iterator[None]:
+class watching(Block):  # noqa: N801 - it reads as a verb, as `policy` does
     """Dumps inside the block are part of this watch; with False, they are not seen at all."""
-    token = around.set(watch)
-    try:
-        yield
-    finally:
-        around.reset(token)
+
+    scope = around
+
+    def __init__(self, watch: Watch | bool) -> None:
+        self.watch = watch
+
+    def __enter__(self) -> None:
+        self.enter(self.watch)

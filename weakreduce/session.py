@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
-import warnings
 from typing import Any, Protocol
 
 from weakreduce import known, observe, words
 from weakreduce.decide import Decision, Fate
-from weakreduce.errors import DanglingWarning
 from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
@@ -23,7 +21,7 @@ from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
 from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
-from weakreduce.sink import InPlace, Limit, Sink, TooLarge
+from weakreduce.sink import Limit, Place, TooLarge
 from weakreduce.walk import Refused, Walk
 
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
@@ -68,7 +66,7 @@ class Session:
     def __init__(
         self,
         engine: Engine,
-        place: InPlace | Sink,
+        place: Place,
         start: dict[int, Any],
         met: dict[int, Any] | None = None,
         plans: dict[type, Any] | None = None,
@@ -92,7 +90,9 @@ class Session:
         dropped = list(self.known.dropped.values())
         if self.watch is not None:
             self.watch.finish(self, obj, lost, dropped)
-        if (lost or dropped) and not (self.watch is not None and self.watch.quiet):
+        if (lost or dropped) and not (
+            observe.around.get() is False if self.watch is None else self.watch.quiet
+        ):
             words.warn(obj, lost, dropped)
 
     def complete(self, obj: Any) -> list[tuple[Edge, str]]:
@@ -124,15 +124,11 @@ class Session:
                 self.watch.see(error.edge, error.decision)
             found = words.refusal(self.policy, obj, error.edge, error.decision)
             found.__cause__ = error.__cause__
-        try:
-            seen_error = error if found is None else found
-            if isinstance(seen_error, Exception) and getattr(self.place, "limit", None) is None:
-                culprit = _blame().note(self, obj, seen_error)
-                if self.watch is not None:
-                    self.watch.fail(self, obj, seen_error, culprit)
-        finally:
-            # Nothing reaches the file, so the memo must not say that anything did.
-            self.start_over()
+        seen_error = error if found is None else found
+        if isinstance(seen_error, Exception) and self.place.limit is None:
+            culprit = _blame().note(self, obj, seen_error)
+            if self.watch is not None:
+                self.watch.fail(self, obj, seen_error, culprit)
         return found
 
     def take_apart(self) -> None:
@@ -146,7 +142,10 @@ class Session:
 
     def start_over(self) -> None:
         """Put the pickler and the file back to where they were."""
-        _rewind(self.engine, self.place, self.start)
+        self.place.clear()
+        self.engine.reset(self.start)
+        if self.place.buffers is not None:
+            self.place.buffers.rewind()
 
     def first_walk(
         self, met: dict[int, Any] | None = None, plans: dict[type, Any] | None = None
@@ -220,7 +219,7 @@ class Session:
         if not first.queue and not first.waiting:
             first.learn_sets()
             return True
-        mark = self.place.mark()
+        mark = self.place.size()
         met_buffers = 0 if self.buffers is None else len(self.buffers.met)
         try:
             self._run(first, first.rest())
@@ -337,12 +336,7 @@ class Session:
         limit = self.policy.max_snapshot_bytes
         assert limit is not None
         try:
-            with (
-                block(self.policy, max_snapshot_bytes=None),
-                observe.watching(False),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("ignore", DanglingWarning)
+            with block(self.policy, max_snapshot_bytes=None), observe.watching(False):
                 self.engine.sibling_dump(referent, Limit(limit))
         except TooLarge:
             return True
@@ -356,33 +350,35 @@ def _is_too_deep(error: BaseException) -> bool:
     return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
-def _rewind(engine: Engine, place: InPlace | Sink, start: Any) -> None:
-    place.clear()
-    engine.reset(start)
-    if place.buffers is not None:
-        place.buffers.rewind()
-
-
-def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: Any) -> None:
-    """Dump `obj` under the policy in force; leave its payload in `place`, or nothing.
+def run(
+    make_engine: Any,
+    pickler: Any,
+    stock: Any,
+    place: Place,
+    obj: Any,
+    watch: observe.Watch | None = None,
+) -> None:
+    """Dump `obj` under the policy in force; its payload goes to the file, or nothing does.
 
     Until an instance is met that needs more than the pickler, this is all there is: no session
-    and no policy, just an override that notes what it sees.
+    and no policy, just an override that notes what it sees. Who calls puts the pickler back.
 
     Raises:
         WeakrefPicklingError: where the policy refuses.
         Exception: whatever stock raises for what is not weak.
     """
-    place.begin()
+    if watch is None:
+        watch = observe.watch_for(place.file)
+        if watch is not None:
+            with observe.watching(watch):
+                run(make_engine, pickler, stock, place, obj, watch)
+            return
     start = make_engine.remember(pickler, place.used)
-    place.used = True
+    place.begin(make_engine.hooks(pickler), start)
     met = make_engine.met(pickler, start)
-    before = vars(pickler).get("reducer_override")
-    plans = make_engine.plans(pickler)
+    override = getattr(pickler, "reducer_override", None)
+    plans = make_engine.plans(pickler, override)
     session: Session | None = None
-
-    watch = observe.watch_for(place.file)
-    around = None if watch is None else observe.around.set(watch)
 
     def begin() -> Session:
         nonlocal start
@@ -392,7 +388,7 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
             met.clear()
             met.update(dict.fromkeys(start))
             met.update(since)
-        engine = make_engine(pickler, stock, before)
+        engine = make_engine(pickler, stock, override)
         engine.adopt(plans)
         session = Session(engine, place, start, met, plans, watch)
         session.first.root = obj
@@ -417,7 +413,7 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
                 session = begin()
                 watch.begin()
                 watch.prepare(session.first)
-            elif make_engine.asks_for_all(pickler) or not known.short_cuts_allowed:
+            elif make_engine.asks_for_all(override) or not known.short_cuts_allowed:
                 session = begin()
             try:  # noqa: SIM105 - it runs in every dump
                 make_engine.watch(pickler, stock, met, plans, make_plan, obj)
@@ -432,8 +428,6 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
     except BaseException as error:
         if session is None:
             if not isinstance(error, Exception):
-                memo = start if type(start) is dict else start.memo
-                _rewind(make_engine(pickler, stock, before), place, memo)
                 raise
             session = begin()
         found = session.explained(error, obj)
@@ -444,9 +438,5 @@ def run(make_engine: Any, pickler: Any, stock: Any, place: InPlace | Sink, obj: 
         finally:
             del found  # or it would keep this frame, and so the payload
     finally:
-        if around is not None:
-            observe.around.reset(around)
         if session is not None:
             session.take_apart()
-        if place.buffers is not None:
-            place.buffers.forget()

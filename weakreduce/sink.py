@@ -1,131 +1,114 @@
 """Where a pickler writes until its dump is known to be right: the bytes and the buffers.
 
 A walk that has to be run again leaves nothing behind: not in the user's file, and no
-out-of-band buffer has been handed to the user's callback. An `InPlace` or a `Sink` is kept on each
-pickler instance, as ``_weakreduce``.
+out-of-band buffer has been handed to the user's callback. A `Place` is kept on each pickler
+instance, as ``_weakreduce``, and stands between the pickler and its file for as long as it lives.
+While no dump of ours is under way there (weakreduce was uninstalled, say), what comes goes straight
+through.
 """
 
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from operator import call
+from typing import Any, Final, final
 
 
 class TooLarge(Exception):  # noqa: N818 - an answer, not an error
-    """A sink's limit is passed."""
+    """A place's limit is passed."""
 
 
-class InPlace:
-    """An `io.BytesIO` of the user's, to which the pickler writes at once.
+@final
+class UnderWay:
+    """A dump that is under way.
 
-    It can be put back to what it was, so nothing needs to be kept apart and copied.
+    It is on the stack of the frame that runs the dump, and nowhere else: not in a variable, so
+    that neither an exception nor its traceback can leave it behind. Whether it lives is all that
+    is asked of it.
     """
 
-    __slots__ = ("buffers", "busy", "file", "limit", "rest", "start", "target", "used")
-
-    def __init__(self, file: io.BytesIO, buffers: Buffers | None) -> None:
-        self.file = file
-        #: What the pickler writes to.
-        self.target = file
-        self.buffers = buffers
-        self.busy = False
-        #: Whether a dump was made here before.
-        self.used = False
-        #: There is none here.
-        self.limit: float | None = None
-
-    def size(self) -> int:
-        """Bytes of the dump under way."""
-        return self.file.tell() - self.start
-
-    def written(self) -> bytes:
-        """The dump under way."""
-        return self.file.getvalue()[self.start : self.file.tell()]
-
-    def begin(self) -> None:
-        """A dump begins here."""
-        file = self.file
-        self.start = start = file.tell()
-        self.rest = b""
-        if file.seek(0, 2) != start:
-            self.rest = file.getvalue()[start:]
-            file.seek(start)
-
-    def mark(self) -> int:
-        """Where the next byte goes."""
-        return self.file.tell()
-
-    def cut(self, mark: int) -> None:
-        """Forget what was written after `mark`."""
-        self.file.seek(mark)
-        self.file.truncate()
-
-    def clear(self) -> None:
-        """Put the file back to what it was."""
-        if not self.file.closed:
-            self.cut(self.start)
-            self.file.write(self.rest)
-            self.file.seek(self.start)
-
-    def deliver(self) -> None:
-        """The dump is right: what was written stays."""
-
-    def end(self) -> None:
-        """The dump has ended."""
-        self.rest = b""
+    __slots__ = ("__weakref__",)
 
 
-class Sink(io.BytesIO):
-    """The bytes of a dump under way; when none is, the pickler writes through to its file.
+_NONE: Final = weakref.ref(UnderWay())  # which is gone already
 
-    It is written through when a pickler made while weakreduce was installed dumps after it
-    was uninstalled, with the host's own ``dump``.
+
+#: What is kept while no dump is under way.
+_EMPTY: Final = io.BytesIO()
+#: Bytes that it is worth not to copy.
+_LARGE: Final = 1 << 16
+
+
+class Place:
+    """The bytes of a dump under way, and what the dump began with.
+
+    The user's file gets them in one piece, at the end: until then it is as it was, wherever it is
+    positioned, and what a reducer writes to it meanwhile comes before the payload.
     """
 
-    def __init__(self, file: Any, buffers: Buffers | None, limit: float | None = None) -> None:
-        super().__init__()
+    __slots__ = (
+        "before",
+        "buffers",
+        "delivered",
+        "file",
+        "kept",
+        "limit",
+        "under_way",
+        "used",
+    )
+
+    def __init__(self, file: Any, buffers: Buffers | None) -> None:
         self.file = file
         self.buffers = buffers
         #: Bytes that it refuses to grow past, if any.
-        self.limit = limit
-        self.busy = False
+        self.limit: float | None = file.limit if type(file) is Limit else None
         #: Whether a dump was made here before.
         self.used = False
-
-    @property
-    def target(self) -> Any:
-        """What the pickler writes to."""
-        return self
+        #: Gives the `UnderWay` of the dump of ours that runs, or None.
+        self.under_way: Callable[[], UnderWay | None] = _NONE
+        #: The pickler's hooks and its memo, as they were when the dump under way began.
+        self.before: tuple[Any, Any] | None = None
+        #: What the file's ``write`` gave: something, once the payload is there.
+        self.delivered: list[Any] = []
+        self.kept = _EMPTY
 
     def write(self, data: Any, /) -> int:
         """Keep `data`, unless that passes the limit."""
-        if not self.busy:
+        if self.under_way() is None:
             return self.file.write(data)  # type: ignore[no-any-return]
-        written = super().write(data)
-        if self.limit is not None and self.tell() > self.limit:
+        written = self.kept.write(data)
+        if self.limit is not None and self.kept.tell() > self.limit:
             raise TooLarge
         return written
 
     def size(self) -> int:
         """Bytes of the dump under way."""
-        return self.tell()
+        return self.kept.tell()
+
+    #: For dill's log, which shows how many each object took.
+    tell = size
 
     def written(self) -> bytes:
         """The dump under way."""
-        return self.getvalue()
+        return self.kept.getvalue()
 
-    def begin(self) -> None:
+    def begin(self, hooks: Any, memo: Any) -> None:
         """A dump begins here."""
+        if self.buffers is not None:
+            self.buffers.under_way = self.under_way
+        if self.delivered:
+            self.delivered.clear()
+        self.kept = io.BytesIO()
+        self.used = True
+        self.before = hooks, memo
 
-    def mark(self) -> int:
-        """Where the next byte goes."""
-        return self.tell()
-
-    def cut(self, mark: int) -> None:
-        """Forget what was written after `mark`."""
-        self.seek(mark)
-        self.truncate()
+    def cut(self, size: int) -> None:
+        """Forget what was written after the first `size` bytes."""
+        self.kept.seek(size)
+        self.kept.truncate()
 
     def clear(self) -> None:
         """Forget what was written."""
@@ -133,18 +116,26 @@ class Sink(io.BytesIO):
 
     def deliver(self) -> None:
         """The dump is right: hand it to the file in one piece."""
-        self.file.write(self.getvalue())
+        file, payload = self.file, self.kept.getvalue()
+        # In one call, so that no exception comes between the writing and the note of it.
+        if (
+            len(payload) > _LARGE
+            and type(file) is io.BytesIO
+            and file.tell() == 0
+            and not file.getvalue()
+        ):
+            # An empty one takes bytes over, when it is made, without a copy.
+            steps = (partial(file.__init__, payload), partial(file.seek, 0, 2))  # type: ignore[misc]
+            self.delivered.extend(map(call, steps))
+        else:
+            self.delivered.extend(map(file.write, (payload,)))
 
     def end(self) -> None:
-        """The dump has ended."""
-        self.clear()
-
-
-def place_for(file: Any, buffers: Buffers | None) -> InPlace | Sink:
-    """Where the pickler is to write what is meant for `file`."""
-    if type(file) is io.BytesIO:
-        return InPlace(file, buffers)
-    return Sink(file, buffers, file.limit if isinstance(file, Limit) else None)
+        """The dump has ended, and what it began with is put back."""
+        self.kept = _EMPTY
+        if self.buffers is not None:
+            self.buffers.forget()
+        self.before = None
 
 
 class Limit:
@@ -154,7 +145,7 @@ class Limit:
         self.limit = limit
 
     def write(self, data: Any) -> int:
-        """Take the data, which is within the limit: the sink before us has seen to that."""
+        """Take the data, which is within the limit: the place before us has seen to that."""
         return len(data)
 
 
@@ -169,6 +160,8 @@ class Buffers:
 
     def __init__(self, callback: Callable[[Any], Any]) -> None:
         self.callback = callback
+        #: As that of the `Place`.
+        self.under_way: Callable[[], UnderWay | None] = _NONE
         self.met: list[Any] = []
         self.answers: list[bool] = []
 
@@ -191,8 +184,10 @@ class Buffers:
             return False
         return True
 
-    def __call__(self, buffer: Any) -> bool:
+    def __call__(self, buffer: Any) -> Any:
         """Whether a buffer goes in band."""
+        if self.under_way() is None:
+            return self.callback(buffer)
         position = len(self.met)
         self.met.append(buffer)
         return position < len(self.answers) and self.answers[position]

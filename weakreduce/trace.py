@@ -6,7 +6,6 @@ acted on, and makes a `Report` of them when the dump ends.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report,
 from weakreduce.first_walk import FirstWalk
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
+from weakreduce.locks import new_lock
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy
 from weakreduce.progress import Progress
@@ -317,7 +317,7 @@ class Recording(_Watch):
             self.parent.inner[-1] += reports
         elif self.parent is None:
             for each in reports:
-                for receive in observe.receivers:
+                for receive in list(observe.receivers):
                     receive(each)
         _log(report, root)
 
@@ -488,7 +488,7 @@ def record(*, keep: int = KEEP) -> Iterator[Report]:
     """
     _check_keep("record(keep=)", keep)
     report = Report(keep=keep)
-    lock = threading.Lock()
+    lock = new_lock()
 
     def receive(one: Report) -> None:
         with lock:

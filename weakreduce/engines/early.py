@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import threading
 from collections.abc import Callable
 from typing import Any, Final, final
 
@@ -18,6 +17,7 @@ from weakreduce import paths
 from weakreduce.bound import Bound
 from weakreduce.hosts import scout
 from weakreduce.kinds import kind_of
+from weakreduce.locks import new_lock
 from weakreduce.seen import seen
 
 Dumps = Callable[[Any], "bytes | memoryview"]
@@ -33,13 +33,12 @@ class _Waiting:
     """How many such bytes there are."""
 
     def __init__(self) -> None:
+        self.lock = new_lock()
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child, where another thread may have held the lock."""
+        """Begin anew, as in a forked child, which has none of the queues."""
         self.bytes = 0
-        # Reentrant: the collector may free a `_Share` while we hold it.
-        self.lock = threading.RLock()
 
     def take(self, size: int) -> _Share | None:
         """Count `size` bytes until the share that is returned is gone; None past the limit."""

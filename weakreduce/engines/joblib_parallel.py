@@ -20,19 +20,18 @@ import contextlib
 import functools
 import io
 import operator
-import os
 import pickle
 import queue
-import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any, Final, final
+from typing import Any, Final
 
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
+from weakreduce.locks import new_lock
 from weakreduce.seen import seen
 
 # --- Parallel: the policy of the call -----------------------------------------------------
@@ -102,22 +101,8 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
 # --- reducers: large arrays in files ------------------------------------------------------
 
 
-@final
-class _Turn:
-    """joblib's reducers are made for one thread, the feeding one: who pickles takes a turn."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin anew, as in a forked child, where another thread may have held the lock."""
-        # Reentrant: code of the payload's may pickle, too.
-        self.lock = threading.RLock()
-
-
-_turn: Final = _Turn()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_turn.reset)
+#: joblib's reducers are made for one thread, the feeding one: who pickles takes a turn.
+_turn: Final = new_lock()
 
 
 def _make_dumps(stock: Any) -> Any:
@@ -125,7 +110,7 @@ def _make_dumps(stock: Any) -> Any:
     def dumps(obj: Any, reducers: Any = None, protocol: Any = None) -> Any:
         if not reducers:
             return stock(obj, reducers=reducers, protocol=protocol)
-        with _turn.lock:
+        with _turn:
             return stock(obj, reducers=reducers, protocol=protocol)
 
     return dumps
@@ -157,11 +142,10 @@ class _Engine(standard.Engine):
 def _pool(module: Any) -> AttributePatch:
     customizable = module.CustomizablePickler
 
-    def before_init(
-        pickler: Any, reducers: Any = None, protocol: int = pickle.HIGHEST_PROTOCOL
+    def after_init(
+        pickler: Any, writer: Any, reducers: Any = None, protocol: int = pickle.HIGHEST_PROTOCOL
     ) -> None:
-        # The C pickler does not tell its protocol.
-        pickler.proto = pickle.HIGHEST_PROTOCOL if protocol < 0 else protocol
+        standard.keep_protocol(pickler, writer, protocol)
 
     def dumps(pool: Any, obj: Any) -> bytes | memoryview:
         if not pool._forward_reducers:
@@ -172,7 +156,7 @@ def _pool(module: Any) -> AttributePatch:
         customizable(file, pool._forward_reducers).dump(obj)
         return file.getbuffer()
 
-    patch = PicklerPatch(customizable, _Engine, before_init)
+    patch = PicklerPatch(customizable, _Engine, ("writer", "reducers", "protocol"), after_init)
     patch.makers = (*patch.makers, (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps))
     return patch
 

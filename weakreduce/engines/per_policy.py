@@ -6,12 +6,12 @@ use under another policy has to make it anew. Which engine, and how, is not know
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, final
 
 from weakreduce.in_force import get_policy
+from weakreduce.locks import new_lock
 from weakreduce.policies import Policy
 
 #: So many are kept for one function. Policies made anew for every call may not pile up.
@@ -25,7 +25,7 @@ class Made:
     __slots__ = ("lock", "things", "used")
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = new_lock()
         #: Whether the function was made at all.
         self.used = False
         self.things: list[tuple[Policy, Any]] = []
@@ -54,7 +54,7 @@ class PerPolicy:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._made: weakref.WeakKeyDictionary[Any, Made] = weakref.WeakKeyDictionary()
 
     def of(self, function: Any) -> Made:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from _thread import RLock  # `threading` imports half of the library
+
+from weakreduce.locks import new_lock
 
 # Imported with weakreduce, so without `typing` and `dataclasses`.
 TYPE_CHECKING = False
@@ -151,7 +152,7 @@ HOSTS: Final[dict[str, Host]] = {
         ),
     )
 }
-_lock = RLock()
+_lock = new_lock()
 
 
 def _waits_for(host: Host, name: str) -> bool:

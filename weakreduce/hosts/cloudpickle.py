@@ -18,11 +18,12 @@ from typing import Any
 
 from weakreduce.encode import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine, importable
+from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.kinds import has_registered
 from weakreduce.known import HEAP_TYPE
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
+_get_table: Any = pickle.Pickler.__dict__["dispatch_table"].__get__
 _set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
 
 
@@ -59,12 +60,10 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             self._next_look = 0
             if _reads_stock_table(pickler):
                 self._table = tables.now.merged  # by `plans`, when this dump began
-            self._plain_override = (
-                override is None and type(pickler).reducer_override is stock_override
-            )
+            self._plain_override = getattr(override, "__func__", None) is stock_override
 
         @classmethod
-        def plans(cls, pickler: Any) -> dict[type, Any]:
+        def plans(cls, pickler: Any, override: Any) -> dict[type, Any]:
             """Classes and functions are cloudpickle's own concern, and nothing else is."""
             found: dict[type, Any] = {}
             if _reads_stock_table(pickler):
@@ -74,10 +73,22 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 _set_table(pickler, now.merged)
                 if not has_registered():
                     found = now.ordinary.copy()
-            found[type] = override = _Opened(pickler.reducer_override)
+            found[type] = override = _Opened(override)
             by_value = namespace.get("_PICKLE_BY_VALUE_MODULES")
             found[types.FunctionType] = override if by_value else _function_plan(override)
             return found
+
+        @classmethod
+        def hooks(cls, pickler: Any) -> Any:
+            """The table, too."""
+            return pickler.__dict__.get("reducer_override", ABSENT), _get_table(pickler)
+
+        @classmethod
+        def put_back(cls, pickler: Any, hooks: Any) -> None:
+            """The table, too: what is registered later counts when the host dumps by itself."""
+            override, table = hooks
+            set_own(pickler, "reducer_override", override)
+            _set_table(pickler, table)
 
         @classmethod
         def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
@@ -156,10 +167,9 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return super().claims(weak_type)
 
         @classmethod
-        def asks_for_all(cls, pickler: Any) -> bool:
+        def asks_for_all(cls, override: Any) -> bool:
             """Not where the override is cloudpickle's."""
-            own = "reducer_override" in vars(pickler)
-            return own or type(pickler).reducer_override is not stock_override
+            return getattr(override, "__func__", None) is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
             """Cloudpickle's own hook cares for classes and functions alone."""
@@ -173,7 +183,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 )
             return importable(obj)
 
-    return PicklerPatch(cls or stock_class, Engine)
+    return PicklerPatch(cls or stock_class, Engine, ("file", "protocol", "buffer_callback"))
 
 
 class _Opened:

@@ -12,16 +12,18 @@ import pickle
 import sys
 import types
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce import known
 from weakreduce.encode import DOTTED, DOTTED_TYPES
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine, importable
+from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.kinds import has_registered, kind_of
 
 if TYPE_CHECKING:
     from weakreduce.encode import Reduction
+
+_HOOKS: Final = ("reducer_override", "dispatch", "dispatch_table")
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -45,6 +47,17 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             self.save_apart = save_apart
 
         @classmethod
+        def hooks(cls, pickler: Any) -> Any:
+            """The tables, too."""
+            return [pickler.__dict__.get(name, ABSENT) for name in _HOOKS]
+
+        @classmethod
+        def put_back(cls, pickler: Any, hooks: Any) -> None:
+            """The tables, too."""
+            for name, found in zip(_HOOKS, hooks, strict=True):
+                set_own(pickler, name, found)
+
+        @classmethod
         def met(cls, pickler: Any, start: Any) -> dict[int, Any]:
             """The memo, which tells what was met as well, and costs nothing more to keep."""
             if _reads_tables(pickler):
@@ -63,29 +76,27 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             if not _reads_tables(pickler):
                 super().watch(pickler, stock, met, plans, make_plan, obj)
                 return
-            before = {name: vars(pickler).get(name) for name in ("dispatch", "dispatch_table")}
+            hooks = cls.hooks(pickler)
             table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
             pickler.dispatch = savers = _Savers(pickler.dispatch, table, make_plan)
             pickler.dispatch_table = savers.reducers
             try:
                 _with_room(stock, pickler, obj)
             finally:
-                for name, found in before.items():
-                    if found is None:
-                        delattr(pickler, name)
-                    else:
-                        setattr(pickler, name, found)
+                cls.put_back(pickler, hooks)
 
         @staticmethod
         def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
             """As ever, with room for a deep stack."""
             _with_room(PicklerEngine.drive, pickler, stock, override, obj)
 
-        def reset(self, memo: dict[int, Any]) -> None:
+        @classmethod
+        def recall(cls, pickler: Any, memo: dict[int, Any]) -> None:
             """Put an earlier memo back, and drop what a failed dump was about to write."""
-            self.pickler.memo.clear()
-            self.pickler.memo.update(memo)
-            self.pickler._postproc.clear()
+            pickler.memo.clear()
+            pickler.memo.update(memo)
+            pickler._postproc.clear()
+            pickler.framer.current_frame = None
 
         def claims(self, weak_type: type) -> bool:
             """Savers come before reducers here, and dill has its own for refs and proxies."""
@@ -152,7 +163,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
                 recurse=pickler._recurse,
             ).dump(obj)
 
-    return PicklerPatch(cls or module.Pickler, Engine)
+    return PicklerPatch(cls or module.Pickler, Engine, ("file", "protocol"))
 
 
 def _with_room(function: Any, *arguments: Any) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from weakreduce import observe
-from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.standard import patch_of
+from weakreduce.hosts.patch import ARGUMENTS, PicklerPatch
+from weakreduce.hosts.standard import Engine, keep_protocol
 from weakreduce.plain import plain
 
 
@@ -22,4 +22,4 @@ def _is_plain(message: Any) -> bool:
 
 def make_patch(module: Any) -> PicklerPatch:
     """The patch of ``multiprocessing.reduction``."""
-    return patch_of(module.ForkingPickler, _is_plain)
+    return PicklerPatch(module.ForkingPickler, Engine, ARGUMENTS, keep_protocol, _is_plain)

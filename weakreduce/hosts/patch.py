@@ -3,28 +3,46 @@
 `AttributePatch` is for any class or module; `PicklerPatch` for the ``__init__`` and ``dump`` of a
 Pickler class.
 
-A pickler of a patched class writes where it can be taken back (`sink.py`); its ``dump`` is run by
-`weakreduce.session`, and the user's file has the finished payload or nothing. Instances made
-before, and dumps inside a running dump of the same pickler, go to the host's own methods.
+A pickler of a patched class writes to a `sink.Place`; its ``dump`` is run by `weakreduce.session`,
+and the user's file has the finished payload or nothing. Instances made before, and dumps inside a
+running dump of the same pickler, go to the host's own methods.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from weakreduce.sink import Buffers, place_for
+from weakreduce.sink import Buffers, Place, UnderWay
 
+#: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
+ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
 _ABSENT: Any = object()
 
 
 @functools.cache
-def _dump() -> Any:
+def _run() -> Any:
     # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
     # pay for it.
     return importlib.import_module("weakreduce.session").run
+
+
+def _put_back(engine: Any, pickler: Any, place: Place) -> None:
+    """Leave a pickler as the dump under way found it, but for the memo of what is in the file.
+
+    It may be interrupted, and is done again then.
+    """
+    if place.before is None:
+        return
+    hooks, memo = place.before
+    engine.put_back(pickler, hooks)
+    if not place.delivered:
+        # Nothing reached the file, so the memo must not say that anything did.
+        engine.recall(pickler, memo if type(memo) is dict else memo.memo)
+    place.end()
 
 
 class AttributePatch:
@@ -38,19 +56,24 @@ class AttributePatch:
     def __init__(self, *makers: tuple[Any, str, Callable[[Any], Any]]) -> None:
         self.makers = makers
         self.replaced: list[tuple[Any, str, Any, Any]] = []
+        #: Whether ours is in place.
+        self.applied = False
 
     def apply(self) -> None:
         """Put ours in place; nothing where it is there already."""
-        if self.replaced:
+        if self.applied:
             return
+        self.remove()  # an exception may have come in between
         for owner, name, make in self.makers:
             before = vars(owner).get(name, _ABSENT)
             ours = make(getattr(owner, name, None))
+            self.replaced.append((owner, name, before, ours))  # first, or it might stay
             setattr(owner, name, ours)
-            self.replaced.append((owner, name, before, vars(owner)[name]))
+        self.applied = True
 
     def remove(self) -> None:
         """Put back what was there, unless somebody has patched it since."""
+        self.applied = False
         for owner, name, before, ours in reversed(self.replaced):
             if vars(owner).get(name) is ours:
                 if before is _ABSENT:
@@ -59,11 +82,6 @@ class AttributePatch:
                     setattr(owner, name, before)
         self.replaced.clear()
 
-    @property
-    def applied(self) -> bool:
-        """Whether ours is in place."""
-        return bool(self.replaced)
-
 
 class PicklerPatch(AttributePatch):
     """The patch of one Pickler class.
@@ -71,44 +89,59 @@ class PicklerPatch(AttributePatch):
     Args:
         cls: the class.
         engine: a subclass of `picklers.PicklerEngine`.
-        before_init: called with the pickler and the arguments after `file` before the stock
-            ``__init__`` is.
+        arguments: the names of what the stock ``__init__`` takes, in its order, the file first.
+        after_init: called with the pickler and those arguments after the stock ``__init__`` was.
         leaves: says of an object that is dumped whether it is for the stock ``dump`` alone.
     """
 
-    def __init__(self, cls: Any, engine: Any, before_init: Any = None, leaves: Any = None) -> None:
+    def __init__(
+        self,
+        cls: Any,
+        engine: Any,
+        arguments: tuple[str, ...],
+        after_init: Any = None,
+        leaves: Any = None,
+    ) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
         self.engine = engine
-        self.before_init = before_init
+        self.arguments = arguments
+        self.after_init = after_init
         self.leaves = leaves
 
     def _make_init(self, stock: Any) -> Any:
-        before_init = self.before_init
+        after_init, file_name = self.after_init, self.arguments[0]
+        try:
+            callback_at = self.arguments.index("buffer_callback")
+        except ValueError:
+            callback_at = len(self.arguments)
 
         @functools.wraps(stock)
-        def __init__(pickler: Any, file: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
+        def __init__(pickler: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
+            file = args[0] if args else keywords.get(file_name)
+            if len(args) > callback_at:
+                callback = args[callback_at]
+            else:
+                callback = keywords.get("buffer_callback")
             place = pickler.__dict__.get("_weakreduce")
-            if (place is not None and place.busy) or not hasattr(file, "write"):
-                # A subclass that is patched as well has made the place already; or this
-                # raises as it always did.
-                stock(pickler, file, *args, **keywords)
+            if not hasattr(file, "write") or (place is not None and file is place):
+                # This raises as it always did; or a subclass that is patched as well has made
+                # the place already.
+                stock(pickler, *args, **keywords)
                 return
-            callback = keywords.get("buffer_callback")
-            buffers = None
-            if callback is not None:
-                buffers = keywords["buffer_callback"] = Buffers(callback)
-            elif len(args) > 1 and args[-1] is not None and callable(args[-1]):
-                buffers = Buffers(args[-1])
-                args = (*args[:-1], buffers)
-            place = place_for(file, buffers)
-            if before_init is not None:
-                before_init(pickler, *args, **keywords)
+            buffers = None if callback is None else Buffers(callback)
+            place = Place(file, buffers)
+            if args:
+                args = (place, *args[1:])
+            else:
+                keywords[file_name] = place
+            if len(args) > callback_at:
+                args = (*args[:callback_at], buffers, *args[callback_at + 1 :])
+            elif buffers is not None:
+                keywords["buffer_callback"] = buffers
             pickler._weakreduce = place
-            place.busy = True
-            try:
-                stock(pickler, place.target, *args, **keywords)
-            finally:
-                place.busy = False
+            stock(pickler, *args, **keywords)
+            if after_init is not None:
+                after_init(pickler, *args, **keywords)
 
         return __init__
 
@@ -118,14 +151,24 @@ class PicklerPatch(AttributePatch):
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
             place = pickler.__dict__.get("_weakreduce")
-            if place is None or place.busy or (leaves is not None and leaves(obj)):
+            if place is None or place.under_way() is not None:
                 stock(pickler, obj)
                 return
-            place.busy = True
-            try:
-                _dump()(engine, pickler, stock, place, obj)
-            finally:
-                place.end()
-                place.busy = False
+            if place.before is not None:
+                _put_back(engine, pickler, place)  # a second exception struck while this was done
+            if leaves is not None and leaves(obj):
+                stock(pickler, obj)
+                return
+            # A loop of one turn: what it loops over is on the stack of this frame.
+            for place.under_way in map(weakref.ref, (UnderWay(),)):
+                try:
+                    try:
+                        _run()(engine, pickler, stock, place, obj)
+                    finally:
+                        _put_back(engine, pickler, place)
+                except BaseException:
+                    # An exception (a Ctrl-C) may have struck while this was done.
+                    _put_back(engine, pickler, place)
+                    raise
 
         return dump

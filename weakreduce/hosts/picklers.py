@@ -13,7 +13,7 @@ import sys
 import types
 from collections import ChainMap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.hosts.scout import HARMLESS
 from weakreduce.known import is_ordinary
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
+#: Stands for an attribute that a pickler itself does not have.
+ABSENT: Final = object()
 _BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
 
 
@@ -41,7 +43,7 @@ class PicklerEngine:
         self.pickler = pickler
         self.stock = stock
         self._protocol = protocol
-        self._override: Any = override or _own_override(pickler)
+        self._override: Any = override
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
         own = getattr(type(pickler), "persistent_id", None)
@@ -62,6 +64,21 @@ class PicklerEngine:
         return spare
 
     @classmethod
+    def hooks(cls, pickler: Any) -> Any:
+        """What a dump replaces of the pickler's, for `put_back`."""
+        return pickler.__dict__.get("reducer_override", ABSENT)
+
+    @classmethod
+    def put_back(cls, pickler: Any, hooks: Any) -> None:
+        """Give the pickler its `hooks` again."""
+        set_own(pickler, "reducer_override", hooks)
+
+    @classmethod
+    def recall(cls, pickler: Any, memo: Any) -> None:
+        """Put an earlier memo back."""
+        pickler.memo = memo
+
+    @classmethod
     def met(cls, pickler: Any, start: Any) -> dict[int, Any]:
         """Where a dump's first walk is to note what it meets; `start` is from `remember`."""
         return dict.fromkeys(start) if type(start) is dict and start else {}
@@ -75,20 +92,12 @@ class PicklerEngine:
 
     @staticmethod
     def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
-        """Run `stock` with an override that is asked of every instance."""
-        own = pickler.__dict__
-        before = own.get("reducer_override")
-        own["reducer_override"] = override
-        try:
-            stock(pickler, obj)
-        finally:
-            if before is None:
-                del own["reducer_override"]
-            else:
-                own["reducer_override"] = before
+        """Run `stock` with an override that is asked of every instance; `put_back` is to follow."""
+        pickler.__dict__["reducer_override"] = override
+        stock(pickler, obj)
 
     @classmethod
-    def plans(cls, pickler: Any) -> dict[type, Any]:
+    def plans(cls, pickler: Any, override: Any) -> dict[type, Any]:
         """What an override is to do with types that are known before anything is met."""
         return {}
 
@@ -111,9 +120,9 @@ class PicklerEngine:
         return obj_type in HARMLESS or getattr(reducer, "__module__", None) == cls.host_module
 
     @classmethod
-    def asks_for_all(cls, pickler: Any) -> bool:
-        """Whether the pickler has an override of its own, which may care for any type."""
-        return getattr(pickler, "reducer_override", None) is not None
+    def asks_for_all(cls, override: Any) -> bool:
+        """Whether a pickler's own override may care for any type."""
+        return override is not None
 
     @property
     def protocol(self) -> int:
@@ -132,7 +141,7 @@ class PicklerEngine:
 
     def reset(self, memo: dict[int, Any]) -> None:
         """Put an earlier memo back."""
-        self.pickler.memo = memo
+        self.recall(self.pickler, memo)
 
     def adopt(self, plans: dict[type, Any]) -> None:
         """Go on from the plans of a dump that had no engine so far."""
@@ -211,14 +220,12 @@ class PicklerEngine:
         cls(file, self._protocol).dump(obj)
 
 
-def _own_override(pickler: Any) -> Any:
-    """The override that a pickler's class gives it, whatever the instance has just now."""
-    found = vars(pickler).pop("reducer_override", None)
-    try:
-        return getattr(pickler, "reducer_override", None)
-    finally:
-        if found is not None:
-            pickler.reducer_override = found
+def set_own(pickler: Any, name: str, value: Any) -> None:
+    """Set an attribute of the pickler itself; `ABSENT` takes it away."""
+    if value is ABSENT:
+        pickler.__dict__.pop(name, None)
+    else:
+        pickler.__dict__[name] = value
 
 
 def importable(obj: Any) -> bool:

@@ -10,9 +10,17 @@ import pickle
 import types
 from typing import Any
 
-from weakreduce.hosts.patch import AttributePatch, PicklerPatch
+from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine
 from weakreduce.kinds import has_registered
+
+
+def keep_protocol(
+    pickler: Any, _file: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
+) -> None:
+    """Note the protocol of a C pickler, which does not tell."""
+    chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
+    pickler.proto = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
 
 
 class Pickler(pickle.Pickler):
@@ -27,8 +35,7 @@ class Pickler(pickle.Pickler):
         buffer_callback: Any = None,
     ) -> None:
         super().__init__(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-        chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
-        self.proto = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
+        keep_protocol(self, file, protocol)
 
     def dump(self, obj: Any) -> None:
         """Write the payload of `obj`."""
@@ -42,9 +49,9 @@ class Engine(PicklerEngine):
         super().__init__(pickler, stock, override, pickler.proto)
 
     @classmethod
-    def plans(cls, pickler: Any) -> dict[type, Any]:
+    def plans(cls, pickler: Any, override: Any) -> dict[type, Any]:
         """Classes and functions are names, whatever the tables have; short for `is_ordinary`."""
-        if has_registered() or cls.asks_for_all(pickler):
+        if has_registered() or cls.asks_for_all(override):
             return {}
         return {type: None, types.FunctionType: None}
 
@@ -53,7 +60,7 @@ class Engine(PicklerEngine):
         return not isinstance(obj, types.ModuleType) and super().by_name(obj)
 
 
-PicklerPatch(Pickler, Engine).apply()
+PicklerPatch(Pickler, Engine, ARGUMENTS).apply()
 
 
 def dumps(
@@ -75,19 +82,6 @@ def dump(
 ) -> None:
     """``pickle.dump`` with weak references."""
     Pickler(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback).dump(obj)
-
-
-def patch_of(cls: Any, leaves: Any = None) -> PicklerPatch:
-    """The patch of a class that others derived from the C pickler; `leaves` as there."""
-
-    def before_init(
-        pickler: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
-    ) -> None:
-        # The C pickler does not tell its protocol.
-        chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
-        pickler.proto = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
-
-    return PicklerPatch(cls, Engine, before_init, leaves)
 
 
 def make_patch(module: Any) -> AttributePatch:
