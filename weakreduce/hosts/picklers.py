@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
-_BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
+_BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
+#: Types that picklers write by a construction. (Compared by identity, as all classes here are: a
+#: metaclass may say what it likes, or raise.)
+_NAMELESS = (type(None), type(...), type(NotImplemented))
 
 
 class PicklerEngine:
@@ -230,7 +233,7 @@ def importable(obj: Any) -> bool:
     ):
         return False
     name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
-    if obj in (type(None), type(...), type(NotImplemented)):
+    if any(obj is nameless for nameless in _NAMELESS):
         return True
     return _is_global(obj, name)
 
