@@ -160,14 +160,19 @@ def _unpin_container(kind: Kind, weak: Any) -> None:
     for edge in kind.edges(weak):
         if not edge.pinned:
             continue
+        # Each entry is replaced as it is now: a thread may have written it since that look.
+        found = weakref.ref(edge.referent)
         if kind.base is weakref.WeakSet:
-            weak.data.discard(weakref.ref(edge.referent))
-            weak.data.add(weakref.ref(edge.referent, weak._remove))
+            if found in weak.data:
+                weak.data.discard(found)
+                weak.data.add(weakref.ref(edge.referent, weak._remove))
         elif kind.base is weakref.WeakValueDictionary:
-            weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
-        else:
-            del weak.data[weakref.ref(edge.referent)]
-            weak.data[weakref.ref(edge.referent, weak._remove)] = edge.value
+            entry = weak.data.get(edge.key)
+            if entry is not None and entry() is edge.referent:
+                weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
+        elif found in weak.data:
+            value = weak.data.pop(found)
+            weak.data[weakref.ref(edge.referent, weak._remove)] = value
 
 
 def info() -> dict[str, Any]:

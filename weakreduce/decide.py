@@ -7,9 +7,11 @@ adds what does not depend on the policy.
 from __future__ import annotations
 
 import enum
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
-from weakreduce.policies import Policy
+from weakreduce.policies import Policy, shown
 
 
 @final
@@ -29,9 +31,15 @@ class Decision(NamedTuple):
     """A fate and why."""
 
     fate: Fate
-    reason: str
+    #: The text of the reason, or what makes it when it is shown.
+    why: str | Callable[[], str]
     #: False where the referent is lost although nobody asked for that: a warning is due.
     asked: bool = True
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.why if isinstance(self.why, str) else self.why()
 
 
 DEAD = Decision(Fate.DEAD, "its referent is dead")
@@ -46,35 +54,48 @@ LEFT_OUT = Decision(Fate.DANGLE, "left out")
 CIRCULAR = Decision(
     Fate.DANGLE, "its referent is constructed from what holds the reference", asked=False
 )
+UNREFERABLE = Decision(
+    Fate.DANGLE, "its copy is of a type that cannot be weakly referenced", asked=False
+)
 FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
 
 
 def matches(match: Any, weak: Any, referent: Any) -> bool:
     """Whether a rule's match covers this edge."""
-    if isinstance(match, type):
+    if issubclass(type(match), type):
         # A proxy answers isinstance() for its referent, a dead one raises: ask its type.
-        if issubclass(type(weak), match):
-            return True
-        try:
-            return isinstance(referent, match)
-        except Exception:  # noqa: BLE001 - the referent's __class__ is a property that raises
-            return match in type(referent).__mro__
+        return _is(issubclass, type(weak), match) or _is(isinstance, referent, match)
     return bool(match(weak, referent))
+
+
+def _is(ask: Callable[[Any, Any], bool], asked: Any, match: type) -> bool:
+    try:
+        return ask(asked, match)
+    except Exception:  # noqa: BLE001 - the code of a metaclass, or of a property __class__
+        cls = asked if ask is issubclass else type(asked)
+        return any(base is match for base in cls.__mro__)
 
 
 def outside_choice(policy: Policy) -> Decision:
     """What the policy chooses where no rule matches."""
+    return Decision(Fate(policy.outside), functools.partial(_choice, policy))
+
+
+def _choice(policy: Policy) -> str:
     does = {"refuse": "refuses it", "dangle": "leaves it out", "snapshot": "takes it along"}
-    return Decision(Fate(policy.outside), f'policy "{policy.name}" {does[policy.outside]}')
+    return f'policy "{policy.name}" {does[policy.outside]}'
 
 
 def outside_fate(policy: Policy, weak: Any, referent: Any) -> Decision:
     """What the policy chooses for a referent that is neither inside nor by name."""
     for number, (match, fate) in enumerate(policy.rules):
         if matches(match, weak, referent):
-            named = getattr(match, "__qualname__", repr(match))
-            return Decision(Fate(fate), f"rule {number} ({named}) says {fate!r}")
+            return Decision(Fate(fate), functools.partial(_ruled, number, match, fate))
     return outside_choice(policy)
+
+
+def _ruled(number: int, match: Any, fate: str) -> str:
+    return f"rule {number} ({shown(match)}) says {fate!r}"
 
 
 def severed(policy: Policy, weak: Any, referent: Any) -> Decision | None:

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, final
 
 from weakreduce.decide import Decision, Fate
-from weakreduce.kinds import Edge, Kind
+from weakreduce.kinds import Edge, Kind, class_attribute
 
 Reduction = tuple[Any, ...]
 #: What is written where an object is left out, by a dump that is not going to be loaded.
@@ -295,7 +295,7 @@ def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
 
 def hashed_by_value(obj_type: type) -> bool:
     """Whether a hash of an instance runs code of its class, which may need its state."""
-    own: Any = obj_type.__hash__
+    own = class_attribute(obj_type, "__hash__")
     return own is not None and own is not object.__hash__
 
 

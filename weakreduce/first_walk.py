@@ -18,6 +18,8 @@ from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
 from weakreduce.walk import MISSING, Positions, Walk
 
+#: What a C pickler asks no override about.
+_SETS: Final = frozenset({set, frozenset})
 #: Written for what a second walk will write.
 _EMPTY: Final[Reduction] = (list, ())
 
@@ -113,6 +115,10 @@ class FirstWalk(Walk):
         self.constructed[id(obj)] = obj
         return False
 
+    def unreferable(self, edge: Edge) -> Decision:
+        self.again = True
+        return NOT_YET
+
     def strong(self, obj: Any) -> Any:
         # A callback may lead back to its own weak thing, which is not there yet.
         self.again = True
@@ -165,7 +171,7 @@ class FirstWalk(Walk):
 
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""
-        if any(type(edge.referent) in (set, frozenset) for edge in self.pending):
+        if any(type(edge.referent) in _SETS for edge in self.pending):
             for identity, (_, obj) in self.memoized().items():
                 self.met.setdefault(identity, obj)
 

@@ -7,8 +7,10 @@ Adding a weak kind is one row in `KINDS`.
 
 from __future__ import annotations
 
+import functools
 import gc
 import operator
+import types
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from typing import Any, Final, final
 
 ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
 _open = weakref.ref.__call__
+#: An attribute of a class, and its bases: a metaclass is not asked, which may raise or lie.
+class_attribute: Final[Callable[[type, str], Any]] = type.__getattribute__
+bases_of: Final[Callable[[type], Any]] = type.__dict__["__mro__"].__get__
 #: The content of a reference's callback slot, whatever its class overrides.
 callback_of: Final[Callable[[Any], Any]] = weakref.ref.__dict__["__callback__"].__get__
 
@@ -119,7 +124,30 @@ class _Catcher:
 _catcher = _Catcher()
 
 
+def _told_address(proxy: Any) -> int | None:
+    """The id of a proxy's referent, as the proxy's own text ends with it; None if it does not.
+
+    ``<weakproxy at 0x7f00 to Thing at 0x7f80>``: written by the proxy's type in C, without a look
+    at the referent. A dead one names None, or (from CPython 3.13 on) nothing.
+    """
+    try:
+        return int(repr(proxy).rpartition(" at ")[2].removesuffix(">"), 16)
+    except ValueError:
+        return None
+
+
+class _Probe:
+    pass
+
+
+_probe = _Probe()
+#: Whether that text is what we take it for. (No other way to check a proxy takes O(1).)
+_TOLD: Final = _told_address(weakref.proxy(_probe)) == id(_probe)
+
+
 def _points_at(proxy: Any, candidate: Any) -> bool:
+    if _TOLD:
+        return _told_address(proxy) == id(candidate)
     try:
         return any(reference is proxy for reference in weakref.getweakrefs(candidate))
     except TypeError:
@@ -132,57 +160,50 @@ def proxy_referent(proxy: Any) -> Any:
     `divmod(proxy, catcher)` unwraps the proxy and hands the referent to our
     ``__rdivmod__`` unless the referent's class defines ``__divmod__``. Then another
     operator, or at last a bound method, has it. What a class's own operator answers may be
-    any object, so every answer is checked against `weakref.getweakrefs`.
+    any object, so every answer is checked against what the proxy itself tells.
     """
-    try:
-        candidate = divmod(proxy, _catcher)
-    except ReferenceError:
-        return None
-    except Exception:  # noqa: BLE001 - the class's own __divmod__ refused a foreign operand
-        candidate = None
-    if candidate is not None and _points_at(proxy, candidate):
-        return candidate
-    for unwrap in (_by_matmul, _by_power, _by_class):
-        candidate = unwrap(proxy)
-        if candidate is not None and _points_at(proxy, candidate):
-            return candidate
-    raise TypeError(f"cannot find the referent of a proxy of class {proxy.__class__!r}")
+    for unwrap in _UNWRAPS:
+        if _TOLD and _told_address(proxy) in (None, id(None)):
+            return None
+        try:
+            candidate = unwrap(proxy)
+        except ReferenceError:
+            if not _TOLD:
+                return None
+            # It died this moment, or an operator of its class came upon another dead proxy.
+        except Exception:  # noqa: BLE001, S110 - the class's own operator refused; the next is tried
+            pass
+        else:
+            if candidate is not None and _points_at(proxy, candidate):
+                return candidate
+    raise TypeError("cannot find the referent of a proxy, whose class answers every operator")
 
 
 @final
 class _OtherCatcher:
-    """The same, for other operators."""
+    """The same for operators that arrays of numbers have and their like do not."""
 
     __slots__ = ()
     __array_ufunc__ = None
 
-    def __rmatmul__(self, referent: Any) -> Any:
+    def _catch(self, referent: Any) -> Any:
         return referent
 
-    def __rpow__(self, referent: Any) -> Any:
-        return referent
+    __rmatmul__ = __rpow__ = __rlshift__ = __rrshift__ = __rxor__ = __rfloordiv__ = _catch
 
 
-def _by_matmul(proxy: Any) -> Any:
-    try:
-        return proxy @ _OtherCatcher()
-    except Exception:  # noqa: BLE001 - as above; the next way is tried
-        return None
-
-
-def _by_power(proxy: Any) -> Any:
-    try:
-        return proxy ** _OtherCatcher()
-    except Exception:  # noqa: BLE001 - as above; the next way is tried
-        return None
-
-
-def _by_class(proxy: Any) -> Any:
-    """Last resort, for a class with operators of its own: a method bound to the referent."""
-    try:
-        return proxy.__reduce_ex__.__self__
-    except AttributeError:
-        return None
+_other_catcher = _OtherCatcher()
+#: Ways to have a proxy hand its referent over; the last is a method bound to it.
+_UNWRAPS: Final[tuple[Callable[[Any], Any], ...]] = (
+    lambda proxy: divmod(proxy, _catcher),
+    lambda proxy: proxy @ _other_catcher,
+    lambda proxy: proxy**_other_catcher,
+    lambda proxy: proxy << _other_catcher,
+    lambda proxy: proxy >> _other_catcher,
+    lambda proxy: proxy ^ _other_catcher,
+    lambda proxy: proxy // _other_catcher,
+    lambda proxy: proxy.__reduce_ex__.__self__,
+)
 
 
 def _proxy_edges(weak: Any) -> list[Edge]:
@@ -196,17 +217,30 @@ def _proxy_edges(weak: Any) -> list[Edge]:
     return [Edge(weak, referent, callback, pinned)]
 
 
-def _stable(copy: Callable[[], list[Any]]) -> list[Any]:
-    # The collector may run while we copy, and its callbacks evict entries.
-    while True:
+#: How often a container that changes while it is copied is copied again.
+_ATTEMPTS: Final = 100
+
+
+def copied(entries: Callable[[], Iterable[Any]]) -> list[Any]:
+    """The entries of a container's data at one moment: the one look that is taken at it.
+
+    Raises:
+        Exception: what the collection of a subclass raises, or a `RuntimeError` where other
+            threads do not let it be for a moment.
+    """
+    for _ in range(_ATTEMPTS - 1):
         try:
-            return copy()
+            return list(entries())
+        except RecursionError:
+            raise
         except RuntimeError:
+            # Entries were evicted by the collector, or written by a thread, while we copied.
             continue
+    return list(entries())
 
 
 def _set_edges(weak: Any) -> list[Edge]:
-    found = ((reference, _open(reference)) for reference in _stable(lambda: list(weak.data)))
+    found = ((reference, _open(reference)) for reference in copied(lambda: weak.data))
     return [
         Edge(weak, member, pinned=_split(callback_of(reference), member)[1])
         for reference, member in found
@@ -215,7 +249,7 @@ def _set_edges(weak: Any) -> list[Edge]:
 
 
 def _value_edges(weak: Any) -> list[Edge]:
-    items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
+    items: Iterable[tuple[Any, Any]] = copied(lambda: weak.data.items())
     found = ((key, reference, _open(reference)) for key, reference in items)
     return [
         Edge(weak, value, key=key, pinned=_split(callback_of(reference), value)[1])
@@ -225,7 +259,7 @@ def _value_edges(weak: Any) -> list[Edge]:
 
 
 def _key_edges(weak: Any) -> list[Edge]:
-    items: Iterable[tuple[Any, Any]] = _stable(lambda: list(weak.data.items()))
+    items: Iterable[tuple[Any, Any]] = copied(lambda: weak.data.items())
     found = ((reference, _open(reference), value) for reference, value in items)
     return [
         Edge(weak, key, value=value, pinned=_split(callback_of(reference), key)[1])
@@ -262,7 +296,9 @@ KINDS: Final[tuple[Kind, ...]] = (
 CONTAINERS: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
 
 _BASES: Final = frozenset(kind.base for kind in KINDS)
-_registered: weakref.WeakKeyDictionary[type, Kind] = weakref.WeakKeyDictionary()
+#: What makes the kind of each registered type. A `Kind` holds its type, so none is kept here: a
+#: type must die with its last user.
+_registered: weakref.WeakKeyDictionary[type, Callable[[type], Kind]] = weakref.WeakKeyDictionary()
 
 
 def register(
@@ -290,13 +326,35 @@ def register(
     for name, function in (("referent", referent), ("rebuild", rebuild), ("pin", pin)):
         if not callable(function) and not (name == "pin" and function is None):
             raise TypeError(f"register(..., {name}=) takes a callable, not {function!r}")
-    _registered[weak_type] = Kind(
-        weak_type.__name__,
-        weak_type,
-        lambda weak: [Edge(weak, referent(weak))],
-        rebuild=rebuild,
-        pin=pin,
-    )
+    _registered[weak_type] = _maker(*(_loosened(f, weak_type) for f in (referent, rebuild, pin)))
+
+
+def _maker(
+    referent: Callable[[type], Any], rebuild: Callable[[type], Any], pin: Callable[[type], Any]
+) -> Callable[[type], Kind]:
+    def make(weak_type: type) -> Kind:
+        open_it = referent(weak_type)
+        return Kind(
+            weak_type.__name__,
+            weak_type,
+            lambda weak: [Edge(weak, open_it(weak))],
+            rebuild=rebuild(weak_type),
+            pin=pin(weak_type),
+        )
+
+    return make
+
+
+def _loosened(function: Any, weak_type: type) -> Callable[[type], Any]:
+    """What gives `function` for the type, and does not hold the type where the function does.
+
+    As the type itself does, and its class methods.
+    """
+    if function is weak_type:
+        return lambda cls: cls
+    if type(function) is types.MethodType and function.__self__ is weak_type:
+        return functools.partial(types.MethodType, function.__func__)
+    return lambda cls: function
 
 
 def has_registered() -> bool:
@@ -307,7 +365,11 @@ def has_registered() -> bool:
 def can_pin(weak_type: type) -> bool:
     """Whether a weak thing of a type can be made to keep its own referent alive."""
     kind = kind_of(weak_type)
-    return kind is not None and kind.name != "finalize" and (not kind.rebuild or bool(kind.pin))
+    return (
+        kind is not None
+        and kind.name != "finalize"
+        and (kind.rebuild is None or kind.pin is not None)
+    )
 
 
 def _own_reduce(weak_type: type, base: type) -> bool:
@@ -325,12 +387,12 @@ def kind_of(weak_type: type) -> Kind | None:
     """
     # Not `issubclass`: that asks the abstract classes behind weak dictionaries, which crash the
     # interpreter where a type is not ready and its __mro__ is None (a code's line iterator).
-    bases: tuple[type, ...] = weak_type.__mro__ or ()
+    bases: tuple[type, ...] = bases_of(weak_type) or ()
     if _registered:
         for base in bases:
-            kind = _registered.get(base)
-            if kind is not None:
-                return kind
+            make = _registered.get(base)
+            if make is not None:
+                return make(base)
     if _BASES.isdisjoint(bases):
         return None  # as nearly every type
     for kind in KINDS:

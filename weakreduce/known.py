@@ -7,6 +7,7 @@ an object's own ``__reduce_ex__`` once only, and remembers both.
 from __future__ import annotations
 
 import copy
+import pickle
 import types
 import weakref
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from typing import Any, Final, Protocol
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
-from weakreduce.kinds import can_pin, kind_of
+from weakreduce.kinds import can_pin, class_attribute, kind_of
 from weakreduce.policies import Policy
 
 #: What picklers may write as a name.
@@ -114,6 +115,11 @@ _UNPINNABLE = Decision(
 )
 
 
+#: Functions of reductions that make an instance of the class that is their first argument. (Of the
+#: object's own class: `copyreg.__newobj__`, with which picklers insist on that.)
+_CONSTRUCT: Final = frozenset({"_reconstructor", "__new__"})
+
+
 class _Answers(dict[type, bool]):
     """What a function says of a type, asked once for each."""
 
@@ -155,6 +161,8 @@ class Known:
         #: id -> reduction, of objects that are reduced by code that is not the host's: that
         #: code may work only once, or make other temporaries the next time.
         self.reductions: dict[int, Reduction | str] = {}
+        #: id -> (the object, the error and its traceback), where that code raised.
+        self.raised: dict[int, tuple[Any, Exception, types.TracebackType | None]] = {}
         #: id(referent) -> the decision that replaces a snapshot which cannot be.
         self.failed: dict[int, Decision] = {}
         #: (id(container), id(key)) -> the same, where the entry's value is the reason.
@@ -176,6 +184,12 @@ class Known:
         #: Whether instances may be `named`.
         self.nameable = _Answers(
             lambda cls: issubclass(cls, NAMEABLE) or _reduces_once(adapter, custom, cls)
+        )
+        #: Whether the copy of every instance can be weakly referenced as the original is.
+        self.referable = _Answers(lambda cls: _keeps_its_type(adapter, cls))
+        #: Whether instances hash by their identity.
+        self.hashed_by_identity = _Answers(
+            lambda cls: class_attribute(cls, "__hash__") is object.__hash__
         )
         #: `overrides_reduce`.
         self.custom = custom = _Answers(overrides_reduce)
@@ -220,6 +234,10 @@ class Known:
         if self.failed_entries:
             decision = self.failed_entries.get((id(weak), id(referent)), decision)
         return self.failed.get(id(referent), decision)
+
+    def keep(self, obj: Any) -> None:
+        """Keep an object for as long as its id is remembered here."""
+        self._keep.append(obj)
 
     @property
     def lets_short_cuts(self) -> bool:
@@ -268,6 +286,21 @@ class Known:
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
+    def refers(self, referent: Any) -> bool:
+        """Whether a copy of the referent can be weakly referenced, as far as its reduction tells.
+
+        What a function makes is known on the receiver alone.
+        """
+        if self.referable[type(referent)]:
+            return True
+        if type(referent) is pickle.PickleBuffer:
+            return False  # it arrives as bytes
+        try:
+            made = made_type(self.reduced(referent))
+        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+            return True
+        return made is None or made.__weakrefoffset__ != 0
+
     def reduced(self, obj: Any) -> Any:
         """The reduction of an object, by whatever code; raises what that raises."""
         if self.reduces_once(type(obj)):
@@ -286,7 +319,16 @@ class Known:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
         found = self.reductions.get(id(obj))
         if found is None:
-            found = self.ask(obj)
+            if id(obj) in self.raised:
+                _, error, traceback = self.raised[id(obj)]
+                raise error.with_traceback(traceback)
+            try:
+                found = self.ask(obj)
+            except Exception as error:
+                # Of the same depth the next attempt may be another; of an inner dump it is not.
+                if not is_too_deep(error) or left_a_dump(error):
+                    self.raised[id(obj)] = (obj, error, error.__traceback__)
+                raise
             if isinstance(found, tuple) and len(found) >= 4:
                 # Iterators of items serve once; a second walk needs them again.
                 items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
@@ -304,6 +346,54 @@ class Known:
         found: Any = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
         self.adapter.check_reduction(obj, reducer, found)
         return found  # type: ignore[no-any-return]
+
+
+def is_too_deep(error: BaseException) -> bool:
+    """Whether the recursion went too deep; cloudpickle turns that into a PicklingError."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def left_a_dump(error: BaseException) -> bool:
+    """Whether an error comes out of a dump inside this one: of a reducer that dumps something.
+
+    To be asked where the error is caught: that frame may be one of a dump's own.
+    """
+    caught = error.__traceback__
+    traceback = None if caught is None else caught.tb_next
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if (
+            frame.f_code.co_name == "run"
+            and frame.f_globals.get("__name__") == "weakreduce.session"
+        ):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _keeps_its_type(adapter: Adapter, obj_type: type) -> bool:
+    if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
+        return True
+    if obj_type is pickle.PickleBuffer or adapter.has_reducer(obj_type):
+        return False
+    # What is written in C gives its own type, and may be costly to ask.
+    return constructs_by_default(obj_type) or not overrides_reduce(obj_type)
+
+
+def made_type(reduction: Any) -> type | None:
+    """The type of what a reduction's call makes, where that is known before it is called."""
+    if type(reduction) is not tuple or len(reduction) < 2 or type(reduction[1]) is not tuple:
+        return None
+    made, arguments = reduction[:2]
+    if not issubclass(type(made), type):
+        if getattr(made, "__name__", "") not in _CONSTRUCT or not arguments:
+            return None
+        made = arguments[0]
+    elif type(made) is not type:
+        return None  # a metaclass may make anything
+    # So may a class with a __new__ in Python.
+    known = issubclass(type(made), type) and type(made.__new__) is types.BuiltinFunctionType
+    return made if known and made is not type else None
 
 
 class _Items(list[Any]):
@@ -340,17 +430,18 @@ def has_own_arguments(obj_type: type) -> bool:
     if issubclass(obj_type, BaseException):
         return True
     return not issubclass(obj_type, _VALUES) and any(
-        isinstance(getattr(obj_type, name, None), types.FunctionType)
+        issubclass(type(class_attribute(obj_type, name)), types.FunctionType)
         for name in ("__getnewargs__", "__getnewargs_ex__")
+        if defines(obj_type, name)
     )
 
 
 def is_bare(obj_type: type) -> bool:
     """Whether instances can be constructed when the attributes of their class are not there yet."""
-    cls: Any = obj_type
-    if issubclass(obj_type, BaseException) and isinstance(cls.__init__, types.FunctionType):
-        return False
-    return not isinstance(cls.__new__, types.FunctionType)
+    own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
+    return not any(
+        issubclass(type(class_attribute(obj_type, name)), types.FunctionType) for name in own
+    )
 
 
 def overrides_reduce(obj_type: type) -> bool:
@@ -359,41 +450,51 @@ def overrides_reduce(obj_type: type) -> bool:
     # Asked of each class in each dump, so nearly always with the answer no: a static type, which
     # has nothing written in Python, or three times the stock one.
     if not cls.__flags__ & HEAP_TYPE or (
-        cls.__reduce_ex__ is _STOCK["__reduce_ex__"]
-        and cls.__reduce__ is _STOCK["__reduce__"]
-        and cls.__getstate__ is _STOCK["__getstate__"]
+        class_attribute(cls, "__reduce_ex__") is _STOCK["__reduce_ex__"]
+        and class_attribute(cls, "__reduce__") is _STOCK["__reduce__"]
+        and class_attribute(cls, "__getstate__") is _STOCK["__getstate__"]
     ):
         return False
+    own = ((class_attribute(cls, name), stock) for name, stock in _STOCK.items())
     return any(
-        isinstance(getattr(cls, name), types.FunctionType) and getattr(cls, name) is not stock
-        for name, stock in _STOCK.items()
+        issubclass(type(found), types.FunctionType) and found is not stock for found, stock in own
     )
 
 
 def constructs_by_default(obj_type: type) -> bool:
     """Whether instances are constructed bare, and their state is put back after that."""
-    return all(getattr(obj_type, name) is _STOCK[name] for name in ("__reduce_ex__", "__reduce__"))
+    return all(
+        class_attribute(obj_type, name) is _STOCK[name] for name in ("__reduce_ex__", "__reduce__")
+    )
 
 
 def reduces_by_default(obj_type: type) -> bool:
     """Whether, besides, the state is put back attribute by attribute."""
-    own_state = getattr(obj_type, "__getstate__") is not _STOCK["__getstate__"]  # noqa: B009
+    own_state = class_attribute(obj_type, "__getstate__") is not _STOCK["__getstate__"]
     return (
-        not own_state and not hasattr(obj_type, "__setstate__") and constructs_by_default(obj_type)
+        not own_state and not defines(obj_type, "__setstate__") and constructs_by_default(obj_type)
     )
+
+
+def defines(obj_type: type, name: str) -> bool:
+    """Whether a class has an attribute."""
+    try:
+        class_attribute(obj_type, name)
+    except AttributeError:
+        return False
+    return True
 
 
 def is_plain(obj_type: type) -> bool:
     """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
-    cls: Any = obj_type
     return (
-        cls.__new__ is object.__new__
-        and cls.__setattr__ is object.__setattr__
-        and not hasattr(cls, "__getnewargs__")
-        and not hasattr(cls, "__getnewargs_ex__")
-        and reduces_by_default(cls)
-        and not hashed_by_value(cls)
-        and kind_of(cls) is None
+        class_attribute(obj_type, "__new__") is object.__new__
+        and class_attribute(obj_type, "__setattr__") is object.__setattr__
+        and not defines(obj_type, "__getnewargs__")
+        and not defines(obj_type, "__getnewargs_ex__")
+        and reduces_by_default(obj_type)
+        and not hashed_by_value(obj_type)
+        and kind_of(obj_type) is None
     )
 
 

@@ -20,7 +20,8 @@ import types
 import weakref
 from typing import Any, Final
 
-from weakreduce.known import NAMEABLE, Known
+from weakreduce.kinds import bases_of, class_attribute
+from weakreduce.known import NAMEABLE, Known, defines
 
 #: What leads nowhere, and is referred to by nothing weak.
 _LEFT_ALONE: Final = frozenset(
@@ -95,7 +96,7 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
 
 def _keeps_all_in_dict(obj_type: type) -> bool:
     """Whether the ``__dict__`` of an instance shows all that it holds."""
-    own = (vars(base) for base in obj_type.__mro__)
+    own = (class_attribute(base, "__dict__") for base in bases_of(obj_type))
     return (
         _BY_DICT and obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
     )
@@ -104,16 +105,17 @@ def _keeps_all_in_dict(obj_type: type) -> bool:
 def _shows_what_it_holds(obj_type: type) -> bool:
     """Whether pickle, which asks an instance for its attributes, gets those that it holds."""
     cls: Any = obj_type
-    if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
+    own_look = class_attribute(cls, "__getattribute__") is not object.__getattribute__
+    if own_look or defines(cls, "__getattr__"):
         return False
     slots = []
-    for base in cls.__mro__:
-        own = vars(base)
+    for base in bases_of(cls):
+        own = class_attribute(base, "__dict__")
         if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
             return False
         for name, found in own.items():
             if type(found) is types.MemberDescriptorType:
-                if getattr(cls, name) is not found:
+                if class_attribute(cls, name) is not found:
                     return False  # hidden
                 slots.append(name)
     # Those that pickle asks for: a slot may have been taken away.

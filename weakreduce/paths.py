@@ -20,9 +20,9 @@ from weakreduce.known import HEAP_TYPE, NAMEABLE
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
 _PLAIN_KEYS = (bool, int, float, complex, str, bytes, type(None))
 #: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
-_OPENED = (
-    object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
-    types.MethodType, types.CellType, type,
+_OPENED = frozenset(
+    {object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
+     types.MethodType, types.CellType, type}
 )  # fmt: skip
 _REFS = (weakref.ref, weakref.WeakMethod)
 #: Stands for the path of the holder in a step.
@@ -219,10 +219,17 @@ class Search:
         wanted: ids of the objects to be found. They need not be alive.
         by_name: whether a class, function or module is written as a name. Such a one is not
             opened, as a pickler does not open it: behind it is all the rest of the program.
+        limit: how many objects are opened at most.
+        until: the id of the object that is enough, if there is one.
     """
 
     def __init__(
-        self, root: Any, wanted: Iterable[int], by_name: Callable[[Any], bool] | None = None
+        self,
+        root: Any,
+        wanted: Iterable[int],
+        by_name: Callable[[Any], bool] | None = None,
+        limit: float = float("inf"),
+        until: int | None = None,
     ) -> None:
         #: Everything visited, in order of distance; the places of a trail are positions here.
         self.objects: list[Any] = [root]
@@ -234,9 +241,9 @@ class Search:
         self._steps = [_ROOT]
         self._by_name = by_name
         self._slots: _Slots = {}
-        self._run(set(wanted))
+        self._run(set(wanted), limit, until)
 
-    def _run(self, missing: set[int]) -> None:
+    def _run(self, missing: set[int], limit: float, until: int | None) -> None:
         objects, places = self.objects, self.places
         seen = {id(objects[0])}
         weak: collections.deque[tuple[int, str, Any]] = collections.deque()
@@ -244,7 +251,7 @@ class Search:
         if id(objects[0]) in missing:
             missing.discard(id(objects[0]))
             places[id(objects[0])] = 0
-        while missing:
+        while missing and place < limit and until not in places:
             if place == len(objects):
                 if not weak:
                     return

@@ -27,6 +27,25 @@ def listed(values: tuple[str, ...]) -> str:
     return ", ".join(repr(value) for value in values)
 
 
+#: Characters of a value in a text.
+_WIDTH = 200
+
+
+def shown(value: Any) -> str:
+    """A match or a field's value in words, whatever its own class does when it is asked."""
+    try:
+        name = getattr(value, "__qualname__", None)
+        text = name if type(name) is str else repr(value)
+    except Exception:  # noqa: BLE001 - a text about a policy must not make a dump fail
+        text = f"a {type(value).__qualname__}"
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
+def _shown_rules(rules: tuple[tuple[Match, str], ...]) -> str:
+    texts = [f"({shown(match)}, {fate!r})" for match, fate in rules]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
 def _check_fields(values: dict[str, Any]) -> None:
     known = tuple(Policy.__dataclass_fields__)
     for name in values:
@@ -90,12 +109,14 @@ class Policy:
         try:
             rules = tuple((match, fate) for match, fate in self.rules)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"Policy.rules are pairs (match, fate), not {self.rules!r}") from error
+            raise ValueError(
+                f"Policy.rules are pairs (match, fate), not {shown(self.rules)}"
+            ) from error
         for match, fate in rules:
-            if not isinstance(match, type) and not callable(match):
+            if not issubclass(type(match), type) and not callable(match):
                 raise ValueError(
                     "a rule's match is a type or a predicate (weak, referent) -> bool, "
-                    f"not {match!r}"
+                    f"not {shown(match)}"
                 )
             if not isinstance(fate, str) or fate not in _RULE_FATES:
                 raise ValueError(f"a rule's fate is one of {listed(_RULE_FATES)}, not {fate!r}")
@@ -109,7 +130,11 @@ class Policy:
                 return name
         default = Policy()
         changes = (f for f in fields(self) if getattr(self, f.name) != getattr(default, f.name))
-        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in changes)
+        texts = {
+            f.name: _shown_rules(self.rules) if f.name == "rules" else repr(getattr(self, f.name))
+            for f in changes
+        }
+        return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
 NAMED: dict[str, Policy] = {

@@ -27,9 +27,9 @@ from weakreduce.encode import (
     Stream,
     bound_method,
 )
-from weakreduce.kinds import CONTAINERS, Edge, Kind, kind_of
+from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
 from weakreduce.known import NAMEABLE, Known, is_leaf
-from weakreduce.walk import MISSING, Positions, Walk
+from weakreduce.walk import MISSING, SEQUENCES, Positions, Walk
 
 #: How deep whole referents may stand in one another.
 _ROOM: Final = 8
@@ -100,8 +100,10 @@ class SecondWalk(Walk):
         self.fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
         self.snapshots: dict[int, Edge] = {}
-        #: The same, for weak things that a short cut wrote.
+        #: The same, for refs that a short cut wrote.
         self.taken: list[Any] = []
+        #: The same, for containers: with the referents and the keys of that one look at them.
+        self.taken_entries: list[tuple[Any, list[Any], list[Any]]] = []
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
@@ -120,7 +122,7 @@ class SecondWalk(Walk):
         plan = super()._make_plan(obj_type)
         if plan == self.known.adapter.stock_override:
             return self._put_names_off
-        if plan is None and not all(map(self.known.adapter.by_name, obj_type.__mro__)):
+        if plan is None and not all(map(self.known.adapter.by_name, bases_of(obj_type))):
             return self._construct_by_class
         return plan
 
@@ -204,7 +206,7 @@ class SecondWalk(Walk):
             cls = type(part)
             if cls is dict:
                 items: Any = [*part, *part.values()]
-            elif cls in (list, tuple, set, frozenset):
+            elif cls in SEQUENCES:
                 items = part
             else:
                 kind = None if cls in _ATOMS else self.kind(cls)
@@ -223,7 +225,7 @@ class SecondWalk(Walk):
         """Whether a class or function is there, with all that it holds."""
         if id(obj) in self.complete:
             return True
-        parts = (*obj.__mro__, type(obj)) if issubclass(type(obj), type) else (obj,)
+        parts = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
         found = all(map(self._is_there, parts))
         if found:
             self.complete[id(obj)] = obj
@@ -373,12 +375,15 @@ class SecondWalk(Walk):
 
     def snapshot_edges(self) -> list[Edge]:
         """An edge to each referent that a snapshot takes along."""
-        for weak in self.taken:
-            kind = kind_of(type(weak))
-            assert kind is not None
-            for edge in kind.edges(weak):
-                if edge.referent is not None:
-                    self.snapshots.setdefault(id(edge.referent), edge)
+        edges = [Edge(weak, weak()) for weak in self.taken]
+        edges += [
+            Edge(weak, referent, key=key)
+            for weak, referents, keys in self.taken_entries
+            for referent, key in zip(referents, keys, strict=True)
+        ]
+        for edge in edges:
+            if edge.referent is not None:
+                self.snapshots.setdefault(id(edge.referent), edge)
         return list(self.snapshots.values())
 
     def not_inside(self, edge: Edge) -> Decision:
@@ -386,6 +391,8 @@ class SecondWalk(Walk):
         if decision.fate is Fate.REFUSE:
             return self.refuse(edge, decision)
         if decision.fate is Fate.SNAPSHOT:
+            if not self.known.refers(edge.referent):
+                return self.unreferable(edge)
             if edge.value is not None:
                 self.entries.append(edge)
             self.snapshots.setdefault(id(edge.referent), edge)
@@ -393,6 +400,13 @@ class SecondWalk(Walk):
                 self.snapshots.setdefault(id(edge.function), edge)
         elif not decision.asked:
             self.lost.append((edge, decision.reason))
+        return decision
+
+    def unreferable(self, edge: Edge) -> Decision:
+        decision = decide.UNREFERABLE
+        if self.policy.unpicklable == "raise":
+            return self.refuse(edge, decision._replace(fate=Fate.REFUSE))
+        self.lost.append((edge, decision.reason))
         return decision
 
     def shell(self, referent: Any) -> Any:
@@ -443,12 +457,12 @@ class SecondWalk(Walk):
         (edge,) = kind.edges(weak)
         # Not `self.decide`: a watch is told once, here or by the general way.
         decision = super().decide(edge)
-        if decision.reason != decide.INSIDE.reason:
+        if decision is not decide.INSIDE:
             return None
         if self._watch is not None:
             self._watch.see(edge, decision)
             # Where the referent leads back to its ref, that is not in the memo yet.
-            self._told.add(id(weak))
+            self._told[id(weak)] = weak
         self.room -= 1
         return (weakref.ref, (referent, Rest(self.closing)))
 

@@ -83,6 +83,8 @@ class Session:
         if watch is not None:
             self.known.left_out = watch.left_out
         self.first = self.first_walk(met, plans)
+        #: The walk that was run last, but for those that search for what failed.
+        self.ran: Walk = self.first
 
     def conclude(self, obj: Any) -> None:
         """Leave the payload of `obj` in its place, given that the first walk has been run."""
@@ -157,6 +159,10 @@ class Session:
         return walk
 
     def _run(self, walk: Walk, obj: Any) -> None:
+        self.ran = walk
+        self._drive(walk, obj)
+
+    def _drive(self, walk: Walk, obj: Any) -> None:
         self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
@@ -204,7 +210,11 @@ class Session:
             except OrderMatters:
                 return None  # looked ahead in vain: the next first walk is run to its end
             except Exception as error:
-                if self.known.orderless and _is_too_deep(error):
+                if (
+                    self.known.orderless
+                    and known.is_too_deep(error)
+                    and not known.left_a_dump(error)
+                ):
                     # Whole referents stand deeper than their shells would: without those.
                     self.known.orderless = False
                     continue
@@ -254,7 +264,7 @@ class Session:
             *((entry, entry.value) for entry in entries),
             *((edge, edge.referent) for edge in snapshots),
         ]
-        seen = {id(subject) for _, subject in subjects}
+        seen = {id(subject): subject for _, subject in subjects}
         failures, met = 0, _blame().listen(walk)
         while subjects:
             edge, subject = subjects.pop()
@@ -277,7 +287,7 @@ class Session:
                         and id(found) not in seen
                         and id(found) not in known.inside
                     ):
-                        seen.add(id(found))
+                        seen[id(found)] = found
                         subjects.append((pending, found))
             subjects += ((None, held) for held in walk.queue if callable(held))
             walk.pending.clear()
@@ -289,12 +299,12 @@ class Session:
         """Why an object cannot be pickled, weak edges left aside; None if it can."""
         before = len(walk.met)
         try:
-            self._run(walk, subject)
+            self._drive(walk, subject)
         except Refused:
             return None
         except TooLarge:
             raise
-        except Exception as error:  # noqa: BLE001 - it is the answer
+        except BaseException as error:
             # What was met on the way to the failure is not known to be good.
             walk.constructed.clear()
             unsure = set(itertools.islice(walk.met, before, None))
@@ -304,6 +314,8 @@ class Session:
             self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
             walk.pending.clear()
             walk.queue.clear()
+            if not isinstance(error, Exception):
+                raise
             return error
         finally:
             self.place.clear()
@@ -325,8 +337,10 @@ class Session:
         if subject is edge.referent:
             new = id(subject) not in known.failed
             known.failed[id(subject)] = decision
+            known.keep(subject)
             return new
         key = (id(edge.weak), id(edge.referent))
+        known.keep(edge)
         new = key not in known.failed_entries
         reason = f"its value cannot be pickled ({cause})"
         known.failed_entries[key] = Decision(Fate.DANGLE, reason, asked=False)
@@ -343,11 +357,6 @@ class Session:
         except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
             return False
         return False
-
-
-def _is_too_deep(error: BaseException) -> bool:
-    # cloudpickle turns it into a PicklingError.
-    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
 def run(

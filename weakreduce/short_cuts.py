@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce import names
 from weakreduce.encode import Reduction, Rest, pinned_container
-from weakreduce.kinds import Kind
+from weakreduce.kinds import Kind, copied
 from weakreduce.known import is_leaf
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from weakreduce.second_walk import SecondWalk
 
 Plan = Callable[[Any], Any]
-_identity_hash: Final[Any] = object.__hash__
 #: Written by a first walk that is certain to be thrown away.
 _placeholder: Final[Reduction] = (list, ())
 _atoms = frozenset({int, float, complex, str, bytes, bool, type(None)})
@@ -47,7 +46,8 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
     not, cannot be importable, and a snapshot is what the policy chooses, a second walk is certain.
     """
     met, shared, ref, left_open = walk.met, names.shared_ids, weakref.ref, walk.left_open
-    nameable = walk.known.nameable
+    nameable, referable = walk.known.nameable, walk.known.referable
+    by_identity = walk.known.hashed_by_identity
     # What a memo tells of is there.
     opened = {} if walk.reads_memo else walk.known.adapter.opened
 
@@ -56,11 +56,11 @@ def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
         if (
             referent is not None
             and weak.__callback__ is None
-            and type(referent).__hash__ is _identity_hash
+            and by_identity[type(referent)]
             and not shared
         ):
             if id(referent) in met:
-                if walk.weak_things and not opened:
+                if walk.weak_things and not opened and referable[type(referent)]:
                     return (ref, (referent,))
             elif snapshots and not nameable[type(referent)]:
                 if not walk.again:
@@ -103,16 +103,14 @@ def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     """Referents and keys of a container; None where there is anything else that travels."""
     if weak.__dict__.keys() != kind.internals or names.shared_ids:
         return None
-    data, keys = weak.data, []
-    try:
-        if type(data) is dict:
-            keys = list(data)
-            references = list(data.values())
-        elif type(data) is set:
-            references = list(data)
-        else:
-            return None
-    except RuntimeError:  # the collector evicted an entry meanwhile
+    data = weak.data
+    if type(data) is dict:
+        entries = copied(data.items)
+        keys = [key for key, _ in entries]
+        references = [reference for _, reference in entries]
+    elif type(data) is set:
+        keys, references = [], copied(lambda: data)
+    else:
         return None
     referents = [reference() for reference in references]
     if not _atoms.issuperset(map(type, keys)) or any(found is None for found in referents):
@@ -140,7 +138,9 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     met, inside, shared, ref = walk.met, walk.known.inside, names.shared_ids, weakref.ref
     snapshots = walk.policy.outside == "snapshot"
     taken, plain, standins = walk.taken, walk.known.plain, walk.standins
-    nameable, orderless, closing = walk.known.nameable, walk.known.orderless, walk.closing
+    nameable, referable = walk.known.nameable, walk.known.referable
+    by_identity = walk.known.hashed_by_identity
+    orderless, closing = walk.known.orderless, walk.closing
     under_construction = walk.under_construction
 
     def reduce_ref(weak: Any) -> Reduction:
@@ -149,16 +149,18 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
         if (
             referent is not None
             and weak.__callback__ is None
-            and cls.__hash__ is _identity_hash
+            and by_identity[cls]
             and not shared
             and walk.weak_things
             and not under_construction
         ):
             identity = id(referent)
             if identity in met:
-                if identity in inside:
+                if not referable[cls]:
+                    pass
+                elif identity in inside:
                     return (ref, (referent,))
-                if snapshots and not nameable[cls]:
+                elif snapshots and not nameable[cls]:
                     taken.append(weak)
                     return (ref, (referent, referent))
             elif plain[cls] and identity not in standins:
@@ -180,7 +182,6 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
     Each edge would be a snapshot, and each target the referent itself.
     """
     inside, plain, standins = walk.known.inside, walk.known.plain, walk.standins
-    taken = walk.taken
 
     def reduce_values(weak: Any) -> Reduction:
         found = _entries(kind, weak)
@@ -192,7 +193,7 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
                 and not any(map(standins.__contains__, map(id, referents)))
                 and all(map(is_leaf, referents))
             ):
-                taken.append(weak)
+                walk.taken_entries.append((weak, referents, keys))
                 return pinned_container(walk, kind.base, weak, referents, keys)
         return walk.weak(kind, weak)
 

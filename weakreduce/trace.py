@@ -30,7 +30,7 @@ _LOGGED: Final = 100
 #: How often `explain` runs a dump again without what made it fail.
 _AGAIN: Final = 10
 #: Holders that a picture leaves out: the way through them is on the arrow.
-_PLAIN = (list, tuple, dict, set, frozenset)
+_PLAIN = frozenset({list, tuple, dict, set, frozenset})
 #: Steps to an object that a picture shows at most, the last ones.
 _WAY: Final = 12
 

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from weakreduce import decide, encode, names, wire
+from weakreduce.alike import Alike
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
-from weakreduce.kinds import Edge, Kind, kind_of
+from weakreduce.kinds import Edge, Kind, bases_of, kind_of
 from weakreduce.known import (
     HEAP_TYPE,
     NAMEABLE,
@@ -45,7 +46,7 @@ class Refused(Exception):  # noqa: N818 - carries a decision to the place that k
     """An edge was refused; turned into a `WeakrefPicklingError` with the path."""
 
     def __init__(self, edge: Edge, decision: Decision) -> None:
-        super().__init__(decision.reason)
+        super().__init__("an edge is refused")  # why is said where it is shown
         self.edge = edge
         self.decision = decision
 
@@ -109,8 +110,8 @@ class Walk:
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
         self._watch: Watch | None = None
-        #: ids of refs that the watch knows, and for which the pickler may ask again.
-        self._told: set[int] = set()
+        #: id -> ref, of those that the watch knows, and for which the pickler may ask again.
+        self._told: dict[int, Any] = {}
         #: Refused edges are walked past, instead of raised.
         self.goes_on = False
         #: Where a referent was met.
@@ -144,7 +145,7 @@ class Walk:
         return found  # type: ignore[no-any-return]
 
     def _make_plan(self, obj_type: type) -> Callable[[Any], Any] | None:
-        if obj_type in (Call, Stream, Rest):
+        if obj_type in _EXPRESSIONS:
             return _reduction_of
         adapter = self.known.adapter
         kind = self.kind(obj_type)
@@ -316,10 +317,10 @@ class Walk:
         if not adapter.opened:
             return True
         if issubclass(cls, type):
-            return not any(map(self._is_open, itertools.chain(cls.__mro__, obj.__mro__)))
+            return not any(map(self._is_open, itertools.chain(bases_of(cls), bases_of(obj))))
         if issubclass(cls, NAMEABLE):
             return True
-        incomplete = any(map(self._is_open, cls.__mro__))
+        incomplete = any(map(self._is_open, bases_of(cls)))
         if not known.reduces_once(cls):
             return not incomplete or (adapter.has_skeletons and is_bare(cls))
         found = known.reduced_or_none(obj)
@@ -349,7 +350,7 @@ class Walk:
             return Decision(Fate.TOKEN, "it is shared under a name")
         inside = self.holds(referent) and (edge.function is None or self._holds(edge.function))
         if inside:
-            return decide.INSIDE
+            return decide.INSIDE if self.known.refers(referent) else self.unreferable(edge)
         if self.known.named(referent) and (edge.function is None or self._holds(edge.function)):
             return decide.BY_NAME
         return self.not_inside(edge)
@@ -363,6 +364,10 @@ class Walk:
 
     def not_inside(self, edge: Edge) -> Decision:
         """The fate of an edge whose referent is not known to be inside."""
+        raise NotImplementedError
+
+    def unreferable(self, edge: Edge) -> Decision:
+        """The fate of an edge whose referent travels, and whose copy takes no weak reference."""
         raise NotImplementedError
 
     def target(self, edge: Edge) -> Any:
@@ -442,7 +447,7 @@ class Walk:
                 continue
             if kind_of(cls) is not None:
                 return False
-            if cls in (tuple, list, set, frozenset):
+            if cls in SEQUENCES:
                 parts = obj
             elif cls is dict:
                 parts = [*obj.keys(), *obj.values()]
@@ -493,9 +498,11 @@ class Walk:
         if len(edges) < 2:
             return edges
         position = self.position
-        return sorted(
-            edges, key=lambda edge: (position(edge.referent), _resemblance(edge.referent))
-        )
+        places: dict[float, list[Edge]] = {}
+        for edge in edges:
+            places.setdefault(position(edge.referent), []).append(edge)
+        alike = Alike()
+        return [edge for place in sorted(places) for edge in alike.ordered(places[place])]
 
 
 def _leave(_obj: Any) -> Any:
@@ -509,40 +516,14 @@ def _parts_with_code(part: Any) -> Iterator[Any]:
         for item in part:
             yield from _parts_with_code(item)
     elif issubclass(type(part), type):
-        yield from part.__mro__
+        yield from bases_of(part)
     elif type(part) is types.MethodType:
         yield from _parts_with_code((part.__func__, part.__self__))
     elif type(part) is types.FunctionType:
         yield part
 
 
+#: By hash, and so by identity, as everywhere: a metaclass may have an __eq__ of its own.
+_EXPRESSIONS: Final = frozenset({Call, Stream, Rest})
+SEQUENCES: Final = frozenset({tuple, list, set, frozenset})
 _reduction_of: Final = operator.attrgetter("reduction")
-
-
-def _resemblance(obj: Any) -> tuple[str, str]:
-    """A sort key for members of a WeakSet that are outside: no address, no order of hashing."""
-    return f"{type(obj).__module__}.{type(obj).__qualname__}", _described(obj, 4)
-
-
-def _described(obj: Any, depth: int) -> str:
-    """What an object holds, to a depth, in words that are the same in every process."""
-    # By the type: isinstance() asks a proxy's referent, which may be dead.
-    if issubclass(type(obj), _ATOMS):
-        try:
-            return repr(obj)
-        except Exception:  # noqa: BLE001 - an int of too many digits, or a subclass's own
-            return int.__format__(obj, "x") if issubclass(type(obj), int) else ""
-    if issubclass(type(obj), NAMEABLE):
-        return str(getattr(obj, "__qualname__", type(obj).__name__))
-    if depth == 0 or kind_of(type(obj)) is not None:
-        return type(obj).__qualname__
-    if type(obj) in (list, tuple):
-        return str([_described(item, depth - 1) for item in obj[:100]])
-    if type(obj) in (set, frozenset):
-        return str(sorted(_described(item, depth - 1) for item in itertools.islice(obj, 100)))
-    if type(obj) is not dict:
-        state = _STOCK_GETSTATE(obj)
-        parts = state if isinstance(state, tuple) else (state,)
-        obj = {name: value for part in parts for name, value in (part or {}).items()}
-    pairs = ((_described(k, depth - 1), _described(v, depth - 1)) for k, v in obj.items())
-    return str(sorted(pairs))

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Final
 
-from weakreduce import paths
-from weakreduce.decide import CIRCULAR, Decision
+from weakreduce import decide, paths
+from weakreduce.decide import Decision
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.kinds import Edge, kind_of
 from weakreduce.policies import Policy
@@ -45,9 +45,16 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     """The error for an edge that the policy refuses."""
     referent = type(edge.referent)
     rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
-    place = "" if policy.live == "forbid" else "outside; "
+    outside = policy.live != "forbid" and decision.why is not decide.UNREFERABLE.why
+    place = "outside; " if outside else ""
     if policy.live == "forbid":
         cure = "drop the reference before pickling, or choose another policy"
+    elif not outside:
+        cure = (
+            "let its __reduce__ make an object that can be weakly referenced, or write "
+            'policy(unpicklable="dangle") to send the reference dead, or '
+            f"rules=(({referent.__name__}, 'sever'),) for this type alone"
+        )
     elif not decision.asked:
         cure = (
             'make the referent picklable, or write policy(unpicklable="dangle") to send the '
@@ -73,11 +80,12 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
     for edge, reason in lost:
         referent = type(edge.referent)
         path = where(found.get(id(edge.weak)), edge)
-        place = "" if reason == CIRCULAR.reason else " (outside)"
+        place, fate, cure = " (outside)", "dangle", 'weakreduce.policy("dangle"), or '
+        if reason in (decide.UNREFERABLE.why, decide.CIRCULAR.why):
+            place, fate, cure = "", "sever", ""  # it may be inside
         texts.append(
             f"{path}: {referent.__qualname__}{place} arrives dead: {reason}. "
-            f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
-            "to say so."
+            f"Write {cure}rules=(({referent.__name__}, {fate!r}),), to say so."
         )
     for callback, reason in dropped:
         place = found.get(id(callback)) or "a weak reference below root"

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
 ABSENT: Final = object()
-_BUILTIN = (set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool)
+_BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
+#: Types that picklers write by a construction. (Compared by identity, as all classes here are: a
+#: metaclass may say what it likes, or raise.)
+_NAMELESS = (type(None), type(...), type(NotImplemented))
 
 
 class PicklerEngine:
@@ -237,7 +240,7 @@ def importable(obj: Any) -> bool:
     ):
         return False
     name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
-    if obj in (type(None), type(...), type(NotImplemented)):
+    if any(obj is nameless for nameless in _NAMELESS):
         return True
     return _is_global(obj, name)
 
