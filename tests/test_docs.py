@@ -226,6 +226,13 @@ def test_reference_names_every_public_name():
     assert missing == []
 
 
+def test_reference_names_every_host():
+    from weakreduce.hosts import HOSTS
+
+    text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    assert [name for name in HOSTS if f'`"{name}"`' not in text] == []
+
+
 def test_readme_gives_the_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [block[2] for block in FENCE.finditer(text) if block[1] == "bash"]
