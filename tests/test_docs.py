@@ -233,6 +233,16 @@ def test_reference_names_every_host():
     assert [name for name in HOSTS if f'`"{name}"`' not in text] == []
 
 
+def test_pages_name_every_field_of_a_policy():
+    import weakreduce
+
+    names = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    meanings = (ROOT / "docs/explanation/semantics.md").read_text(encoding="utf-8")
+    for name, field in weakreduce.Policy.__dataclass_fields__.items():
+        assert f"{name}={field.default!r}".replace("'", '"') in names
+        assert f"| `{name}` |" in meanings
+
+
 def test_readme_gives_the_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [block[2] for block in FENCE.finditer(text) if block[1] == "bash"]

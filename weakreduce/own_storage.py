@@ -8,6 +8,7 @@ code of the user's is run; what the library itself computes is compared before i
 from __future__ import annotations
 
 import gc
+import struct
 import sys
 import types
 import warnings
@@ -19,6 +20,7 @@ from weakreduce import steps
 _Parts = Iterator[tuple[str, Any]]
 #: Computed attributes that hold nothing of an object's own.
 _NOT_HELD: Final = frozenset({"__dict__", "__weakref__", "__class__", "__doc__"})
+_POINTER: Final = struct.calcsize("P")
 #: The flag of types whose instances the collector looks into.
 _HAVE_GC: Final = 1 << 14
 _ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
@@ -130,6 +132,15 @@ _ROWS: Final[tuple[tuple[str, str, Callable[[Any, str], _Parts]], ...]] = (
     ("xarray", "Dataset", _dataset),
     ("atom.catom", "CAtom", _atom),
 )
+
+
+def adds(cls: type) -> bool:
+    """Whether instances of a class have more room than its slots need: it is written in C."""
+    own = vars(cls)
+    slots = sum(isinstance(value, types.MemberDescriptorType) for value in own.values())
+    room = slots + ("__dict__" in own) + ("__weakref__" in own)
+    base = cls.__base__
+    return base is not None and cls.__basicsize__ - base.__basicsize__ > room * _POINTER
 
 
 def opener(obj_type: type) -> Callable[[Any, str], _Parts] | None:

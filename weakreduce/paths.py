@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import gc
-import struct
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +28,6 @@ _OPENED = (
 _REFS = (weakref.ref, weakref.WeakMethod)
 _ORDERED = collections.OrderedDict
 _VIEWS: Final[tuple[type, ...]] = (type({}.items()), type({}.keys()), type({}.values()))
-_POINTER: Final = struct.calcsize("P")
 #: Stands for the path of the holder in a step.
 HOLDER: Final = "\0"
 #: The step to the root itself.
@@ -168,8 +166,7 @@ def _item_parts(obj: Any, path: str, shape: _Shape) -> Iterator[tuple[str, Any]]
             yield f"list({path})[{number}]{entry}", item[1] if entry else item
     if obj_type is types.MappingProxyType:
         (mapping,) = gc.get_referents(obj)
-        for step, item in _item_parts(mapping, path, shape):
-            yield step, item
+        yield from _item_parts(mapping, path, shape)
 
 
 def parts(obj: Any, path: str, shapes: _Shapes | None = None) -> Iterator[tuple[str, Any]]:
@@ -211,8 +208,7 @@ def _all_parts(
     if issubclass(obj_type, types.FunctionType):
         yield from _function_parts(obj, path)
     if issubclass(obj_type, types.MethodType):
-        yield f"{path}.__self__", obj.__self__
-        yield f"{path}.__func__", obj.__func__
+        yield from ((f"{path}.__self__", obj.__self__), (f"{path}.__func__", obj.__func__))
         return
     if issubclass(obj_type, types.CellType):
         try:
@@ -252,16 +248,7 @@ def _is_opened(obj_type: type) -> bool:
     builtin = next((cls for cls in bases if not cls.__flags__ & HEAP_TYPE), None)
     if builtin not in _OPENED or (builtin is object and not obj_type.__flags__ & HEAP_TYPE):
         return False
-    return not any(_adds_storage(cls) for cls in bases if cls.__flags__ & HEAP_TYPE)
-
-
-def _adds_storage(cls: type) -> bool:
-    """Whether instances of a class have more room than its slots need: it is written in C."""
-    own = vars(cls)
-    slots = sum(isinstance(value, types.MemberDescriptorType) for value in own.values())
-    room = slots + ("__dict__" in own) + ("__weakref__" in own)
-    base = cls.__base__
-    return base is not None and cls.__basicsize__ - base.__basicsize__ > room * _POINTER
+    return not any(own_storage.adds(cls) for cls in bases if cls.__flags__ & HEAP_TYPE)
 
 
 def _attributes(obj: Any) -> dict[Any, Any]:
