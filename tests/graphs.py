@@ -364,7 +364,7 @@ def check_outcome(root: list[Any], policy: Any, host: str) -> None:
     assert report.errors == []
     assert report.total_bytes == len(payload)
     assert "refuse" not in report.counts
-    told = {f"{f.path}: {f.referent} (outside) arrives dead: {f.reason}. " for f in report}
+    told = {f"{f.path}: {f.referent} arrives dead: {f.reason}. " for f in report}
     for warning in caught:
         assert any(str(warning.message).startswith(text) for text in told), warning.message
 

@@ -250,9 +250,9 @@ def test_unpicklable_referents_dangle_with_a_warning(host: str) -> None:
     assert copy.b().deeper.bad() is None
     texts = sorted(str(w.message) for w in caught)
     assert len(texts) == 2
-    assert texts[0].startswith("root.a: Locked (outside)")
+    assert texts[0].startswith("root.a: Locked arrives dead")
     assert "cannot pickle a lock" in texts[0]
-    assert texts[1].startswith("root.b().deeper.bad: Locked (outside)")
+    assert texts[1].startswith("root.b().deeper.bad: Locked arrives dead")
     with pytest.raises(weakreduce.WeakrefPicklingError, match=r"root\.a.*cannot pickle a lock"):
         arrives(root, host=host, policy=Policy(unpicklable="raise"))
 
