@@ -9,6 +9,7 @@ import enum
 import functools
 import itertools
 import operator
+import subprocess
 import sys
 import types
 import weakref
@@ -431,6 +432,28 @@ def test_reports_name_what_is_in_arrays_and_frames(host: Any) -> None:
             weakreduce.dumps(root, host=host)
         assert failure.path in caught.value.__notes__[0]
         del target.bad  # type: ignore[attr-defined]
+
+
+def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
+    """Which look for one where a task cannot be pickled, to raise in the submitting call."""
+    from weakreduce.engines.early import holds_weak
+
+    target = Target()
+    for holder in (objects(1, weakref.ref(target)), pandas.DataFrame({"a": [weakref.ref(target)]}),
+                   Members(x=weakref.ref(target))):  # fmt: skip
+        assert holds_weak([holder])
+    assert not holds_weak([objects(1, target), pandas.DataFrame({"a": [1]}), Members(x=1)])
+
+
+def test_types_that_are_not_ready_are_passed_by() -> None:
+    """In a process of its own: the interpreter made this type ready for nobody yet."""
+    code = (
+        "from weakreduce import paths\n"
+        "lines, last = (lambda: 0).__code__.co_lines(), []\n"
+        "print(paths.path_to([lines, last], last))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "root[1]\n"), done.stderr
 
 
 def test_a_search_asks_each_object_once() -> None:

@@ -170,7 +170,7 @@ def computed(obj_type: type) -> Computed:
     """Name and descriptor of the attributes that a type written in C computes."""
     return [
         (name, descriptor)
-        for cls in obj_type.__mro__
+        for cls in obj_type.__mro__ or ()
         for name, descriptor in vars(cls).items()
         if isinstance(descriptor, types.GetSetDescriptorType) and name not in _NOT_HELD
     ]

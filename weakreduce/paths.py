@@ -97,7 +97,7 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
     for name in sorted(names & obj.__globals__.keys()):
         yield f"{path}.__globals__[{name!r}]", obj.__globals__[name]
     for name, annotation in (obj.__annotations__ or {}).items():
-        yield f"{path}.__annotations__[{name!r}]", annotation
+        yield f"{path}.__annotations__[{steps.written(name)}]", annotation
 
 
 def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
