@@ -442,7 +442,7 @@ def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
     for holder in (objects(1, weakref.ref(target)), pandas.DataFrame({"a": [weakref.ref(target)]}),
                    Members(x=weakref.ref(target))):  # fmt: skip
         assert holds_weak([holder])
-    assert not holds_weak([objects(1, target), pandas.DataFrame({"a": [1]}), Members(x=1)])
+    assert not holds_weak([objects(1, target), Members(x=1)])
 
 
 def test_types_that_are_not_ready_are_passed_by() -> None:
