@@ -1,11 +1,17 @@
-"""Every example of the documentation runs, and prints what its page says it prints."""
+"""Every example of the documentation runs, and prints what its page says it prints.
 
+A page is run as somebody would run it who pastes its examples into a script: the whole of it,
+and, where it starts processes, also up to each of its examples, under every start method.
+"""
+
+import ast
 import html
 import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import java
@@ -14,22 +20,27 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)]+)\)")
+#: Pages without an example, and the languages of blocks that are none.
+WITHOUT = {
+    "docs/changelog.md",
+    "docs/explanation/how-it-works.md",
+    "docs/index.md",
+    "docs/performance.md",
+    "docs/reference/api.md",
+    "docs/reference/engines.md",
+}
+OTHERS = {"", "bash", "mermaid", "text"}
+#: What starts processes that import the script, or may.
+STARTS = {
+    "LocalCluster", "Manager", "Parallel", "Pool", "Process", "ProcessPoolExecutor",
+    "SingleNodeExecutor", "LocalExecutor", "get_reusable_executor", "start",
+}  # fmt: skip
+GUARD = 'if __name__ == "__main__":'
 
-#: Runs one page's blocks in one namespace, which is `__main__`, and tells what each printed.
-RUNNER = """
-import contextlib, io, json, sys
-blocks = json.load(sys.stdin)
-page = {"__name__": "__main__", "__builtins__": __builtins__}
-sys.modules["__main__"].__dict__.update(page)
-printed = []
-for line, source in blocks:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile("\\n" * line + source, sys.argv[1], "exec"), sys.modules["__main__"].__dict__)
-    printed.append(out.getvalue())
-print(json.dumps(printed))
-"""
+
+def relative(page):
+    return page.relative_to(ROOT).as_posix()
 
 
 def examples(page):
@@ -39,6 +50,7 @@ def examples(page):
     blocks = []
     for block, after in zip(found, [*found[1:], None]):
         if block[1] != "python":
+            assert block[1] in OTHERS, f"{page.name}: what is a block of {block[1]!r}?"
             continue
         expected = None
         if (
@@ -49,6 +61,26 @@ def examples(page):
             expected = after[2]
         blocks.append((text.count("\n", 0, block.start(2)), block[2], expected))
     return blocks
+
+
+def script(blocks, method=None):
+    """The blocks as one script, on the lines of their page; before each, a mark is printed."""
+    start = ""
+    if method is not None:
+        start = (
+            f"{GUARD} import multiprocessing, multiprocess; "
+            f"multiprocessing.set_start_method({method!r}); "
+            f"multiprocess.set_start_method({method!r}); "
+        )
+    text = ""
+    for number, (line, source, _) in enumerate(blocks):
+        text += "\n" * (line - 1 - text.count("\n"))
+        text += f"{start or GUARD} print({MARK!r}, flush=True)\n{source}"
+        start = ""
+    return text
+
+
+MARK = "\f---"
 
 
 def run(*arguments, **keywords):
@@ -68,38 +100,122 @@ def run(*arguments, **keywords):
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_examples(page, tmp_path, pytestconfig):
-    blocks = examples(page)
-    if not blocks:
-        return
+def check(page, blocks, folder, pytestconfig, method=None):
+    """Run the blocks as a script, and compare what each prints."""
     # What the tests are told to ignore (of engines' oldest releases), their examples ignore.
     ignored = [f"-W{option}" for option in pytestconfig.getoption("pythonwarnings") or ()
                if "pytest" not in option]  # fmt: skip
-    done = run(
-        "-W",
-        "error",
-        *ignored,
-        "-c",
-        RUNNER,
-        page.name,
-        input=json.dumps([(line, source) for line, source, _ in blocks]),
-        cwd=tmp_path,
-    )
+    name = f"pasted_{page.stem}.py".replace("-", "_")
+    (folder / name).write_text(script(blocks, method), encoding="utf-8")
+    done = run("-W", "error", *ignored, name, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    for (line, _, expected), printed in zip(blocks, json.loads(done.stdout), strict=True):
+    first, *printed = done.stdout.split(MARK + "\n")
+    assert first == ""
+    for (line, _, expected), output in zip(blocks, printed, strict=True):
         if expected is None:
-            assert printed == "", f"{page.name}:{line}: prints, but the page shows no output"
+            assert output == "", f"{page.name}:{line}: prints, but the page shows no output"
         else:
-            assert printed == expected, f"{page.name}:{line}"
+            assert output == expected, f"{page.name}:{line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+PAGES_WITH = [page for page in PAGES if examples(page)]
+
+
+def starts_processes(page):
+    """Whether an example of a page starts processes as the start method says."""
+    ways = ("import multiprocess", "concurrent.futures.ProcessPoolExecutor")
+    return any(way in source for _, source, _ in examples(page) for way in ways)
+
+
+def by_path(*pages):
+    return pytest.mark.parametrize("page", pages, ids=relative)
+
+
+def test_no_page_is_passed_in_silence():
+    """Every fence is one that is read, and a page without an example is known to have none."""
+    assert {relative(page) for page in PAGES if page not in PAGES_WITH} == WITHOUT
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text.count("```") == 2 * len(FENCE.findall(text)), page.name
+
+
+@by_path(*PAGES_WITH)
+def test_examples(page, tmp_path, pytestconfig):
+    check(page, examples(page), tmp_path, pytestconfig)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@by_path(*filter(starts_processes, PAGES_WITH))
+def test_examples_pasted_one_by_one(page, method, tmp_path, pytestconfig):
+    blocks = examples(page)
+    for number in range(1, len(blocks) + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        check(page, blocks[:number], folder, pytestconfig, method)
+
+
+def outside_of_guards(tree):
+    """What a module runs whenever it is imported."""
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == GUARD[3:-1].replace(
+            '"', "'"
+        ):
+            continue
+        if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from ast.walk(statement)
+
+
+@by_path(*PAGES_WITH)
+def test_what_starts_processes_is_guarded(page):
+    for line, source, _ in examples(page):
+        for node in outside_of_guards(ast.parse(source)):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func).rpartition(".")[2]
+                assert name not in STARTS, f"{page.name}:{line + node.lineno}: {name}"
+
+
+@by_path(*PAGES)
 def test_links_lead_somewhere(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    for target in LINK.findall(text):
-        assert (page.parent / target).exists(), target
+    for link in LINK.findall(text):
+        if not link.startswith(("https:", "http:")):
+            target, _, anchor = link.partition("#")
+            aim = (page.parent / target) if target else page
+            assert aim.exists(), link
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", aim.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+                           for title in titles}  # fmt: skip
+                assert anchor in anchors, link
+
+
+def test_the_readme_works_on_a_package_index():
+    """Which has none of our files beside it: its links are whole, and lead to pages of ours."""
+    pages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Documentation"]
+    text = FENCE.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    links = LINK.findall(text)
+    assert all(link.startswith("https://") for link in links), links
+    ours = [link for link in links if link.startswith(pages)]
+    assert len(ours) > 10
+    for link in ours:
+        path = link.removeprefix(pages).removeprefix("/en/latest/").partition("#")[0]
+        name = path.removesuffix(".html") + ".md" if path else "index.md"
+        assert (ROOT / "docs" / name).exists(), link
+
+
+def test_the_extras_that_pages_name_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {
+        extra
+        for page in PAGES
+        for found in re.findall(r"weakreduce\[([\w,]+)\]", page.read_text(encoding="utf-8"))
+        for extra in found.split(",")
+    }
+    assert named - {"test"} <= extras.keys()
+    assert {"dask", "joblib", "loky", "multiprocess", "ray", "spark"} <= named
 
 
 def test_reference_names_every_public_name():
@@ -108,6 +224,23 @@ def test_reference_names_every_public_name():
     text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
     missing = [name for name in weakreduce.__all__ if f"`{name}" not in text]
     assert missing == []
+
+
+def test_reference_names_every_host():
+    from weakreduce.hosts import HOSTS
+
+    text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    assert [name for name in HOSTS if f'`"{name}"`' not in text] == []
+
+
+def test_pages_name_every_field_of_a_policy():
+    import weakreduce
+
+    names = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    meanings = (ROOT / "docs/explanation/semantics.md").read_text(encoding="utf-8")
+    for name, field in weakreduce.Policy.__dataclass_fields__.items():
+        assert f"{name}={field.default!r}".replace("'", '"') in names
+        assert f"| `{name}` |" in meanings
 
 
 def test_readme_gives_the_commands():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
@@ -129,6 +130,51 @@ def test_decorator() -> None:
         @weakreduce.policy("strict")
         def generate() -> Any:
             yield 1
+
+
+def test_what_no_block_could_be_around_is_not_decorated() -> None:
+    decorate = weakreduce.policy("strict")
+
+    async def generate_later() -> Any:
+        yield 1
+
+    class Generates:
+        def __call__(self) -> Any:
+            yield 1
+
+    for generator in (generate_later, Generates(), functools.partial(Generates.__call__, None)):
+        with pytest.raises(TypeError, match="open the block inside it"):
+            decorate(generator)
+    for cls in (Thing, type, Generates):
+        with pytest.raises(TypeError, match=f"not the class .*{cls.__name__}, .*its methods"):
+            decorate(cls)
+    with pytest.raises(TypeError, match="decorates a function, not 3"):
+        decorate(3)  # type: ignore[arg-type]
+
+
+def test_whatever_is_called_is_decorated() -> None:
+    decorate = weakreduce.policy("dangle")
+
+    class Sender:
+        @decorate
+        @staticmethod
+        def alone(number: int) -> tuple[int, str]:
+            return number, weakreduce.get_policy().name
+
+        @decorate
+        @classmethod
+        def of_class(cls, number: int) -> tuple[str, int, str]:
+            return cls.__name__, number, weakreduce.get_policy().name
+
+        async def __call__(self) -> str:
+            await asyncio.sleep(0)
+            return weakreduce.get_policy().name
+
+    assert Sender().alone(1) == Sender.alone(1) == (1, "dangle")
+    assert Sender().of_class(1) == Sender.of_class(1) == ("Sender", 1, "dangle")
+    sent: Any = decorate(Sender())
+    assert asyncio.run(sent()) == "dangle"
+    assert decorate(functools.partial(Sender.alone, 2))() == (2, "dangle")
 
 
 def test_threads_and_tasks_do_not_see_each_other() -> None:

@@ -15,14 +15,14 @@ from weakreduce.names import share, unshare
 # Not from `typing`, which takes longer to import than all that is imported here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
     from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
     from weakreduce.findings import Finding, Report
     from weakreduce.kinds import register
     from weakreduce.policies import Policy
     from weakreduce.trace import explain, record
+
+    __version__: str
 
 __all__ = [
     "DanglingWarning",
@@ -65,17 +65,19 @@ _LATE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
+if not TYPE_CHECKING:  # to a type checker it would make every name a good one
 
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("weakreduce")
-    module = _LATE.get(name)
-    if module is None:
-        raise AttributeError(f"module 'weakreduce' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        import importlib
+
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("weakreduce")
+        module = _LATE.get(name)
+        if module is None:
+            raise AttributeError(f"module 'weakreduce' has no attribute {name!r}")
+        value = getattr(importlib.import_module(module), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,10 @@ import importlib
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weakreduce.api import OwnHost
 
 
 class _Stopped(Exception):  # noqa: N818 - an answer: what was asked for cannot be done
@@ -64,7 +67,7 @@ def _imported(target: str) -> Any:
     return found
 
 
-def _unpickled(path: str, host: str) -> Any:
+def _unpickled(path: str, host: OwnHost) -> Any:
     from weakreduce import api
 
     print(f"loading {path}, which runs what it says; inspect does not", file=sys.stderr)

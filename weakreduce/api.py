@@ -13,7 +13,7 @@ import platform
 import types
 import weakref
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from weakreduce import hosts
 from weakreduce.bound import Bound
@@ -21,10 +21,12 @@ from weakreduce.encode import user_state
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Kind, kind_of
-from weakreduce.policies import Policy
+from weakreduce.policies import Policy, PolicyName
 from weakreduce.shipping import shipping
 
 _W = TypeVar("_W")
+#: The hosts of `dumps` and its kin.
+OwnHost = Literal["cloudpickle", "dill", "pickle"]
 _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
 
 
@@ -44,8 +46,8 @@ def dump(
     obj: Any,
     file: Any,
     *,
-    policy: str | Policy | None = None,
-    host: str = "cloudpickle",
+    policy: PolicyName | Policy | None = None,
+    host: OwnHost = "cloudpickle",
     protocol: int | None = None,
     buffer_callback: Any = None,
 ) -> None:
@@ -72,8 +74,8 @@ def dump(
 def dumps(
     obj: Any,
     *,
-    policy: str | Policy | None = None,
-    host: str = "cloudpickle",
+    policy: PolicyName | Policy | None = None,
+    host: OwnHost = "cloudpickle",
     protocol: int | None = None,
     buffer_callback: Any = None,
 ) -> bytes:
@@ -83,7 +85,7 @@ def dumps(
     return file.getvalue()
 
 
-def load(file: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
+def load(file: Any, *, host: OwnHost = "cloudpickle", buffers: Any = None) -> Any:
     """Read one payload from `file`."""
     check_host(host)
     if host == "dill":
@@ -93,12 +95,12 @@ def load(file: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
     return pickle.load(file, buffers=buffers)
 
 
-def loads(data: Any, *, host: str = "cloudpickle", buffers: Any = None) -> Any:
+def loads(data: Any, *, host: OwnHost = "cloudpickle", buffers: Any = None) -> Any:
     """The object in a payload."""
     return load(io.BytesIO(data), host=host, buffers=buffers)
 
 
-def bind(obj: Any, policy: str | Policy | None = None) -> Bound:
+def bind(obj: Any, policy: PolicyName | Policy | None = None) -> Bound:
     """`obj`, pickled now, under this policy, to be opened on the receiver as `obj` itself.
 
     For engines that weakreduce does not know: bind what you submit.

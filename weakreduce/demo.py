@@ -10,9 +10,11 @@ import multiprocessing
 import textwrap
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
-POLICIES = ("snapshot", "dangle", "strict", "forbid")
+from weakreduce.policies import PolicyName
+
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 _WIDTH = 88
 _ROW = "  {:<9} {:>7}  {:<33} {}"
 
@@ -93,7 +95,7 @@ def _scene(connection: Any, title: str, task: Task, labels: tuple[str, ...]) -> 
 
     print(f"\n{title}")
     print(_ROW.format("policy", "bytes", "what arrived over there", "what came back here"))
-    payloads: dict[str, bytes | Exception] = {}
+    payloads: dict[PolicyName, bytes | Exception] = {}
     for name in POLICIES:
         try:
             with weakreduce.policy(name):

@@ -13,10 +13,11 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, final, overload
+from typing import Any, Final, Literal, NamedTuple, final, get_args, overload
 
+FateName = Literal["snapshot", "refuse", "dangle", "token", "dead", "link"]
 #: Fates in the order of a report, the ones that cost most first.
-FATES: Final = ("snapshot", "refuse", "dangle", "token", "dead", "link")
+FATES: Final[tuple[FateName, ...]] = get_args(FateName)
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
 #: Characters of an error in the table.
@@ -46,7 +47,7 @@ class Finding:
     path: str
     kind: str
     referent: str | None
-    fate: str
+    fate: FateName
     reason: str
     bytes: int | None = None
     dump: int = 0

@@ -15,9 +15,9 @@ from weakreduce.blocks import Block, Scope
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar, Unpack
 
-    from weakreduce.policies import Policy
+    from weakreduce.policies import Changes, Policy, PolicyName
 
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
@@ -42,7 +42,7 @@ def _first_policy() -> Policy:
     return _default
 
 
-def set_policy(policy: str | Policy, /, **changes: Any) -> None:
+def set_policy(policy: PolicyName | Policy, /, **changes: Unpack[Changes]) -> None:
     """Make `policy` (a name or a `Policy`, with changes to it) the process's default.
 
     Raises:
@@ -68,7 +68,9 @@ class policy(Block):  # noqa: N801 - it reads as a verb: ``with policy("dangle")
 
     scope = _blocks
 
-    def __init__(self, chosen: str | Policy | None = None, /, **changes: Any) -> None:
+    def __init__(
+        self, chosen: PolicyName | Policy | None = None, /, **changes: Unpack[Changes]
+    ) -> None:
         from weakreduce.policies import resolve
 
         # Refused when given; a block without a name is resolved again where it is entered.
@@ -87,21 +89,36 @@ class policy(Block):  # noqa: N801 - it reads as a verb: ``with policy("dangle")
         return policy(self._chosen, **self._changes)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Run `function` (a function, coroutine function or generator function) in the block."""
+        """Run `function` (a function or a coroutine function) in the block.
+
+        Raises:
+            TypeError: for a class and for a generator function.
+        """
         import functools
         import inspect
 
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self(function.__func__))
+        if isinstance(function, type):
+            raise TypeError(
+                f"policy(...) decorates a function, not the class {function.__qualname__}, which "
+                "would be none any more; decorate its methods, or the function that sends"
+            )
         if not callable(function):
             raise TypeError(f"policy(...) decorates a function, not {function!r}")
+        # Of an object that can be called, its method says what a call gives.
+        plain = inspect.isroutine(function) or isinstance(function, functools.partial)
+        called: Any = function if plain else type(function).__call__
+        run: Any = function
         wrapped: Any
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(called):
 
             @functools.wraps(function)
             async def wrapped(*args: Any, **keywords: Any) -> Any:
                 with self._again():
-                    return await function(*args, **keywords)
+                    return await run(*args, **keywords)
 
-        elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        elif inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             raise TypeError(
                 "policy(...) cannot decorate a generator, which runs in its caller's context; "
                 "open the block inside it"
@@ -129,4 +146,4 @@ def read_environment() -> None:
                 print(f"python -m weakreduce: {text}", file=sys.stderr)
                 sys.exit(2)
             raise ValueError(text)
-        set_policy(name)
+        set_policy(NAMED[name])

@@ -14,17 +14,20 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, final
 
+from weakreduce import own_storage, steps
 from weakreduce.kinds import callback_of, kind_of
 from weakreduce.known import HEAP_TYPE, NAMEABLE
+from weakreduce.steps import in_python, named, static
 
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
-_PLAIN_KEYS = (bool, int, float, complex, str, bytes, type(None))
 #: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
 _OPENED = frozenset(
     {object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
      types.MethodType, types.CellType, type}
 )  # fmt: skip
 _REFS = (weakref.ref, weakref.WeakMethod)
+_ORDERED = collections.OrderedDict
+_VIEWS: Final[tuple[type, ...]] = (type({}.items()), type({}.keys()), type({}.values()))
 #: Stands for the path of the holder in a step.
 HOLDER: Final = "\0"
 #: The step to the root itself.
@@ -33,51 +36,41 @@ _ROOT: Final = ""
 LONGEST: Final = 500
 
 
-def _text(key: Any) -> str:
-    """A key as it stands in an expression, written by its builtin base alone."""
-    text = _plain(key)
-    if text is None:
-        return f"<{type(key).__qualname__}>"
-    return text if len(text) < 60 else text[:57] + "..."
+@final
+class _Shape:
+    """What is the same of all instances of a type."""
 
-
-def _plain(key: Any, depth: int = 0) -> str | None:
-    """A key as an expression; None where it is not made of builtin atoms, or too large for one."""
-    for base in _PLAIN_KEYS:
-        if issubclass(type(key), base):
-            try:
-                text: str = base.__repr__(key)  # type: ignore[call-arg]
-            except ValueError:  # an int of more digits than Python writes
-                return None
-            # The names of these are no builtins, and nan is not even found as a key.
-            return None if base in (float, complex) and ("n" in text) else text
-    if type(key) is tuple and len(key) < 10 and depth < 4:
-        items = [_plain(item, depth + 1) for item in key]
-        found = [item for item in items if item is not None]
-        if len(found) == len(items):
-            return f"({', '.join(found)}{',' if len(found) == 1 else ''})"
-    return None
-
-
-def _attribute(path: str, name: Any) -> str:
-    if type(name) is str and name.isidentifier():
-        return f"{path}.{name}"
-    return f"vars({path})[{_text(name)}]"
-
-
-_Slots = dict[type, list[tuple[str, Any]]]
-
-
-def _slots(obj: Any, known: _Slots) -> Iterator[tuple[str, Any]]:
-    slots = known.get(type(obj))
-    if slots is None:
-        slots = known[type(obj)] = [
+    def __init__(self, obj_type: type) -> None:
+        self._type = obj_type
+        #: name -> the text before and after the holder's path.
+        self._steps: dict[Any, list[str]] = {}
+        self.slots = [
             (name, descriptor)
-            for cls in type(obj).__mro__ or ()
+            for cls in obj_type.__mro__ or ()
             for name, descriptor in vars(cls).items()
             if isinstance(descriptor, types.MemberDescriptorType)
+            and static(obj_type, name) is descriptor  # else another one is read under its name
         ]
-    for name, descriptor in slots:
+        self.opener = own_storage.opener(obj_type)
+        self.has_storage = self.opener is None and not _is_opened(obj_type)
+        self.computed = own_storage.computed(obj_type) if self.has_storage else []
+        self.indexed = not in_python(obj_type, "__getitem__")
+        self.iterated = not in_python(obj_type, "__iter__")
+        self.with_values = not in_python(obj_type, "values")
+
+    def attribute(self, path: str, name: Any) -> str:
+        """The expression for what the ``__dict__`` of an instance holds under a name."""
+        texts = self._steps.get(name)
+        if texts is None:
+            texts = self._steps[name] = steps.attribute(HOLDER, self._type, name).split(HOLDER)
+        return path.join(texts)
+
+
+_Shapes = dict[type, _Shape]
+
+
+def _slots(obj: Any, shape: _Shape) -> Iterator[tuple[str, Any]]:
+    for name, descriptor in shape.slots:
         try:
             yield name, descriptor.__get__(obj)
         except (AttributeError, TypeError):
@@ -103,45 +96,81 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
         codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
     for name in sorted(names & obj.__globals__.keys()):
         yield f"{path}.__globals__[{name!r}]", obj.__globals__[name]
-    for name, value in vars(obj).items():
-        yield _attribute(path, name), value
+    for name, annotation in (obj.__annotations__ or {}).items():
+        yield f"{path}.__annotations__[{steps.written(name)}]", annotation
 
 
 def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
+    metaclass = type(obj)
     for name, value in list(vars(obj).items()):
-        if isinstance(value, (staticmethod, classmethod)):
-            yield f"{path}.{name}.__func__", value.__func__
+        if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+            continue
+        step = steps.class_attribute(path, metaclass, name, value)
+        if isinstance(value, staticmethod) and steps.is_identifier(name):
+            yield f"{path}.{name}", value.__func__
+        elif isinstance(value, (staticmethod, classmethod)):
+            yield f"{step}.__func__", value.__func__
         elif isinstance(value, property):
             for accessor in ("fget", "fset", "fdel"):
                 function = getattr(value, accessor)
                 if function is not None:
-                    yield f"{path}.{name}.{accessor}", function
-        elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-            yield f"{path}.{name}", value
+                    yield f"{step}.{accessor}", function
+        else:
+            yield step, value
+    for number, base in enumerate(obj.__bases__):
+        if base is not object:
+            yield f"{path}.__bases__[{number}]", base
+    if _travels_by_value(metaclass):
+        yield f"type({path})", metaclass
 
 
-def _item_parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _item_parts(obj: Any, path: str, shape: _Shape) -> Iterator[tuple[str, Any]]:
     """Items of builtin containers and their subclasses."""
     obj_type = type(obj)
     if issubclass(obj_type, dict):
-        for number, (key, value) in enumerate(list(dict.items(obj))):
-            if _plain(key) is None:
-                yield f"list({path}.values())[{number}]", value
-                yield f"list({path})[{number}]", key
+        base: Any = collections.OrderedDict if issubclass(obj_type, _ORDERED) else dict
+        keys = path if shape.iterated else f"dict.keys({path})"
+        values = f"{path}.values()" if shape.with_values else f"dict.values({path})"
+        for number, (key, value) in enumerate(list(base.items(obj))):
+            text = steps.indexed(key)
+            if text is None:
+                yield f"list({values})[{number}]", value
+                yield f"list({keys})[{number}]", key
             else:
-                yield f"{path}[{_text(key)}]", value
+                yield (
+                    (f"{path}[{text}]" if shape.indexed else f"dict.__getitem__({path}, {text})"),
+                    value,
+                )
+        return
     for base in (list, tuple):
         if issubclass(obj_type, base):
+            name = base.__name__
             for number, item in enumerate(list(base.__iter__(obj))):
-                yield f"{path}[{number}]", item
-    for other in (set, frozenset, collections.deque):
-        if issubclass(obj_type, other):
-            for number, item in enumerate(list(other.__iter__(obj))):
-                yield f"list({path})[{number}]", item
+                yield (
+                    (
+                        f"{path}[{number}]"
+                        if shape.indexed
+                        else f"{name}.__getitem__({path}, {number})"
+                    ),
+                    item,
+                )
+            return
+    for base in (set, frozenset, collections.deque):
+        if issubclass(obj_type, base):
+            items = path if shape.iterated else f"{base.__name__}.__iter__({path})"
+            for number, item in enumerate(list(base.__iter__(obj))):
+                yield f"list({items})[{number}]", item
+    if issubclass(obj_type, _VIEWS):
+        entry = "[1]" if issubclass(obj_type, _VIEWS[0]) else ""
+        for number, item in enumerate(list(obj)):
+            yield f"list({path})[{number}]{entry}", item[1] if entry else item
+    if obj_type is types.MappingProxyType:
+        (mapping,) = gc.get_referents(obj)
+        yield from _item_parts(mapping, path, shape)
 
 
-def parts(obj: Any, path: str, slots: _Slots | None = None) -> Iterator[tuple[str, Any]]:
-    """What an object holds strongly, each with its path; `slots` remembers those of types."""
+def parts(obj: Any, path: str, shapes: _Shapes | None = None) -> Iterator[tuple[str, Any]]:
+    """What an object holds strongly, each with its path; `shapes` remembers those of types."""
     obj_type = type(obj)
     if issubclass(obj_type, _LEAVES):
         return
@@ -151,34 +180,55 @@ def parts(obj: Any, path: str, slots: _Slots | None = None) -> Iterator[tuple[st
     kind = kind_of(obj_type)
     if kind is not None and kind.name == "proxy":
         return
-    yield from _item_parts(obj, path)
+    shape = None if shapes is None else shapes.get(obj_type)
+    if shape is None:
+        shape = _Shape(obj_type)
+        if shapes is not None:
+            shapes[obj_type] = shape
+    known: set[int] = set()
+    attributes = _attributes(obj)
+    for step, held in _all_parts(obj, path, kind, shape, attributes):
+        known.add(id(held))
+        yield step, held
+    if shape.has_storage and kind is None:
+        known.add(id(attributes))
+        yield from own_storage.parts(obj, path, known, shape.computed)
+    if _travels_by_value(obj_type):
+        yield f"type({path})", obj_type
+
+
+def _all_parts(
+    obj: Any, path: str, kind: Any, shape: _Shape, attributes: dict[Any, Any]
+) -> Iterator[tuple[str, Any]]:
+    obj_type = type(obj)
+    if shape.opener is not None:
+        yield from own_storage.opened(shape.opener, obj, path)
+    else:
+        yield from _item_parts(obj, path, shape)
     if issubclass(obj_type, types.FunctionType):
         yield from _function_parts(obj, path)
-        return
     if issubclass(obj_type, types.MethodType):
-        yield f"{path}.__self__", obj.__self__
-        yield f"{path}.__func__", obj.__func__
+        yield from ((f"{path}.__self__", obj.__self__), (f"{path}.__func__", obj.__func__))
         return
     if issubclass(obj_type, types.CellType):
         try:
             yield f"{path}.cell_contents", obj.cell_contents
         except ValueError:
             return
-    attributes = _attributes(obj, {} if slots is None else slots)
     internal = kind.internals if kind is not None and kind.base not in _REFS else frozenset()
-    for name, value in attributes:
+    for name, value in list(dict.items(attributes)):
         if name not in internal:
-            yield _attribute(path, name), value
+            yield shape.attribute(path, name), value
+    for name, value in _slots(obj, shape):
+        if name not in internal:
+            yield f"{path}.{name}", value
     if kind is not None:
         yield from _weak_parts(kind, obj, path)
-    elif not _is_opened(obj_type):
-        named = {id(value) for _, value in attributes}
-        for number, held in enumerate(gc.get_referents(obj)):
-            if held is not obj_type and id(held) not in named:
-                yield f"gc.get_referents({path})[{number}]", held
-    if obj_type.__module__ == "__main__" or "<locals>" in obj_type.__qualname__:
-        # Such a class is pickled whole by most hosts.
-        yield f"type({path})", obj_type
+
+
+def _travels_by_value(cls: type) -> bool:
+    """Whether a class is pickled whole by most hosts."""
+    return cls.__module__ == "__main__" or "<locals>" in cls.__qualname__
 
 
 def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -196,16 +246,17 @@ def _is_opened(obj_type: type) -> bool:
     """Whether nothing is left in an instance, once its items and attributes are known."""
     bases = obj_type.__mro__ or ()
     builtin = next((cls for cls in bases if not cls.__flags__ & HEAP_TYPE), None)
-    return builtin in _OPENED and (builtin is not object or obj_type.__flags__ & HEAP_TYPE != 0)
+    if builtin not in _OPENED or (builtin is object and not obj_type.__flags__ & HEAP_TYPE):
+        return False
+    return not any(own_storage.adds(cls) for cls in bases if cls.__flags__ & HEAP_TYPE)
 
 
-def _attributes(obj: Any, slots: _Slots) -> list[tuple[str, Any]]:
+def _attributes(obj: Any) -> dict[Any, Any]:
     try:
         attributes = object.__getattribute__(obj, "__dict__")
     except Exception:  # noqa: BLE001 - none there, or a property of the class that raises
-        attributes = {}
-    found = list(dict.items(attributes)) if isinstance(attributes, dict) else []
-    return [*found, *_slots(obj, slots)]
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
 
 
 @final
@@ -240,7 +291,7 @@ class Search:
         self._holders = [-1]
         self._steps = [_ROOT]
         self._by_name = by_name
-        self._slots: _Slots = {}
+        self._shapes: _Shapes = {}
         self._run(set(wanted), limit, until)
 
     def _run(self, missing: set[int], limit: float, until: int | None) -> None:
@@ -270,7 +321,7 @@ class Search:
                 for edge in kind.edges(obj):
                     if edge.referent is not None and id(edge.referent) not in seen:
                         weak.append((place, edge_path(kind.name, HOLDER, edge), edge.referent))
-            for step, held in parts(obj, HOLDER, self._slots):
+            for step, held in parts(obj, HOLDER, self._shapes):
                 identity = id(held)
                 if identity not in seen:
                     if issubclass(type(held), _LEAVES) and identity not in missing:
@@ -337,7 +388,7 @@ def path_to(root: Any, wanted: Any) -> str | None:
 def edge_path(kind: str, path: str, edge: Any) -> str:
     """The path of an edge's weak thing, with the entry where it is one of a container."""
     if kind == "WeakValueDictionary":
-        return f"{path}[{_text(edge.key)}]"
+        return f"{path}[{named(edge.key)}]"
     if kind in ("WeakSet", "WeakKeyDictionary"):
         return f"{path}[<{type(edge.referent).__qualname__}>]"
     if kind == "ref":

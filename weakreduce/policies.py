@@ -6,20 +6,43 @@ Which policy is in force is `in_force.py`'s concern, which imports this when one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypedDict,
+    final,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 Match = type | Callable[[Any, Any], bool]
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "outside": ("snapshot", "dangle", "refuse"),
-    "unpicklable": ("dangle", "raise"),
-    "callbacks": ("keep", "drop"),
-    "finalizers": ("detach", "rearm"),
-    "ready_receiver": ("engines", "always", "never"),
-}
-_RULE_FATES = ("snapshot", "dangle", "refuse", "sever")
+# A field with a choice of values is one line here, one in `Changes` and one in `Policy`.
+PolicyName = Literal["snapshot", "dangle", "strict", "forbid"]
+Outside = Literal["snapshot", "dangle", "refuse"]
+Unpicklable = Literal["dangle", "raise"]
+Callbacks = Literal["keep", "drop"]
+Finalizers = Literal["detach", "rearm"]
+ReadyReceiver = Literal["engines", "always", "never"]
+Live = Literal["allow", "forbid"]
+RuleFate = Literal["snapshot", "dangle", "refuse", "sever"]
+
+
+class Changes(TypedDict, total=False):
+    """The fields of a `Policy` as keywords of `policy` and `set_policy`, for type checkers."""
+
+    outside: Outside
+    unpicklable: Unpicklable
+    max_snapshot_bytes: int | None
+    callbacks: Callbacks
+    finalizers: Finalizers
+    ready_receiver: ReadyReceiver
+    rules: tuple[tuple[Match, RuleFate], ...]
+    live: Live
 
 
 def listed(values: tuple[str, ...]) -> str:
@@ -46,7 +69,7 @@ def _shown_rules(rules: tuple[tuple[Match, str], ...]) -> str:
     return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
-def _check_fields(values: dict[str, Any]) -> None:
+def _check_fields(values: Mapping[str, Any]) -> None:
     known = tuple(Policy.__dataclass_fields__)
     for name in values:
         if name not in known:
@@ -80,22 +103,24 @@ class Policy:
         ValueError: for an unknown value, when the policy is made.
     """
 
-    outside: str = "snapshot"
-    unpicklable: str = "dangle"
+    outside: Outside = "snapshot"
+    unpicklable: Unpicklable = "dangle"
     max_snapshot_bytes: int | None = None
-    callbacks: str = "keep"
-    finalizers: str = "detach"
-    ready_receiver: str = "engines"
-    rules: tuple[tuple[Match, str], ...] = ()
-    live: str = "allow"
+    callbacks: Callbacks = "keep"
+    finalizers: Finalizers = "detach"
+    ready_receiver: ReadyReceiver = "engines"
+    rules: tuple[tuple[Match, RuleFate], ...] = ()
+    live: Live = "allow"
 
-    def __new__(cls, **values: Any) -> Policy:
-        """Refuse unknown fields as `ValueError`, as unknown values are."""
-        _check_fields(values)
-        return super().__new__(cls)
+    if not TYPE_CHECKING:  # it would hide the fields from a type checker
+
+        def __new__(cls, **values):
+            """Refuse unknown fields as `ValueError`, as unknown values are."""
+            _check_fields(values)
+            return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for name, allowed in (*_CHOICES.items(), ("live", ("allow", "forbid"))):
+        for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
                 raise ValueError(f"Policy.{name} is one of {listed(allowed)}, not {value!r}")
@@ -118,8 +143,9 @@ class Policy:
                     "a rule's match is a type or a predicate (weak, referent) -> bool, "
                     f"not {shown(match)}"
                 )
-            if not isinstance(fate, str) or fate not in _RULE_FATES:
-                raise ValueError(f"a rule's fate is one of {listed(_RULE_FATES)}, not {fate!r}")
+            if not isinstance(fate, str) or fate not in get_args(RuleFate):
+                right = listed(get_args(RuleFate))
+                raise ValueError(f"a rule's fate is one of {right}, not {fate!r}")
         object.__setattr__(self, "rules", rules)
 
     @property
@@ -137,6 +163,12 @@ class Policy:
         return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
+#: Field -> the values that it may have, of the fields that have a choice.
+_CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(choice)
+    for name, choice in get_type_hints(Changes).items()
+    if get_origin(choice) is Literal
+}
 NAMED: dict[str, Policy] = {
     "snapshot": Policy(),
     "dangle": Policy(outside="dangle"),
@@ -145,7 +177,7 @@ NAMED: dict[str, Policy] = {
 }
 
 
-def resolve(chosen: str | Policy | None, changes: dict[str, Any], base: Policy) -> Policy:
+def resolve(chosen: str | Policy | None, changes: Changes, base: Policy) -> Policy:
     """The policy that a name, a `Policy` or None (meaning `base`) stands for, with changes."""
     if chosen is None:
         start = base

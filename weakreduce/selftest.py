@@ -104,7 +104,7 @@ def _result(host: hosts.Host) -> str:
         dumps = _dumps(host)
     except Exception as error:  # noqa: BLE001 - the answer is to tell what failed
         return f"failed: import: {type(error).__name__}: {error}"
-    loads = "dill" if host.name == "dill" else "pickle"
+    loads: api.OwnHost = "dill" if host.name == "dill" else "pickle"
     for name, case in _CASES.items():
         try:
             with block("dangle" if name == "dangle" else "snapshot"):

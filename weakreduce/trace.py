@@ -9,18 +9,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from weakreduce import api, blame, hosts, observe, paths, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
-from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
+from weakreduce.findings import (
+    DRAWN,
+    FATES,
+    Failure,
+    FateName,
+    Finding,
+    Picture,
+    Report,
+    chosen,
+    printable,
+)
 from weakreduce.first_walk import FirstWalk
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.locks import new_lock
 from weakreduce.measure import MOST, Scale
-from weakreduce.policies import Policy
+from weakreduce.policies import Policy, PolicyName
 from weakreduce.progress import Progress
 
 #: How many findings a report keeps, unless it is told otherwise.
@@ -37,10 +47,10 @@ _WAY: Final = 12
 _Seen = tuple[Edge, Decision]
 
 
-def _fate(decision: Decision) -> str:
+def _fate(decision: Decision) -> FateName:
     """A severed edge dangles; that a rule said so is in its reason."""
     fate = Fate.DANGLE if decision.fate is Fate.SEVER else decision.fate
-    return str(fate.value)
+    return cast(FateName, fate.value)
 
 
 def _host(engine: Any) -> str:
@@ -421,8 +431,8 @@ def _check_keep(where: str, keep: Any) -> None:
 
 def explain(
     obj: Any,
-    policy: str | Policy | None = None,
-    host: str = "cloudpickle",
+    policy: PolicyName | Policy | None = None,
+    host: api.OwnHost = "cloudpickle",
     *,
     keep: int = KEEP,
 ) -> Report:

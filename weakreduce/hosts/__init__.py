@@ -15,7 +15,25 @@ from weakreduce.locks import new_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Final
+    from typing import Any, Final, Literal
+
+    #: The keys of `HOSTS`.
+    HostName = Literal[
+        "cloudpickle",
+        "dill",
+        "ray.cloudpickle",
+        "pyspark.cloudpickle",
+        "joblib.externals.cloudpickle",
+        "pickle",
+        "multiprocessing",
+        "concurrent.futures",
+        "multiprocess",
+        "loky",
+        "dask",
+        "ray",
+        "pyspark",
+        "joblib",
+    ]
 
 
 class Part:
@@ -204,7 +222,7 @@ def _chosen(names: tuple[str, ...], default: list[Host]) -> list[Host]:
     return [HOSTS[name] for name in names] if names else default
 
 
-def install(*names: str) -> None:
+def install(*names: HostName) -> None:
     """Extend hosts by name, or every host but plain ``"pickle"``, which has to be asked for.
 
     A host that is not imported yet is readied when it is. Installing twice is installing once.
@@ -221,7 +239,7 @@ def install(*names: str) -> None:
             sys.meta_path.insert(0, _finder)
 
 
-def uninstall(*names: str) -> None:
+def uninstall(*names: HostName) -> None:
     """Put back what was there before `install`, exactly: for hosts by name, or for all.
 
     Raises:
