@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 
 from weakreduce import observe, paths
 from weakreduce.errors import WeakreduceError
-from weakreduce.findings import shortened
+from weakreduce.texts import class_name, printable, shortened
 
 #: How many holders of an object are tried, if the object itself is nowhere in the graph.
 _HOLDERS = 10
@@ -182,7 +182,7 @@ def described(path: str, obj: Any) -> str:
 def _article(obj: Any) -> str:
     cls = type(obj)
     if cls.__module__ in ("builtins", "__main__"):
-        name = cls.__qualname__
+        name = class_name(cls)
     else:
-        name = f"{cls.__module__}.{cls.__qualname__}"
+        name = f"{printable(str(cls.__module__))}.{class_name(cls)}"
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -10,10 +10,11 @@ import dataclasses
 import json
 import shutil
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, final, overload
+
+from weakreduce.texts import columns, padded, paragraph, printable, shortened, told_apart
 
 #: Fates in the order of a report, the ones that cost most first.
 FATES: Final = ("snapshot", "refuse", "dangle", "token", "dead", "link")
@@ -23,6 +24,11 @@ DRAWN: Final = 200
 _LONGEST: Final = 2000
 #: Rows of the table that `str` makes.
 ROWS: Final = 50
+#: Columns of the narrowest text, and of the narrowest that is a table.
+_NARROWEST: Final = 20
+_TABLE: Final = 64
+#: Lines of a path where there is no table.
+_LINES: Final = 6
 
 
 @final
@@ -41,6 +47,8 @@ class Finding:
         bytes: of a snapshot, the size of the referent's own pickle with all that it drags in;
             None for other fates, and where it was not measured.
         dump: which dump of a `record` it belongs to, counted from 0.
+        held: how many places hold this very weak reference (``weakref.ref(x)`` gives one object
+            to all who ask); 1 where that was not counted.
     """
 
     path: str
@@ -50,6 +58,7 @@ class Finding:
     reason: str
     bytes: int | None = None
     dump: int = 0
+    held: int = 1
 
 
 @final
@@ -232,34 +241,60 @@ class Report(Sequence[Finding]):
             width: columns; None for those of the terminal, or 80 where there is none.
             rows: how many findings at most.
         """
-        width = max(40, _terminal() if width is None else width)
+        width = max(_NARROWEST, _terminal() if width is None else width)
         under = f' under policy "{self.policy}"' if self.policy else ""
         many = f" in {self.dumps:,} dumps" if self.dumps != 1 else ""
         head = f"{self.edges:,} weak edge{'' if self.edges == 1 else 's'}{many}{under}"
         if self.host:
             head += f", with {self.host}"
-        lines = [*_paragraph("", head, width), *_paragraph("", self.summary(), width)]
-        shown = self._findings[:rows]
-        reasons = dict.fromkeys(finding.reason for finding in shown)
+        lines = [*paragraph("", head, width), *paragraph("", self.summary(), width)]
+        shown = self.alike()[: max(rows, 0)]
+        reasons = dict.fromkeys(finding.reason for finding, _ in shown)
         numbers = {reason: number for number, reason in enumerate(reasons, 1)}
         if shown:
-            lines += ["", *_rows(shown, numbers, width), ""]
+            made = _rows if width >= _TABLE else _blocks
+            lines += ["", *made(shown, numbers, width), ""]
             for reason, number in numbers.items():
-                lines += _paragraph(f"[{number}] ", reason, width)
-        if self.edges > len(shown):
-            lines.append(f"{self.edges - len(shown):,} more")
+                lines += paragraph(f"[{number}] ", shortened(reason, _LONGEST), width)
+        for text in self._more(sum(number for _, number in shown)):
+            lines += paragraph("", text, width)
         if self.failures:
             lines += ["", "cannot be pickled:"]
             for failure in self.failures:
                 text = f"{failure.text}: {shortened(failure.cause, _LONGEST)}"
-                lines += _paragraph("  ", text, width)
+                lines += paragraph("  ", text, width)
         said = {failure.cause for failure in self.failures}
         errors = [error for error in self.errors if error not in said]
         if errors:
             lines += ["", "error:" if len(errors) == 1 else "errors:"]
             for error in errors:
-                lines += _paragraph("  ", shortened(error, _LONGEST), width)
+                lines += paragraph("  ", shortened(error, _LONGEST), width)
         return "\n".join(lines)
+
+    def alike(self) -> list[tuple[Finding, int]]:
+        """The findings, those that say the same once, with their number (entries of a WeakSet)."""
+        found: dict[Finding, int] = {}
+        for finding in self._findings:
+            key = dataclasses.replace(finding, dump=0) if finding.dump else finding
+            found[key] = found.get(key, 0) + 1
+        return list(found.items())
+
+    def _more(self, shown: int) -> Iterator[str]:
+        """What is not shown, and how to see it."""
+        if len(self) > shown:
+            yield (
+                f"{len(self) - shown:,} more: table(rows={len(self)}), or --rows {len(self)} on "
+                "the command line, shows them"
+            )
+        if self.edges > len(self):
+            yield self.not_kept()
+
+    def not_kept(self) -> str:
+        """How many edges are counted alone, and how to keep them."""
+        return (
+            f"{self.edges - len(self):,} more are counted, but not kept: keep={self.edges}, or "
+            f"--rows {self.edges} on the command line, keeps them"
+        )
 
     # --- for other programs -----------------------------------------------------------
 
@@ -319,76 +354,61 @@ def _terminal() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
-def printable(text: str) -> str:
-    """A text without what could break a table's lines."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def extra(finding: Finding, number: int) -> str:
+    """What a row says below its path."""
+    parts = []
+    if finding.held > 1:
+        parts.append(f"held {finding.held:,} times")
+    if number > 1:
+        parts.append(f"{number:,} alike")
+    return ", ".join(parts)
 
 
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+def _edge(finding: Finding) -> str:
+    return printable(f"{finding.kind} -> {finding.referent or 'dead'}")
 
 
-def shortened(text: str, width: int) -> str:
-    """A text of at most `width` columns, its middle left out where it is longer."""
-    if columns(text) <= width:
-        return text
-    head, tail = text, ""
-    room = max(width - 1, 0)
-    # The end of a path says more than its beginning.
-    while columns(head) > room // 3:
-        head = head[: max(len(head) - max(1, (columns(head) - room // 3) // 2), 0)]
-    tail = text[len(head) :]
-    while columns(tail) > room - columns(head):
-        tail = tail[max(1, (columns(tail) - room + columns(head)) // 2) :]
-    return f"{head}…{tail}"[: width or None]
+def _blocks(shown: list[tuple[Finding, int]], numbers: dict[str, int], width: int) -> list[str]:
+    """Rows for where a table has no room: a few lines for each."""
+    found = told_apart([printable(finding.path) for finding, _ in shown], _LINES * (width - 2))
+    lines: list[str] = []
+    for (finding, number), path in zip(shown, found, strict=True):
+        size = "" if finding.bytes is None else f" {finding.bytes:,} bytes"
+        lines += paragraph("", f"{finding.fate}{size} [{numbers[finding.reason]}]", width)
+        for text in (path, extra(finding, number), _edge(finding)):
+            if text:
+                lines += paragraph("  ", text, width)
+    return lines
 
 
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - columns(text))
-
-
-def _paragraph(first: str, text: str, width: int) -> list[str]:
-    """A text in lines of at most `width` columns, all but the first indented."""
-    lines, line, used = [], first, len(first)
-    for word in printable(text).split():
-        gap = 1 if used > len(first) else 0
-        if gap and used + gap + columns(word) > width:
-            lines.append(line)
-            line, used, gap = " " * len(first), len(first), 0
-        while used + gap + columns(word) > width:
-            # A word that is longer than a line.
-            room = width - used - gap
-            cut = next(n for n in range(len(word), 0, -1) if columns(word[:n]) <= room)
-            lines.append(f"{line}{' ' * gap}{word[:cut]}")
-            word, line, used, gap = word[cut:], " " * len(first), len(first), 0
-        line += " " * gap + word
-        used += gap + columns(word)
-    return [*lines, line]
-
-
-def _rows(findings: list[Finding], numbers: dict[str, int], width: int) -> list[str]:
+def _rows(shown: list[tuple[Finding, int]], numbers: dict[str, int], width: int) -> list[str]:
     table = [("fate", "bytes", "path", "kind -> referent", "why")]
-    for finding in findings:
+    for finding, _ in shown:
         size = "" if finding.bytes is None else f"{finding.bytes:,}"
-        edge = f"{finding.kind} -> {finding.referent or 'dead'}"
         why = f"[{numbers[finding.reason]}]"
-        table.append((finding.fate, size, printable(finding.path), printable(edge), why))
+        table.append((finding.fate, size, printable(finding.path), _edge(finding), why))
+    below = [extra(finding, number) for finding, number in shown]
     fates, sizes, paths, edges, whys = (
         max(map(columns, cells)) for cells in zip(*table, strict=True)
     )
     if not any(row[1] for row in table[1:]):
         table, sizes = [(row[0], "", *row[2:]) for row in table], -2
     room = width - fates - sizes - whys - 8
+    paths = max(paths, *map(len, below))
     if paths + edges > room:
         edges = min(edges, max(room * 2 // 5, room - paths))
         paths = min(paths, room - edges)
-    return [
-        f"{_padded(fate, fates + sizes + 2 - len(size))}{size}  "
-        f"{_padded(shortened(path, paths), paths)}  "
-        f"{_padded(shortened(edge, edges), edges)}  {why}".rstrip()
-        for fate, size, path, edge, why in table
-    ]
+    shorter = told_apart([row[2] for row in table], paths)
+    kinds = told_apart([row[3] for row in table], edges)
+    lines = []
+    gap = " " * (fates + sizes + 4)
+    for (fate, size, *_, why), path, edge, more in zip(
+        table, shorter, kinds, ["", *below], strict=True
+    ):
+        lines.append(
+            f"{padded(fate, fates + sizes + 2 - len(size))}{size}  "
+            f"{padded(path, paths)}  {padded(edge, edges)}  {why}".rstrip()
+        )
+        if more:
+            lines += [f"{gap}{line}".rstrip() for line in paragraph("", more, paths)]
+    return lines

@@ -7,6 +7,7 @@ acted on, and makes a `Report` of them when the dump ends.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,14 @@ from typing import Any, Final
 from weakreduce import api, blame, hosts, observe, paths, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
-from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen, printable
+from weakreduce.findings import DRAWN, FATES, Failure, Finding, Picture, Report, chosen
 from weakreduce.first_walk import FirstWalk
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy
 from weakreduce.progress import Progress
+from weakreduce.texts import class_name, printable
 
 #: How many findings a report keeps, unless it is told otherwise.
 KEEP: Final = 1000
@@ -33,6 +35,9 @@ _AGAIN: Final = 10
 _PLAIN = (list, tuple, dict, set, frozenset)
 #: Steps to an object that a picture shows at most, the last ones.
 _WAY: Final = 12
+
+#: Kinds whose instances are often one for many: those without a callback are handed out again.
+_ONE_FOR_ALL: Final = (weakref.ref, weakref.ProxyType, weakref.CallableProxyType)
 
 _Seen = tuple[Edge, Decision]
 
@@ -128,7 +133,7 @@ class _Watch:
         ours = isinstance(error, WeakreduceError)
         report.errors.append(str(error) if ours else words.cause(error))
         if culprit is not None:
-            name = type(culprit.obj).__qualname__
+            name = class_name(type(culprit.obj))
             report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
         self._fill(session, report, root, {}, {})
         self._end(report, root)
@@ -167,11 +172,25 @@ class _Watch:
         if not edges:
             return
         search = paths.Search(root, wanted, session.engine.by_name)
-        report.take(_finding(search, edge, decision, sizes, dropped) for edge, decision in edges)
+        held = self._held(session, root, edges)
+        report.take(
+            _finding(search, edge, decision, sizes, dropped, held) for edge, decision in edges
+        )
         drawing = _Drawing(search)
         for edge, decision in drawn:
             drawing.add(edge, decision)
         report.picture = drawing.picture
+
+
+    def _held(self, session: Any, root: Any, edges: list[_Seen]) -> dict[int, int]:
+        """How many places hold each reference: `weakref.ref` gives all who ask the same one."""
+        if not self.measures:
+            return {}
+        wanted = [id(edge.weak) for edge, _ in edges if type(edge.weak) in _ONE_FOR_ALL]
+        if not wanted:
+            return {}
+        along = [id(edge.referent) for edge, decision in edges if _fate(decision) == "snapshot"]
+        return paths.held_times(root, wanted, along, session.engine.by_name)
 
 
 def _finding(
@@ -180,6 +199,7 @@ def _finding(
     decision: Decision,
     sizes: dict[int, int],
     dropped: dict[int, str],
+    held: dict[int, int],
 ) -> Finding:
     kind, fate, reason = kind_of(type(edge.weak)), _fate(decision), decision.reason
     lost_callback = dropped.get(id(edge.callback)) if edge.callback is not None else None
@@ -188,10 +208,11 @@ def _finding(
     return Finding(
         words.where(search.path(edge.weak), edge),
         "" if kind is None else kind.name,
-        None if edge.referent is None else type(edge.referent).__qualname__,
+        None if edge.referent is None else class_name(type(edge.referent)),
         fate,
-        reason,
+        printable(reason),
         sizes.get(id(edge.referent)) if fate == "snapshot" else None,
+        held=held.get(id(edge.weak)) or 1,
     )
 
 
@@ -272,7 +293,7 @@ class _Drawing:
 
 
 def _name(obj: Any) -> str:
-    return type(obj).__qualname__
+    return class_name(type(obj))
 
 
 class Recording(_Watch):
@@ -338,16 +359,17 @@ def _log(report: Report, root: Any) -> None:
     logger = observe.logger()
     if logger is None or not (report.edges or report.errors):
         return
-    logger.debug("dump of %s with %s: %s", _name(root), report.host, report.summary())
+    host, summary = printable(report.host), printable(report.summary())
+    logger.debug("dump of %s with %s: %s", _name(root), host, summary)
     for finding in report:
         if finding.fate != "link":
             logger.debug(
                 "%s: %s -> %s: %s (%s)",
                 printable(finding.path),
-                finding.kind,
+                printable(finding.kind),
                 finding.referent,
                 finding.fate,
-                finding.reason,
+                printable(finding.reason),
             )
 
 

@@ -12,6 +12,7 @@ from weakreduce.decide import Decision
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.kinds import Edge, kind_of
 from weakreduce.policies import Policy
+from weakreduce.texts import class_name, printable
 
 
 def cause(error: BaseException) -> str:
@@ -20,7 +21,7 @@ def cause(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
-    return f"{type(error).__name__}: {text}"
+    return printable(f"{type(error).__name__}: {text}")
 
 
 def _paths(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
@@ -35,7 +36,7 @@ def where(path: str | None, edge: Edge) -> str:
     """The place of an edge, given its weak thing's path: with the entry, where it is one's."""
     kind = kind_of(type(edge.weak))
     if path is None:
-        return f"a {type(edge.weak).__qualname__} below root"
+        return f"a {class_name(type(edge.weak))} below root"
     if kind is None or kind.name in ("ref", "WeakMethod", "proxy", "finalize"):
         return path
     return paths.edge_path(kind.name, path, edge)
@@ -43,8 +44,8 @@ def where(path: str | None, edge: Edge) -> str:
 
 def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> WeakrefPicklingError:
     """The error for an edge that the policy refuses."""
-    referent = type(edge.referent)
-    rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
+    referent = class_name(type(edge.referent))
+    rule = f"rules=(({referent.rpartition('.')[2]}, 'dangle'),) for this type alone"
     place = "" if policy.live == "forbid" else "outside; "
     if policy.live == "forbid":
         cure = "drop the reference before pickling, or choose another policy"
@@ -61,7 +62,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
         )
     path = where(_paths(root, [edge.weak]).get(id(edge.weak)), edge)
     return WeakrefPicklingError(
-        f"{path}: {referent.__qualname__} ({place}{decision.reason}). To send it: {cure}."
+        f"{path}: {referent} ({place}{printable(decision.reason)}). To send it: {cure}."
     )
 
 
@@ -71,18 +72,19 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
     wanted = (*(edge.weak for edge, _ in lost), *(callback for callback, _ in dropped))
     found = _paths(root, wanted)
     for edge, reason in lost:
-        referent = type(edge.referent)
+        referent = class_name(type(edge.referent))
         path = where(found.get(id(edge.weak)), edge)
         texts.append(
-            f"{path}: {referent.__qualname__} arrives dead: {reason}. "
-            f"Write weakreduce.policy(\"dangle\"), or rules=(({referent.__name__}, 'dangle'),), "
+            f"{path}: {referent} arrives dead: {printable(reason)}. "
+            'Write weakreduce.policy("dangle"), or '
+            f"rules=(({referent.rpartition('.')[2]}, 'dangle'),), "
             "to say so."
         )
     for callback, reason in dropped:
         place = found.get(id(callback)) or "a weak reference below root"
         texts.append(
-            f"{place}: the callback {type(callback).__qualname__} was dropped because it cannot be "
-            f'pickled ({reason}). Write weakreduce.policy(callbacks="drop") to say so, or make '
+            f"{place}: the callback {class_name(type(callback))} was dropped because it cannot be "
+            f'pickled ({printable(reason)}). Write weakreduce.policy(callbacks="drop") to say so, or make '
             "the callback picklable."
         )
     for text in dict.fromkeys(texts):
