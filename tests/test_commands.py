@@ -178,7 +178,6 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "no mark": (b"\x80\x04t.", "a mark is missing"),
         "no memo": (b"\x80\x04h\x07.", "not a pickle, or a damaged one"),
         "huge claim": (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "a pickle"),
-        "second": (whole + b"garbage", "pickle 2: not a pickle"),
     }
 
 

@@ -18,6 +18,8 @@ from weakreduce.opcodes import LONGEST, LOST, OTHER, Damaged, Limits, Node, Valu
 
 #: How many different names, modules and codes are remembered, and pickles inside a pickle.
 MOST: Final = 1000
+#: How many different full names are told apart; these are kept whatever else there is.
+_WORDS: Final = 10_000
 _NEW_NAMES: Final[dict[tuple[str, str], tuple[str, str]]] = _compat_pickle.NAME_MAPPING
 _NEW_MODULES: Final[dict[str, str]] = _compat_pickle.IMPORT_MAPPING
 #: One function has several names, by the module that it says it is from.
@@ -256,9 +258,10 @@ class Meaning:
     def _global(self, word: str) -> Node:
         found = self.globals.get(word)
         if found is None:
-            found = self.node("global", word=word[: 2 * LONGEST])
-            if found is not LOST:
-                self.globals[word] = found
+            if len(self.globals) >= _WORDS:
+                self.limits.reached = True
+                return LOST
+            found = self.globals[word] = Node("global", word[: 2 * LONGEST])
         return found
 
     def attribute(self, obj: Value, name: Value) -> Value:
@@ -303,20 +306,23 @@ class Meaning:
         return self.node("object")
 
     def _fill(self, container: Node, entries: Node) -> None:
-        container.items = container.items or (True,)
         kind, count = container.word, self.facts.count
         if entries.kind == "entries":
             targets, slots = entries.items
         elif entries.kind in ("list", "tuple", "frozenset") or not entries.items:
             targets, slots = entries, None  # stock cloudpickle gives members at once
         else:
+            container.items = (True,)
             self._fill_with_state(kind, entries)
             return
         items = targets.items if type(targets) is Node else None
         if type(items) is not list:
             if targets is LOST:
+                container.items = (True,)
                 count(kind, "unknown")
             return
+        if items:
+            container.items = (True,)
         # Either one slot for each entry, or the eviction callback, repeated.
         each = slots.items if type(slots) is Node and slots.kind == "list" else None
         if not self.may(len(items)):
@@ -531,7 +537,8 @@ def _encoded(meaning: Meaning, arguments: Sequence[Value]) -> Value:
             source, start, end = text.items
             if not meaning.may(end - start):
                 return OTHER
-            text = str(source[start:end], "utf-8", "surrogatepass")
+            errors = "surrogatepass" if text.word == "utf-8" else "strict"
+            text = str(source[start:end], text.word, errors)
         if type(text) is not str:
             return OTHER
         data = text.encode("latin-1")

@@ -58,7 +58,7 @@ class Node:
     Attributes:
         kind: ``"list"``, ``"dict"``, ``"tuple"``, ``"set"``, ``"bytes"``, ``"text"``,
             ``"global"`` and others that `meaning` makes.
-        word: a name that goes with the kind.
+        word: a name that goes with the kind; of a text, how it is encoded.
         items: of containers; None where there are none yet. Keys and values of a dict alternate.
         held: how often the memo was asked for it.
     """
@@ -174,14 +174,14 @@ class Machine:
             raise CutShort("a line is expected")
         return self.data[position : min(stop, position + LONGEST + 1)], stop + 1
 
-    def node(self, kind: str, items: Any = None) -> Node:
+    def node(self, kind: str, items: Any = None, word: str = "") -> Node:
         """A new node, as long as there may be one."""
         limits = self.limits
         if limits.objects <= 0:
             limits.reached = True
             return LOST
         limits.objects -= 1
-        return Node(kind, "", items)
+        return Node(kind, word, items)
 
     def pop(self) -> Value:
         """The object on top."""
@@ -342,14 +342,29 @@ def _text(width: int) -> _Step:
                 machine.stack.append(str(data[start:end], "utf-8", "surrogatepass"))
             except UnicodeDecodeError as error:
                 raise Damaged("a text is not UTF-8") from error
-        elif data[end - 1] == _STOP and data[start : start + 2] == b"\xc2\x80":
-            # Bytes that look like a pickle, as protocols 0 to 2 write bytes.
-            machine.stack.append(machine.node("text", (data, start, end)))
+        elif data[end - 1] == _STOP:
+            # It may be a pickle: protocols 0 to 2 write bytes as texts.
+            machine.stack.append(machine.node("text", (data, start, end), "utf-8"))
         else:
             machine.stack.append(OTHER)
         return end
 
     return step
+
+
+def _text_line(machine: Machine, position: int) -> int:
+    line, after = machine.line(position)
+    if len(line) <= LONGEST:
+        try:
+            machine.stack.append(str(line, "raw-unicode-escape"))
+        except UnicodeDecodeError as error:
+            raise Damaged(f"{line[:20]!r} is no text") from error
+    elif machine.data[after - 2] == _STOP:
+        place = (machine.data, position, after - 1)
+        machine.stack.append(machine.node("text", place, "raw-unicode-escape"))
+    else:
+        machine.stack.append(OTHER)
+    return after
 
 
 def _line_constant(check: Callable[[bytes], Any] | None, keep: bool = False) -> _Step:
@@ -377,10 +392,6 @@ def _quoted(line: bytes) -> Value:
     if len(line) < 2 or line[:1] not in b"'\"" or line[-1] != line[0]:
         raise ValueError("no quotes")
     return OTHER if b"\\" in line else str(line[1:-1], "latin-1")
-
-
-def _escaped(line: bytes) -> Value:
-    return str(line, "raw-unicode-escape")
 
 
 def _empty(kind: str) -> _Step:
@@ -535,6 +546,8 @@ def _stack_global(machine: Machine, position: int) -> int:
 
 
 def _arguments(value: Value) -> Sequence[Value]:
+    if value is LOST:
+        return (LOST,)
     return value.items or () if type(value) is Node and value.kind == "tuple" else ()
 
 
@@ -628,7 +641,7 @@ _PROTO: Final = 0x80
 _OPCODES: Final[dict[bytes, _Step]] = {
     b"I": _line_constant(_whole_number, keep=True), b"L": _line_constant(_whole_number, keep=True),
     b"F": _line_constant(float), b"S": _line_constant(_quoted, keep=True),
-    b"V": _line_constant(_escaped, keep=True),
+    b"V": _text_line,
     b"J": _constant(4), b"K": _small, b"M": _constant(2), b"G": _constant(8),
     b"N": _constant(0, None), b"\x88": _constant(0, True), b"\x89": _constant(0, False),
     b"\x8a": _long_constant(1), b"\x8b": _long_constant(4),
