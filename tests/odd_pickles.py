@@ -169,7 +169,8 @@ def hard(size: int) -> Iterator[tuple[str, bytes]]:
     yield "pickle in pickle", inner
     yield "pickles in pickle", pickle.dumps([pickle.dumps(n) for n in range(size // 20)])
     digits = b"9" * size
-    yield "digits", b"I" + digits + b"\n0L" + digits + b"L\n0F" + digits + b"\n0S'" + digits + b"'\n."
+    numbers = b"I" + digits + b"\n0L" + digits + b"L\n0F" + digits + b"\n0"
+    yield "digits", numbers + b"S'" + digits + b"'\n."
     yield "long name", b"c" + b"m" * (size // 2) + b"\n" + b"n" * (size // 2) + b"\n."
     yield "long number", b"\x80\x02\x8b" + struct.pack("<i", size) + b"\xff" * size + b"."
     yield "no number", b"\x80\x02\x8b" + struct.pack("<i", -5) + b"\xff" * 99 + b"."

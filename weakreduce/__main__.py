@@ -27,7 +27,8 @@ def _print_table(found: dict[str, Any]) -> None:
         print(f"  {field:<20} {printable(str(value))}")
     print(f"\n{'host':<30} {'state':<10} {'version':<12} self-test")
     for name, host in found["hosts"].items():
-        print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {printable(host['self_test'])}")
+        tested = printable(host["self_test"])
+        print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {tested}")
 
 
 def _info(chosen: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ _STRETCH: Final = 50_000
 _NEWEST: Final = 5
 
 
-class Damaged(ValueError):
+class Damaged(ValueError):  # noqa: N818 - an answer
     """The bytes are no pickle."""
 
 
@@ -32,7 +32,7 @@ class CutShort(Damaged):
     """The bytes end before the pickle does."""
 
 
-class TooLarge(ValueError):
+class TooLarge(ValueError):  # noqa: N818 - an answer
     """More objects wait on the stack than the reader follows."""
 
 

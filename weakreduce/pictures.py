@@ -83,7 +83,8 @@ def dot(report: Report, limit: int) -> str:
         style = "style=dashed" if fate != "snapshot" else 'style="dashed,bold"'
         lines.append(f"  n{holder} -> n{referent} [label={text}, {style}, {colour}];")
     if left:
-        lines.append(f'  label="{left:,} more weak edges are not shown (limit={report.edges} shows them)";')
+        how = f"limit={report.edges} shows them"
+        lines.append(f'  label="{left:,} more weak edges are not shown ({how})";')
     return "\n".join([*lines, "}", ""])
 
 
@@ -112,5 +113,6 @@ def mermaid(report: Report, limit: int) -> str:
         listed = ",".join(map(str, positions))
         lines.append(f"  linkStyle {listed} stroke:{COLOURS[fate]},color:{COLOURS[fate]}")
     if left:
-        lines.append(f'  more["{left:,} more weak edges are not shown; limit {report.edges} shows them"]')
+        how = f"limit {report.edges} shows them"
+        lines.append(f'  more["{left:,} more weak edges are not shown; {how}"]')
     return "\n".join([*lines, ""])

@@ -84,8 +84,8 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
         place = found.get(id(callback)) or "a weak reference below root"
         texts.append(
             f"{place}: the callback {class_name(type(callback))} was dropped because it cannot be "
-            f'pickled ({printable(reason)}). Write weakreduce.policy(callbacks="drop") to say so, or make '
-            "the callback picklable."
+            f"pickled ({printable(reason)}). "
+            'Write weakreduce.policy(callbacks="drop") to say so, or make the callback picklable.'
         )
     for text in dict.fromkeys(texts):
         warnings.warn(text, DanglingWarning, stacklevel=_caller())
