@@ -23,11 +23,11 @@ from test_commands import KEPT, everything
 from things import Thing
 
 import weakreduce
-from weakreduce import meaning, opcodes, payload
+from weakreduce import machine, meaning, opcodes, payload
 from weakreduce.__main__ import main
 
 
-def read(path: Path, data: bytes, objects: int = opcodes.OBJECTS) -> payload.Contents:
+def read(path: Path, data: bytes, objects: int = machine.OBJECTS) -> payload.Contents:
     path.write_bytes(data)
     return payload.read(str(path), objects)
 
@@ -40,24 +40,22 @@ def path(tmp_path: Path) -> Path:
 # --- it ends --------------------------------------------------------------------------
 
 
-def test_the_reader_steps_once_for_each_opcode(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reader_steps_once_for_each_opcode(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file makes the reader do more than its bytes, nor keep more than its limits."""
     steps = Counter[str]()
 
     def counted(step: Any) -> Any:
-        def count(machine: opcodes.Machine, position: int) -> int:
+        def count(follower: machine.Machine, position: int) -> int:
             steps["opcodes"] += 1
-            return step(machine, position)
+            return step(follower, position)
 
         return count
 
-    monkeypatch.setattr(opcodes, "_STEPS", [counted(step) for step in opcodes._STEPS])
-    limits = opcodes.Limits(1000)
-    made: list[opcodes.Limits] = []
+    monkeypatch.setattr(opcodes, "STEPS", [counted(step) for step in opcodes.STEPS])
+    limits = machine.Limits(1000)
+    made: list[machine.Limits] = []
 
-    def limited(objects: int) -> opcodes.Limits:
+    def limited(objects: int) -> machine.Limits:
         made.append(limits)
         limits.renew()
         return limits

@@ -11,7 +11,7 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from weakreduce import findings, opcodes
+from weakreduce import findings, machine
 from weakreduce.texts import printable
 
 
@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = command("inspect", _inspect, "show what weak things a pickle holds; runs nothing")
     inspect.add_argument("files", metavar="FILE", nargs="+", help="files; - is standard input")
     inspect.add_argument(
-        "--objects", metavar="N", type=_number, default=opcodes.OBJECTS,
+        "--objects", metavar="N", type=_number, default=machine.OBJECTS,
         help="how many objects of each pickle are kept in mind at most (300,000)",
     )  # fmt: skip
     inspect.add_argument("--json", action="store_true", help="print JSON")

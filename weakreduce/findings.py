@@ -248,7 +248,7 @@ class Report(Sequence[Finding]):
         if self.host:
             head += f", with {self.host}"
         lines = [*paragraph("", head, width), *paragraph("", self.summary(), width)]
-        shown = self.alike()[: max(rows, 0)]
+        shown = alike(self._findings)[: max(rows, 0)]
         reasons = dict.fromkeys(finding.reason for finding, _ in shown)
         numbers = {reason: number for number, reason in enumerate(reasons, 1)}
         if shown:
@@ -256,7 +256,7 @@ class Report(Sequence[Finding]):
             lines += ["", *made(shown, numbers, width), ""]
             for reason, number in numbers.items():
                 lines += paragraph(f"[{number}] ", shortened(reason, _LONGEST), width)
-        for text in self._more(sum(number for _, number in shown)):
+        for text in _more(self, sum(number for _, number in shown)):
             lines += paragraph("", text, width)
         if self.failures:
             lines += ["", "cannot be pickled:"]
@@ -270,31 +270,6 @@ class Report(Sequence[Finding]):
             for error in errors:
                 lines += paragraph("  ", shortened(error, _LONGEST), width)
         return "\n".join(lines)
-
-    def alike(self) -> list[tuple[Finding, int]]:
-        """The findings, those that say the same once, with their number (entries of a WeakSet)."""
-        found: dict[Finding, int] = {}
-        for finding in self._findings:
-            key = dataclasses.replace(finding, dump=0) if finding.dump else finding
-            found[key] = found.get(key, 0) + 1
-        return list(found.items())
-
-    def _more(self, shown: int) -> Iterator[str]:
-        """What is not shown, and how to see it."""
-        if len(self) > shown:
-            yield (
-                f"{len(self) - shown:,} more: table(rows={len(self)}), or --rows {len(self)} on "
-                "the command line, shows them"
-            )
-        if self.edges > len(self):
-            yield self.not_kept()
-
-    def not_kept(self) -> str:
-        """How many edges are counted alone, and how to keep them."""
-        return (
-            f"{self.edges - len(self):,} more are counted, but not kept: keep={self.edges}, or "
-            f"--rows {self.edges} on the command line, keeps them"
-        )
 
     # --- for other programs -----------------------------------------------------------
 
@@ -352,6 +327,35 @@ class Report(Sequence[Finding]):
 
 def _terminal() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def alike(found: Iterable[Finding]) -> list[tuple[Finding, int]]:
+    """Findings, those that say the same once, with their number (entries of a WeakSet)."""
+    numbers: dict[Finding, int] = {}
+    for finding in found:
+        key = dataclasses.replace(finding, dump=0) if finding.dump else finding
+        numbers[key] = numbers.get(key, 0) + 1
+    return list(numbers.items())
+
+
+def _more(report: Report, shown: int) -> Iterator[str]:
+    """What is not shown, and how to see it."""
+    kept = len(report)
+    if kept > shown:
+        yield (
+            f"{kept - shown:,} more: table(rows={kept}), or --rows {kept} on the command line, "
+            "shows them"
+        )
+    if report.edges > kept:
+        yield not_kept(report)
+
+
+def not_kept(report: Report) -> str:
+    """How many edges are counted alone, and how to keep them."""
+    return (
+        f"{report.edges - len(report):,} more are counted, but not kept: keep={report.edges}, or "
+        f"--rows {report.edges} on the command line, keeps them"
+    )
 
 
 def extra(finding: Finding, number: int) -> str:

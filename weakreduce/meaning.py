@@ -1,9 +1,8 @@
 """What the names and calls of a payload mean: which are weak things, and what becomes of them.
 
-Rule: what is written is decided in `encode`; this is its mirror, and the tests hold the two
-together. Every word that is understood, of ours, of the hosts and of earlier versions, stands in
-one table, `_CALLS`, at the end: a new word is one row. Meanings are found when a call is met, as an
+Which words there are stands in `vocabulary`. Meanings are found when a call is met, as an
 unpickler would make the object then; only what is not known before the end waits for `finish`.
+Rule: no word is compared here but those of weak references.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
-from weakreduce.opcodes import LONGEST, LOST, OTHER, Damaged, Limits, Node, Value
+from weakreduce.machine import LONGEST, LOST, OTHER, Damaged, Limits, Node, Value
 
 #: How many different names, modules and codes are remembered, and pickles inside a pickle.
 MOST: Final = 1000
@@ -30,16 +29,21 @@ _ALIASES: Final = {
     "_weakrefset": "weakref",
     "_pickle": "pickle",
 }
-#: Names that dill gives to types of the standard library; the others it uses are builtins'.
-_DILL_TYPES: Final = {
-    "ItemGetterType": "operator.itemgetter",
-    "PartialType": "functools.partial",
-    "MethodType": "types.MethodType",
-    "ReferenceType": "weakref.ReferenceType",
+#: What makes a weak reference: the kind of it.
+REFERENCES: Final = {
+    "weakref.ref": "ref",
+    "weakref.ReferenceType": "ref",
+    "weakref.KeyedRef": "ref",
+    "weakref.WeakMethod": "WeakMethod",
+    "weakref.proxy": "proxy",
 }
-_CONTAINERS: Final = ("WeakSet", "WeakKeyDictionary", "WeakValueDictionary")
 #: Attributes of a weak container, beside its entries: they tell a subclass's.
 _OF_CONTAINERS: Final = frozenset({"_pending_removals", "_iterating", "_remove"})
+
+
+#: What a call of a name gives.
+Word = Callable[["Meaning", Sequence[Value]], Value]
+Words = dict[str, Word]
 
 
 class Facts:
@@ -116,7 +120,9 @@ class Meaning:
     `items[0]`), ``"shared"``, ``"partial"``, ``"pin"``, ``"object"``.
     """
 
-    def __init__(self, facts: Facts, limits: Limits) -> None:
+    def __init__(self, facts: Facts, limits: Limits, words: Words, fresh: Words) -> None:
+        self.words = words
+        self.fresh = fresh
         self.facts = facts
         self.limits = limits
         #: Python 2's names stand in protocols 0 to 2.
@@ -145,31 +151,32 @@ class Meaning:
             module, attribute = _NEW_NAMES.get((module, attribute), (module, attribute))
             module = _NEW_MODULES.get(module, module)
         self.imports(module)
-        return self._global(f"{_ALIASES.get(module, module)}.{attribute}")
+        return self.name_of(f"{_ALIASES.get(module, module)}.{attribute}")
 
     def call(self, function: Value, arguments: Sequence[Value]) -> Value:
         """What a call gives."""
         if type(function) is Node:
             if function.kind == "global":
-                meant = _CALLS.get(function.word) or _CALLS.get(function.word.rpartition(".")[2])
+                meant = self.word_of(function)
                 if meant is not None:
                     return meant(self, arguments)
             elif function.kind == "attribute":
-                if function.word == "__get__":
-                    return _bound(self, arguments)
+                meant = self.words.get(function.word) if function.word == "__get__" else None
+                if meant is not None:
+                    return meant(self, arguments)
             elif function.kind == "partial":
                 return self._armed(function)
         return self.node("object")
 
     def new(self, cls: Value, arguments: Sequence[Value]) -> Value:
         """What ``cls.__new__`` gives."""
-        word = _word(cls)
-        if word in _FRESH:
-            return _FRESH[word](self, arguments)
+        word = full_name(cls)
+        if word in self.fresh:
+            return self.fresh[word](self, arguments)
         if word == "weakref.finalize":
             self.facts.count("finalize", "dangling")
-        elif word in _REFERENCES:
-            return self.reference(_REFERENCES[word], arguments)
+        elif word in REFERENCES:
+            return self.reference(REFERENCES[word], arguments)
         return self.node("object")
 
     def build(self, obj: Value, state: Value) -> None:
@@ -235,6 +242,10 @@ class Meaning:
 
     # --- for the words ----------------------------------------------------------------
 
+    def word_of(self, function: Node) -> Word | None:
+        """What a name means, by the whole of it or its last part."""
+        return self.words.get(function.word) or self.words.get(function.word.rpartition(".")[2])
+
     def node(self, kind: str, items: Any = None, word: str = "") -> Node:
         """A new node, as long as there may be one."""
         if self.limits.objects <= 0:
@@ -255,7 +266,8 @@ class Meaning:
         """A receiver imports a module."""
         self.facts.remember(self.facts.modules, module[:LONGEST])
 
-    def _global(self, word: str) -> Node:
+    def name_of(self, word: str) -> Node:
+        """The node of a full name."""
         found = self.globals.get(word)
         if found is None:
             if len(self.globals) >= _WORDS:
@@ -271,7 +283,7 @@ class Meaning:
         if obj.kind == "global":
             # A name of a thousand parts is nobody's.
             word = f"{obj.word}.{name}"
-            return self._global(word) if len(word) <= 2 * LONGEST else OTHER
+            return self.name_of(word) if len(word) <= 2 * LONGEST else OTHER
         return self.node("attribute", (obj,), name)
 
     def reference(self, kind: str, arguments: Sequence[Value]) -> Value:
@@ -301,7 +313,7 @@ class Meaning:
         return node
 
     def _armed(self, function: Node) -> Value:
-        if [_word(item) for item in function.items] == ["weakref.finalize"]:
+        if [full_name(item) for item in function.items] == ["weakref.finalize"]:
             self.facts.count("finalize", "linked")
         return self.node("object")
 
@@ -348,7 +360,8 @@ class Meaning:
                 self.facts.count(kind, _state(item, False))
 
 
-def _word(value: Value) -> str:
+def full_name(value: Value) -> str:
+    """The full name that a node stands for, if it does."""
     return value.word if type(value) is Node and value.kind == "global" else ""
 
 
@@ -377,238 +390,3 @@ def _state(target: Value, pinned: bool) -> str:
     # Nobody else has it: it dies with the load.
     fresh = target.kind in ("fresh", "set") and not target.items
     return "dangling" if fresh and target.held == 0 else "linked"
-
-
-# --- words ----------------------------------------------------------------------------
-
-
-def _reference(kind: str, first: int = 0) -> _Word:
-    return lambda meaning, arguments: meaning.reference(kind, arguments[first:])
-
-
-def _dill_reference(kind: str) -> _Word:
-    def meant(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-        return meaning.reference(kind, arguments[:1])
-
-    return meant
-
-
-def _new_container(kind: str) -> _Word:
-    def meant(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-        node = meaning.container(meaning.node("object"), kind)
-        if arguments and type(arguments[0]) is Node and arguments[0].items and node is not LOST:
-            meaning.fills.append((node, arguments[0]))
-        return node
-
-    return meant
-
-
-def _initialized(kind: str) -> _Word:
-    def meant(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-        if arguments and type(arguments[0]) is Node:
-            meaning.container(arguments[0], kind)  # a subclass's instance, made bare
-        return None
-
-    return meant
-
-
-def _bare(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and _word(arguments[0]) == "weakref.finalize":
-        meaning.facts.count("finalize", "dangling")
-    return meaning.node("object")
-
-
-def _update(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if len(arguments) == 2:
-        data, entries = arguments
-        if type(data) is Node and data.kind == "attribute" and data.word == "data":
-            _put(meaning, data.items[0], entries)
-    return OTHER
-
-
-def _put(meaning: Meaning, owner: Value, entries: Value) -> None:
-    if type(owner) is Node and owner.kind == "container":
-        if type(entries) is Node and entries is not OTHER and entries is not LOST:
-            meaning.fills.append((owner, entries))
-        elif entries is LOST:
-            owner.items = (True,)
-            meaning.facts.count(owner.word, "unknown")
-
-
-def _set_attribute(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if len(arguments) == 3 and arguments[1] == "data":
-        entries = arguments[2]
-        if type(entries) is Node and entries.kind == "entries":
-            _put(meaning, arguments[0], entries)
-    return None
-
-
-def _itself(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    # ``max((x,))`` is x.
-    if len(arguments) == 1 and type(arguments[0]) is Node and type(arguments[0].items) is list:
-        items = arguments[0].items
-        if len(items) == 1:
-            found: Value = items[0]
-            return found
-    return OTHER
-
-
-def _item(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    # ``getitem([x, ...], 0)`` is x.
-    if len(arguments) == 2 and type(arguments[0]) is Node and type(arguments[0].items) is list:
-        items, number = arguments[0].items, arguments[1]
-        if type(number) is int and 0 <= number < len(items) and arguments[0].kind != "dict":
-            found: Value = items[number]
-            return found
-    return meaning.node("object")
-
-
-def _attribute(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    return meaning.attribute(*arguments[:2]) if len(arguments) >= 2 else OTHER
-
-
-def _map(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if len(arguments) >= 2 and _word(arguments[0]) in _REFERENCES:
-        return meaning.node(
-            "entries", (arguments[1], arguments[2] if len(arguments) > 2 else None)
-        )
-    return meaning.node("object")
-
-
-def _passed_on(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    for value in arguments[:2]:
-        if type(value) is Node and value.kind == "entries":
-            return value
-    return meaning.node("object")
-
-
-def _set(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and type(arguments[0]) is Node:
-        if arguments[0].kind == "entries":
-            return arguments[0]
-        return meaning.node("set", arguments[0].items)
-    return meaning.node("set")
-
-
-def _partial(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if [_word(value) for value in arguments[:2]] == ["builtins.int"]:
-        return meaning.node("fresh")
-    return meaning.node("partial", arguments[:2])
-
-
-def _node(kind: str) -> _Word:
-    return lambda meaning, arguments: meaning.node(kind)
-
-
-def _method(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    return meaning.node("bound", arguments[1:2]) if len(arguments) > 1 else OTHER
-
-
-def _bound(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    return meaning.node("bound", arguments[:1]) if arguments else OTHER
-
-
-def _shared(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and type(arguments[0]) is str:
-        meaning.facts.remember(meaning.facts.names, arguments[0])
-    return meaning.node("shared")
-
-
-def _module(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and type(arguments[0]) is str:
-        meaning.imports(arguments[0])
-    return meaning.node("object")
-
-
-def _dill_type(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and type(arguments[0]) is str:
-        known = arguments[0]
-        return meaning._global(_DILL_TYPES.get(known, f"builtins.{known}"))
-    return meaning.node("object")
-
-
-def _encoded(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    # Bytes, as protocols 0 to 2 write them.
-    if len(arguments) != 2 or arguments[1] not in ("latin1", "latin-1"):
-        return OTHER
-    text = arguments[0]
-    try:
-        if type(text) is Node and text.kind == "text":
-            source, start, end = text.items
-            if not meaning.may(end - start):
-                return OTHER
-            errors = "surrogatepass" if text.word == "utf-8" else "strict"
-            text = str(source[start:end], text.word, errors)
-        if type(text) is not str:
-            return OTHER
-        data = text.encode("latin-1")
-    except UnicodeError:
-        return OTHER
-    node = meaning.node("bytes", (data, 0, len(data)))
-    if len(data) > 2 and data[0] == 0x80 and data[-1:] == b"." and node is not LOST:
-        meaning.inside(node)
-    return node
-
-
-def _opened(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    if arguments and type(arguments[0]) is Node and arguments[0].kind == "bytes":
-        meaning.inside(arguments[0])
-    return meaning.node("object")
-
-
-_Word = Callable[[Meaning, Sequence[Value]], Value]
-#: What makes a weak reference: the kind of it.
-_REFERENCES: Final = {
-    "weakref.ref": "ref",
-    "weakref.ReferenceType": "ref",
-    "weakref.KeyedRef": "ref",
-    "weakref.WeakMethod": "WeakMethod",
-    "weakref.proxy": "proxy",
-}
-#: What gives an object that nobody else has.
-_FRESH: Final[dict[str, _Word]] = {
-    "builtins.set": _set,
-    "builtins.frozenset": _set,
-    "functools.partial": _partial,
-    "builtins.object": _node("object"),
-    "collections.deque": _node("fresh"),
-    "collections.OrderedDict": _node("fresh"),
-    "collections.UserDict": _node("fresh"),
-    "collections.UserList": _node("fresh"),
-    "types.SimpleNamespace": _node("fresh"),
-    "threading.Event": _node("fresh"),
-}
-#: Every word that is understood. One without a dot is the last part of a name, whatever comes
-#: before it.
-_CALLS: Final[dict[str, _Word]] = {
-    **{word: _reference(kind) for word, kind in _REFERENCES.items()},
-    **{f"{word}.__new__": _reference(kind, 1) for word, kind in _REFERENCES.items()},
-    **{f"weakref.{kind}": _new_container(kind) for kind in _CONTAINERS},
-    **{f"weakref.{kind}.__init__": _initialized(kind) for kind in _CONTAINERS},
-    **_FRESH,
-    "dill._dill._create_weakref": _dill_reference("ref"),
-    "dill._dill._create_weakproxy": _dill_reference("proxy"),
-    "dill._dill._load_type": _dill_type,
-    "builtins.object.__new__": _bare,
-    "weakreduce.wire.shared": _shared,
-    "operator.itemgetter": _node("pin"),
-    "types.MethodType": _method,
-    "builtins.getattr": _attribute,
-    "dill._dill._getattr": _attribute,
-    "builtins.setattr": _set_attribute,
-    "builtins.max": _itself,
-    "builtins.min": _itself,
-    "operator.getitem": _item,
-    "builtins.map": _map,
-    "builtins.zip": _passed_on,
-    "builtins.list": _passed_on,
-    "builtins.dict": _passed_on,
-    "__get__": _bound,
-    "update": _update,
-    "ior": _update,
-    "subimport": _module,
-    "_import_module": _module,
-    "import_module": _module,
-    "_codecs.encode": _encoded,
-    "loads": _opened,
-}

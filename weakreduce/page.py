@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 
-from weakreduce.findings import Report, extra
+from weakreduce.findings import Report, alike, extra, not_kept
 from weakreduce.pictures import COLOURS
 from weakreduce.texts import printable
 
@@ -90,7 +90,7 @@ def fragment(report: Report) -> str:
     if len(report):
         parts.append(_table(report))
     if report.edges > len(report):
-        parts.append(f"<p>{_text(report.not_kept())}</p>")
+        parts.append(f"<p>{_text(not_kept(report))}</p>")
     return "\n".join([*filter(None, parts), "</div>"])
 
 
@@ -105,7 +105,7 @@ def _sizes(report: Report) -> str:
 
 def _table(report: Report) -> str:
     rows = []
-    for finding, number in report.alike():
+    for finding, number in alike(report):
         size = "" if finding.bytes is None else f"{finding.bytes:,}"
         edge = f"{finding.kind} → {finding.referent or 'dead'}"
         more = extra(finding, number)

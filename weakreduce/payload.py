@@ -1,7 +1,8 @@
 """Read a payload without running it: what weak things it holds, and what a receiver needs.
 
-What a file holds, as data and as text. `opcodes` follows the pickles in it and `meaning` knows
-what they say. Payloads of stock cloudpickle, dill and pickle are read as well.
+What a file holds, as data and as text. A `machine` follows the pickles in it by their `opcodes`,
+`meaning` and `vocabulary` know what they say. Payloads of stock cloudpickle, dill and pickle are
+read as well.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, final
 
+from weakreduce import opcodes, vocabulary
 from weakreduce.errors import WeakreduceError
+from weakreduce.machine import OBJECTS, CutShort, Damaged, Limits, Machine, Source, TooLarge
 from weakreduce.meaning import Facts, Meaning
-from weakreduce.opcodes import OBJECTS, CutShort, Damaged, Limits, Machine, Source, TooLarge
 from weakreduce.texts import listed, printable, quoted
 
 _SHOWN: Final = 20  # pickles of one file that the text lists
@@ -268,8 +270,8 @@ class _Reader:
         self.depth = depth
         self.limits = limits
         self.facts = Facts()
-        self.meaning = Meaning(self.facts, limits)
-        self.machine = Machine(data, end, self.meaning, limits)
+        self.meaning = Meaning(self.facts, limits, vocabulary.CALLS, vocabulary.FRESH)
+        self.machine = Machine(data, end, self.meaning, limits, opcodes.STEPS)
 
     def read(self, start: int, payload: Payload) -> int:
         """Add what the pickle at a position holds, and those inside it; where it ends."""
