@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import html
 
-from weakreduce.findings import Report, alike, extra, not_kept
+from weakreduce.findings import Report
 from weakreduce.pictures import COLOURS
+from weakreduce.table import alike, extra, not_kept
 from weakreduce.texts import printable
 
 #: Wide places have a table; narrow ones a block for each row. What counts is the width of the
