@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import pickle
@@ -329,6 +330,19 @@ def test_referents_that_look_like_dead_ones(path: Path, protocol: int) -> None:
     root += [empty, weakref.ref(empty)]
     (found,) = read(path, weakreduce.dumps(root, protocol=protocol)).payloads
     assert found.counts() == {"ref": {"linked": 2, "dangling": 1}}
+
+
+def test_payloads_of_0_1_0_are_read(path: Path) -> None:
+    """What an earlier version wrote, with other words."""
+    kept = Path(__file__).with_name("payloads_of_0_1_0.json")
+    for one in json.loads(kept.read_text()):
+        (found,) = read(path, base64.b64decode(one["payload"])).payloads
+        counts = {
+            kind: {state: number for state, number in states.items() if state != "empty"}
+            for kind, states in found.counts().items()
+        }
+        assert {kind: states for kind, states in counts.items() if states} == one["weak"]
+        assert found.names == {"shared"}
 
 
 def test_stock_payloads_of_dill_are_read(path: Path) -> None:

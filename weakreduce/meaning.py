@@ -113,11 +113,11 @@ class Facts:
 class Meaning:
     """Listens to a `Machine`, and makes facts of what it meets.
 
-    Nodes that it makes, by kind: ``"global"`` (its word is the full name), ``"attribute"`` (of
-    `items[0]`), ``"weak"`` (a reference: its word is the kind, its items are the referent and
-    whether it is pinned), ``"container"``, ``"entries"`` (a map of references: referents and
-    callbacks), ``"fresh"`` (nothing but its holders keeps it), ``"bound"`` (a method of
-    `items[0]`), ``"shared"``, ``"partial"``, ``"pin"``, ``"object"``.
+    Nodes that it makes, by kind: ``"global"`` (its word is the full name), ``"attributes"`` and
+    ``"attribute"`` (of `items[0]`), ``"weak"`` (a reference: its word is the kind, its items are
+    the referent and whether it is pinned), ``"container"``, ``"entries"`` (a map of references:
+    referents and callbacks), ``"fresh"`` (nothing but its holders keeps it), ``"bound"`` (a method
+    of `items[0]`), ``"shared"``, ``"partial"``, ``"pin"``, ``"object"``.
     """
 
     def __init__(self, facts: Facts, limits: Limits, words: Words, fresh: Words) -> None:
@@ -292,7 +292,7 @@ class Meaning:
             raise Damaged("a weak reference to nothing")
         target = arguments[0]
         slot = arguments[1] if len(arguments) > 1 else None
-        pinned = type(slot) is Node and (slot is target or slot.kind == "pin") and slot is not LOST
+        pinned = is_pin(slot, target)
         if type(target) is Node and target.kind == "bound":
             target = target.items[0]
             pinned = pinned or (slot is target and target is not None)
@@ -341,8 +341,7 @@ class Meaning:
             count(kind, "unknown", len(items))
             return
         for target, slot in itertools.zip_longest(items, (each or ())[: len(items)]):
-            pinned = type(slot) is Node and (slot is target or slot.kind == "pin")
-            count(kind, _state(target, pinned))
+            count(kind, _state(target, is_pin(slot, target)))
 
     def _fill_with_state(self, kind: str, data: Node) -> None:
         """The entries of a container are the references in its data; or else its members."""
@@ -363,6 +362,15 @@ class Meaning:
 def full_name(value: Value) -> str:
     """The full name that a node stands for, if it does."""
     return value.word if type(value) is Node and value.kind == "global" else ""
+
+
+def is_pin(slot: Value, target: Value) -> bool:
+    """Whether a callback slot holds the target: itself, or with the callback."""
+    if type(slot) is not Node or slot is LOST:
+        return False
+    if slot.kind == "tuple":
+        return bool(slot.items) and slot.items[0] is target
+    return slot is target or slot.kind == "pin"
 
 
 def _text(value: Value) -> str:

@@ -94,13 +94,19 @@ def _itself(meaning: Meaning, arguments: Sequence[Value]) -> Value:
 
 
 def _item(meaning: Meaning, arguments: Sequence[Value]) -> Value:
-    # ``getitem([x, ...], 0)`` is x.
+    # ``getitem([x, ...], 0)`` is x, ``getitem(vars(x), "name")`` is ``x.name``.
+    if len(arguments) == 2 and type(arguments[0]) is Node and arguments[0].kind == "attributes":
+        return meaning.attribute(arguments[0].items[0], arguments[1])
     if len(arguments) == 2 and type(arguments[0]) is Node and type(arguments[0].items) is list:
         items, number = arguments[0].items, arguments[1]
         if type(number) is int and 0 <= number < len(items) and arguments[0].kind != "dict":
             found: Value = items[number]
             return found
     return meaning.node("object")
+
+
+def _attributes(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    return meaning.node("attributes", arguments[:1]) if arguments else OTHER
 
 
 def _attribute(meaning: Meaning, arguments: Sequence[Value]) -> Value:
@@ -144,6 +150,16 @@ def _method(meaning: Meaning, arguments: Sequence[Value]) -> Value:
 
 def _bound(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     return meaning.node("bound", arguments[:1]) if arguments else OTHER
+
+
+def _bound_class_method(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    # ``classmethod.__get__(classmethod(f), None, x)`` is f, bound to x.
+    return meaning.node("bound", arguments[2:]) if len(arguments) == 3 else OTHER
+
+
+def _armed(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    meaning.facts.count("finalize", "linked")
+    return meaning.node("object")
 
 
 def _shared(meaning: Meaning, arguments: Sequence[Value]) -> Value:
@@ -206,6 +222,7 @@ FRESH: Final[Words] = {
     "collections.UserList": _node("fresh"),
     "types.SimpleNamespace": _node("fresh"),
     "threading.Event": _node("fresh"),
+    "contextlib.ContextDecorator": _node("fresh"),
 }
 #: Every word that is understood. One without a dot is the last part of a name, whatever comes
 #: before it.
@@ -219,9 +236,12 @@ CALLS: Final[Words] = {
     "dill._dill._create_weakproxy": _dill_reference("proxy"),
     "dill._dill._load_type": _dill_type,
     "builtins.object.__new__": _bare,
+    "weakref.finalize": _armed,
     "weakreduce.wire.shared": _shared,
     "operator.itemgetter": _node("pin"),
     "types.MethodType": _method,
+    "builtins.classmethod.__get__": _bound_class_method,
+    "builtins.vars": _attributes,
     "builtins.getattr": _attribute,
     "dill._dill._getattr": _attribute,
     "builtins.setattr": _set_attribute,
