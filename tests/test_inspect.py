@@ -427,8 +427,8 @@ def test_the_version_and_the_commands(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"weakreduce {weakreduce.info()['weakreduce']}\n"
-    assert main([]) == 0
-    printed = capsys.readouterr().out
+    assert main([]) == 2
+    printed = capsys.readouterr().err
     lines = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("    ")]
     assert [line[0] for line in lines] == ["demo", "info", "explain", "inspect"]
     assert all(len(line) == 2 for line in lines)

@@ -171,7 +171,7 @@ _number.__name__ = "number"  # as argparse calls it
 _STATUSES = """\
 exit status: 0 if all is well; 1 if what was asked about would not be sent, if a
 self-test failed, or if junk follows a good pickle; 2 if the command cannot be
-carried out (a file that is no pickle, say), which a message on stderr explains.
+carried out (no command, a file that is no pickle): stderr says why.
 `python -m weakreduce COMMAND --help` has the options of a command.
 """
 
@@ -229,9 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command is None:
-            parser.print_help()
-            sys.stdout.flush()
-            return 0
+            parser.print_help(sys.stderr)
+            return 2
         status = int(chosen.run(chosen))
         sys.stdout.flush()
     except _Stopped as stopped:
