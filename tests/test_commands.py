@@ -25,7 +25,7 @@ import things
 from things import Thing
 
 import weakreduce
-from weakreduce import explain, findings, payload
+from weakreduce import explain, payload, texts
 from weakreduce.__main__ import main
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -178,7 +178,6 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "no mark": (b"\x80\x04t.", "a mark is missing"),
         "no memo": (b"\x80\x04h\x07.", "not a pickle, or a damaged one"),
         "huge claim": (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "a pickle"),
-        "second": (whole + b"garbage", "pickle 2: not a pickle"),
     }
 
 
@@ -328,20 +327,20 @@ def test_the_table_fits(width: int) -> None:
     KEPT.append(Thing())
     report = odd_report()
     lines = report.table(width, rows=1000).split("\n")
-    assert max(findings.columns(line) for line in lines) <= width
+    assert max(texts.columns(line) for line in lines) <= width
     assert all(character.isprintable() for line in lines for character in line)
     assert len(lines) > 900
     assert len(str(report).split("\n")) < 90
 
 
 def test_texts_are_shortened_in_the_middle() -> None:
-    assert findings.shortened("root.abc", 8) == "root.abc"
+    assert texts.shortened("root.abc", 8) == "root.abc"
     for width in range(1, 30):
         for text in ("x" * 100, "観測" * 30, "root.a['観']" * 9):
-            short = findings.shortened(text, width)
-            assert findings.columns(short) <= width
+            short = texts.shortened(text, width)
+            assert texts.columns(short) <= width
             assert "…" in short
-    assert findings.shortened("root.beginning.middle.end", 16) == "root.…middle.end"
+    assert texts.shortened("root.beginning.middle.end", 16) == "root.…middle.end"
 
 
 class Tags(html.parser.HTMLParser):

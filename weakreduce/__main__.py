@@ -8,7 +8,11 @@ import importlib
 import json
 import os
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from weakreduce import findings, machine
+from weakreduce.texts import printable
 
 if TYPE_CHECKING:
     from weakreduce.api import OwnHost
@@ -23,10 +27,11 @@ def _print_table(found: dict[str, Any]) -> None:
     fields = dict(found["policy"])
     print(f"policy: {fields.pop('name')}")
     for field, value in fields.items():
-        print(f"  {field:<20} {value}")
+        print(f"  {field:<20} {printable(str(value))}")
     print(f"\n{'host':<30} {'state':<10} {'version':<12} self-test")
     for name, host in found["hosts"].items():
-        print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {host['self_test']}")
+        tested = printable(host["self_test"])
+        print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {tested}")
 
 
 def _info(chosen: argparse.Namespace) -> int:
@@ -70,7 +75,8 @@ def _imported(target: str) -> Any:
 def _unpickled(path: str, host: OwnHost) -> Any:
     from weakreduce import api
 
-    print(f"loading {path}, which runs what it says; inspect does not", file=sys.stderr)
+    text = f"loading {printable(path)}, which runs what it says; inspect does not"
+    print(text, file=sys.stderr)
     try:
         with open(path, "rb") as file:
             return api.load(file, host=host)
@@ -100,26 +106,39 @@ def _explain(chosen: argparse.Namespace) -> int:
         obj = _imported(chosen.target)
     else:
         obj = _unpickled(chosen.pickle, chosen.host)
-    report = trace.explain(obj, policy=chosen.policy, host=chosen.host)
+    keep = max(trace.KEEP, chosen.rows)
+    report = trace.explain(obj, policy=chosen.policy, host=chosen.host, keep=keep)
     if chosen.html is not None:
         _write(chosen.html, report.to_html())
     if chosen.dot is not None:
         _write(chosen.dot, report.to_dot())
-    print(report.to_json() if chosen.json else report)
+    print(report.to_json() if chosen.json else report.table(rows=chosen.rows))
     return 1 if report.errors else 0
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
     from weakreduce import payload
 
-    try:
-        found = payload.read(chosen.file)
-    except payload.NotAPayload as error:
-        raise _Stopped(f"{chosen.file}: {error}") from error
-    except OSError as error:
-        raise _Stopped(f"cannot read {chosen.file}: {error}") from error
-    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
-    return 0
+    found: list[payload.Contents] = []
+    unread = False
+    for path in chosen.files:
+        try:
+            found.append(payload.read(path, chosen.objects))
+        except payload.NotAPayload as error:
+            unread = _complain(chosen, f"{payload.shown(path)}: {error}")
+        except (OSError, ValueError) as error:
+            unread = _complain(chosen, f"cannot read {payload.shown(path)}: {error}")
+    if chosen.json:
+        listed = [contents.to_dict() for contents in found]
+        if len(chosen.files) > 1:
+            print(json.dumps(listed, indent=2))
+        elif listed:
+            print(json.dumps(listed[0], indent=2))
+    elif found:
+        print("\n\n".join(map(str, found)))
+    if unread:
+        return 2
+    return 1 if any(contents.junk for contents in found) else 0
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -129,11 +148,46 @@ def _demo(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _complain(chosen: argparse.Namespace, message: str) -> bool:
+    """Say on stderr what cannot be done, in one line."""
+    name = f" {chosen.command}" if chosen.command else ""
+    print(f"python -m weakreduce{name}: {printable(message)}", file=sys.stderr)
+    return True
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_rest: Any, **_keywords: Any) -> None:
+        print(f"weakreduce {version('weakreduce')}")
+        parser.exit()
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+_number.__name__ = "number"  # as argparse calls it
+_STATUSES = """\
+exit status: 0 if all is well; 1 if what was asked about would not be sent, if a
+self-test failed, or if junk follows a good pickle; 2 if the command cannot be
+carried out (no command, a file that is no pickle): stderr says why.
+`python -m weakreduce COMMAND --help` has the options of a command.
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m weakreduce", description="Weak references that travel."
+        prog="python -m weakreduce",
+        description="Weak references that travel.",
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -149,25 +203,37 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--policy", metavar="NAME", help="snapshot, dangle, strict or forbid")
     explain.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
     explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.add_argument(
+        "--rows", metavar="N", type=_number, default=findings.ROWS,
+        help="how many weak edges are shown at most (50)",
+    )  # fmt: skip
     explain.add_argument("--html", metavar="FILE", help="write a page")
     explain.add_argument("--dot", metavar="FILE", help="write a picture for Graphviz")
     inspect = command("inspect", _inspect, "show what weak things a pickle holds; runs nothing")
-    inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("files", metavar="FILE", nargs="+", help="files; - is standard input")
+    inspect.add_argument(
+        "--objects", metavar="N", type=_number, default=machine.OBJECTS,
+        help="how many objects of each pickle are kept in mind at most (300,000)",
+    )  # fmt: skip
     inspect.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status.
+    """Run a command, or list them all where none is given; the exit status.
 
-    0: done. 1: what was asked about would not be sent, or a self-test failed. 2: the command
-    cannot be carried out; a message on stderr says why.
+    0: done. 1: what was asked about would not be sent, a self-test failed, or junk follows a good
+    pickle. 2: the command cannot be carried out; a message on stderr says why.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
     try:
+        if chosen.command is None:
+            parser.print_help(sys.stderr)
+            return 2
         status = int(chosen.run(chosen))
         sys.stdout.flush()
     except _Stopped as stopped:
@@ -181,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"cannot write: {error}"
     else:
         return status
-    print(f"python -m weakreduce {chosen.command}: {message}", file=sys.stderr)
+    _complain(chosen, message)
     return 2
 
 

@@ -23,6 +23,7 @@ from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Kind, kind_of
 from weakreduce.policies import Policy, PolicyName
 from weakreduce.shipping import shipping
+from weakreduce.texts import class_name
 
 _W = TypeVar("_W")
 #: The hosts of `dumps` and its kin.
@@ -106,13 +107,13 @@ def bind(obj: Any, policy: PolicyName | Policy | None = None) -> Bound:
     For engines that weakreduce does not know: bind what you submit.
     """
     with shipping():
-        return Bound(dumps(obj, policy=policy), type(obj).__qualname__)
+        return Bound(dumps(obj, policy=policy), class_name(type(obj)))
 
 
 def _weak_kind(weak: Any) -> Kind:
     kind = kind_of(type(weak))
     if kind is None:
-        raise TypeError(f"{type(weak).__qualname__} is not a weak reference or weak container")
+        raise TypeError(f"{class_name(type(weak))} is not a weak reference or weak container")
     return kind
 
 

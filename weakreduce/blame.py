@@ -9,7 +9,6 @@ the user's that raised is run again, and all of it takes no more work than the d
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, final
@@ -18,6 +17,7 @@ from weakreduce import observe, paths
 from weakreduce.encode import Call, Rest, Standin, Stream
 from weakreduce.errors import WeakreduceError
 from weakreduce.known import left_a_dump
+from weakreduce.texts import class_name, printable, shortened
 
 #: How many holders of an object are tried, if the object itself is nowhere in the graph.
 _HOLDERS = 10
@@ -230,17 +230,13 @@ def described(path: str, obj: Any) -> str:
 
 
 def _short(path: str) -> str:
-    if len(path) <= _WIDTH:
-        return path
-    # A report's concern, and it imports what reports need.
-    found: str = importlib.import_module("weakreduce.findings").shortened(path, _WIDTH)
-    return found
+    return shortened(path, _WIDTH)
 
 
 def _article(obj: Any) -> str:
     cls = type(obj)
     if cls.__module__ in ("builtins", "__main__"):
-        name = cls.__qualname__
+        name = class_name(cls)
     else:
-        name = f"{cls.__module__}.{cls.__qualname__}"
+        name = f"{printable(str(cls.__module__))}.{class_name(cls)}"
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

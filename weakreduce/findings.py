@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, final, get_args, overload
@@ -20,8 +17,6 @@ FateName = Literal["snapshot", "refuse", "dangle", "token", "dead", "link"]
 FATES: Final[tuple[FateName, ...]] = get_args(FateName)
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
-#: Characters of an error in the table.
-_LONGEST: Final = 2000
 #: Rows of the table that `str` makes.
 ROWS: Final = 50
 
@@ -42,6 +37,8 @@ class Finding:
         bytes: of a snapshot, the size of the referent's own pickle with all that it drags in;
             None for other fates, and where it was not measured.
         dump: which dump of a `record` it belongs to, counted from 0.
+        held: how many places hold this very weak reference (``weakref.ref(x)`` gives one object
+            to all who ask); 1 where that was not counted.
     """
 
     path: str
@@ -51,6 +48,7 @@ class Finding:
     reason: str
     bytes: int | None = None
     dump: int = 0
+    held: int = 1
 
 
 @final
@@ -233,34 +231,9 @@ class Report(Sequence[Finding]):
             width: columns; None for those of the terminal, or 80 where there is none.
             rows: how many findings at most.
         """
-        width = max(40, _terminal() if width is None else width)
-        under = f' under policy "{self.policy}"' if self.policy else ""
-        many = f" in {self.dumps:,} dumps" if self.dumps != 1 else ""
-        head = f"{self.edges:,} weak edge{'' if self.edges == 1 else 's'}{many}{under}"
-        if self.host:
-            head += f", with {self.host}"
-        lines = [*_paragraph("", head, width), *_paragraph("", self.summary(), width)]
-        shown = self._findings[:rows]
-        reasons = dict.fromkeys(finding.reason for finding in shown)
-        numbers = {reason: number for number, reason in enumerate(reasons, 1)}
-        if shown:
-            lines += ["", *_rows(shown, numbers, width), ""]
-            for reason, number in numbers.items():
-                lines += _paragraph(f"[{number}] ", reason, width)
-        if self.edges > len(shown):
-            lines.append(f"{self.edges - len(shown):,} more")
-        if self.failures:
-            lines += ["", "cannot be pickled:"]
-            for failure in self.failures:
-                text = f"{failure.text}: {shortened(failure.cause, _LONGEST)}"
-                lines += _paragraph("  ", text, width)
-        said = {failure.cause for failure in self.failures}
-        errors = [error for error in self.errors if error not in said]
-        if errors:
-            lines += ["", "error:" if len(errors) == 1 else "errors:"]
-            for error in errors:
-                lines += _paragraph("  ", shortened(error, _LONGEST), width)
-        return "\n".join(lines)
+        from weakreduce import table
+
+        return table.text(self, width, rows)
 
     # --- for other programs -----------------------------------------------------------
 
@@ -314,82 +287,3 @@ class Report(Sequence[Finding]):
         from weakreduce import page
 
         return page.fragment(self)
-
-
-def _terminal() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-
-
-def printable(text: str) -> str:
-    """A text without what could break a table's lines."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
-
-
-def shortened(text: str, width: int) -> str:
-    """A text of at most `width` columns, its middle left out where it is longer."""
-    if columns(text) <= width:
-        return text
-    head, tail = text, ""
-    room = max(width - 1, 0)
-    # The end of a path says more than its beginning.
-    while columns(head) > room // 3:
-        head = head[: max(len(head) - max(1, (columns(head) - room // 3) // 2), 0)]
-    tail = text[len(head) :]
-    while columns(tail) > room - columns(head):
-        tail = tail[max(1, (columns(tail) - room + columns(head)) // 2) :]
-    return f"{head}…{tail}"[: width or None]
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - columns(text))
-
-
-def _paragraph(first: str, text: str, width: int) -> list[str]:
-    """A text in lines of at most `width` columns, all but the first indented."""
-    lines, line, used = [], first, len(first)
-    for word in printable(text).split():
-        gap = 1 if used > len(first) else 0
-        if gap and used + gap + columns(word) > width:
-            lines.append(line)
-            line, used, gap = " " * len(first), len(first), 0
-        while used + gap + columns(word) > width:
-            # A word that is longer than a line.
-            room = width - used - gap
-            cut = next(n for n in range(len(word), 0, -1) if columns(word[:n]) <= room)
-            lines.append(f"{line}{' ' * gap}{word[:cut]}")
-            word, line, used, gap = word[cut:], " " * len(first), len(first), 0
-        line += " " * gap + word
-        used += gap + columns(word)
-    return [*lines, line]
-
-
-def _rows(findings: list[Finding], numbers: dict[str, int], width: int) -> list[str]:
-    table = [("fate", "bytes", "path", "kind -> referent", "why")]
-    for finding in findings:
-        size = "" if finding.bytes is None else f"{finding.bytes:,}"
-        edge = f"{finding.kind} -> {finding.referent or 'dead'}"
-        why = f"[{numbers[finding.reason]}]"
-        table.append((finding.fate, size, printable(finding.path), printable(edge), why))
-    fates, sizes, paths, edges, whys = (
-        max(map(columns, cells)) for cells in zip(*table, strict=True)
-    )
-    if not any(row[1] for row in table[1:]):
-        table, sizes = [(row[0], "", *row[2:]) for row in table], -2
-    room = width - fates - sizes - whys - 8
-    if paths + edges > room:
-        edges = min(edges, max(room * 2 // 5, room - paths))
-        paths = min(paths, room - edges)
-    return [
-        f"{_padded(fate, fates + sizes + 2 - len(size))}{size}  "
-        f"{_padded(shortened(path, paths), paths)}  "
-        f"{_padded(shortened(edge, edges), edges)}  {why}".rstrip()
-        for fate, size, path, edge, why in table
-    ]

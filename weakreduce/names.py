@@ -58,8 +58,11 @@ def share(name: str, obj: _T) -> _T:
         if other is obj:
             return obj
         if other is not None:
+            # Imported late: a process that only loads, or shares, does without.
+            from weakreduce.texts import class_name
+
             raise ValueError(
-                f"{name!r} already names a {type(other).__qualname__}; unshare({name!r}) first"
+                f"{name!r} already names a {class_name(type(other))}; unshare({name!r}) first"
             )
         _by_name[name] = reference
         shared_ids.setdefault(identity, []).append(name)

@@ -229,7 +229,7 @@ def _reduced(obj: Any, path: str) -> _Parts:
         yield text, part
         if depth == _DEPTH:
             continue
-        if type(part) in (tuple, list):
+        if type(part) is tuple or type(part) is list:
             waiting += [(f"{text}[{n}]", item, depth + 1) for n, item in enumerate(part)]
         elif type(part) is dict:
             for name, item in part.items():

@@ -7,23 +7,46 @@ from __future__ import annotations
 
 import html
 
-from weakreduce.findings import Report, printable
+from weakreduce.findings import Report
 from weakreduce.pictures import COLOURS
+from weakreduce.table import alike, extra, not_kept
+from weakreduce.texts import printable
 
+#: Wide places have a table; narrow ones a block for each row. What counts is the width of the
+#: report's own box, which in a notebook is not the window's.
 _STYLE = """
-.weakreduce { font: 14px/1.45 system-ui, sans-serif; color: inherit; max-width: 80rem; }
-.weakreduce table { border-collapse: collapse; width: 100%; table-layout: fixed; }
-.weakreduce th, .weakreduce td { text-align: left; vertical-align: top; padding: .25rem .6rem;
-  border-bottom: 1px solid #8884; overflow-wrap: anywhere; }
+.weakreduce { font: 14px/1.45 system-ui, sans-serif; color: inherit; max-width: 80rem;
+  container-type: inline-size; contain-intrinsic-inline-size: 48rem; min-width: 15rem; }
+.weakreduce table { border-collapse: collapse; width: 100%; table-layout: fixed; margin: 0; }
+.weakreduce th, .weakreduce td { text-align: left; vertical-align: top; padding: .3rem .6rem;
+  border-bottom: 1px solid #8884; overflow-wrap: anywhere; white-space: normal; }
 .weakreduce th { border-bottom: 2px solid #8888; font-weight: 600; }
-.weakreduce .fate { width: 5.5rem; font-weight: 600; }
-.weakreduce .bytes { width: 6.5rem; text-align: right; font-variant-numeric: tabular-nums; }
-.weakreduce .path { width: 34%; } .weakreduce .edge { width: 22%; }
-.weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; }
+.weakreduce th, .weakreduce td { box-sizing: border-box; }
+.weakreduce td.fate { font-weight: 600; border-left: 4px solid; }
+.weakreduce th.fate { width: 6.2rem; border-left: 4px solid transparent; }
+.weakreduce th.bytes { width: 7rem; } .weakreduce th.path { width: 34%; }
+.weakreduce th.edge { width: 21%; }
+.weakreduce .bytes { text-align: right; font-variant-numeric: tabular-nums; }
+.weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; color: inherit;
+  padding: 0; }
+.weakreduce small { display: block; font-size: 12px; opacity: .8; }
 .weakreduce .error { border-left: 4px solid #cc0033; padding: .3rem .8rem; margin: .6rem 0;
   overflow-wrap: anywhere; }
-.weakreduce p { margin: .4rem 0; }
-.weakreduce .fates span { display: inline-block; margin-right: 1.2em; font-weight: 600; }
+.weakreduce p { margin: .4rem 0; overflow-wrap: anywhere; }
+.weakreduce .fates span { display: inline-block; margin: 0 1.2em .2rem 0; padding-left: .5em;
+  font-weight: 600; border-left: 4px solid; }
+@container (max-width: 48rem) {
+  .weakreduce table, .weakreduce tbody { display: block; }
+  .weakreduce thead { display: none; }
+  .weakreduce tbody tr { display: flow-root; padding: .45rem 0 .45rem .7rem;
+    border-bottom: 1px solid #8884; background: none; }
+  .weakreduce tbody td { display: block; width: auto; border: 0; padding: 0; }
+  .weakreduce tbody td.fate { float: left; padding-left: .4rem; margin-right: .8rem; }
+  .weakreduce tbody td.bytes { text-align: left; }
+  .weakreduce tbody td.bytes:not(:empty)::after { content: " bytes"; }
+  .weakreduce tbody td.path { clear: both; }
+  .weakreduce tbody td.why { opacity: .8; }
+}
 """
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
@@ -49,7 +72,7 @@ def fragment(report: Report) -> str:
     if report.host:
         head += f", with {_text(report.host)}"
     counts = "".join(
-        f'<span style="color:{COLOURS[fate]}">{number:,} {fate}</span>'
+        f'<span style="border-color:{COLOURS[fate]}">{number:,} {fate}</span>'
         for fate, number in report.counts.items()
     )
     parts = [
@@ -68,7 +91,7 @@ def fragment(report: Report) -> str:
     if len(report):
         parts.append(_table(report))
     if report.edges > len(report):
-        parts.append(f"<p>{report.edges - len(report):,} more are counted, but not kept.</p>")
+        parts.append(f"<p>{_text(not_kept(report))}</p>")
     return "\n".join([*filter(None, parts), "</div>"])
 
 
@@ -83,18 +106,21 @@ def _sizes(report: Report) -> str:
 
 def _table(report: Report) -> str:
     rows = []
-    for finding in report:
+    for finding, number in alike(report):
         size = "" if finding.bytes is None else f"{finding.bytes:,}"
         edge = f"{finding.kind} → {finding.referent or 'dead'}"
+        more = extra(finding, number)
+        below = f"<small>{_text(more)}</small>" if more else ""
+        colour = COLOURS[finding.fate]
         rows.append(
-            f'<tr><td class="fate" style="color:{COLOURS[finding.fate]}">{finding.fate}</td>'
-            f'<td class="bytes">{size}</td><td class="path">{_code(finding.path)}</td>'
-            f'<td class="edge">{_text(edge)}</td><td>{_text(finding.reason)}</td></tr>'
+            f'<tr><td class="fate" style="border-left-color:{colour}">{finding.fate}</td>'
+            f'<td class="bytes">{size}</td><td class="path">{_code(finding.path)}{below}</td>'
+            f'<td class="edge">{_text(edge)}</td><td class="why">{_text(finding.reason)}</td></tr>'
         )
     return (
         '<table><thead><tr><th class="fate">fate</th><th class="bytes">bytes</th>'
-        '<th class="path">path</th><th class="edge">kind → referent</th><th>why</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<th class="path">path</th><th class="edge">kind → referent</th>'
+        f"<th>why</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -18,6 +18,7 @@ from weakreduce import own_storage, steps
 from weakreduce.kinds import callback_of, kind_of
 from weakreduce.known import HEAP_TYPE, NAMEABLE
 from weakreduce.steps import in_python, named, static
+from weakreduce.texts import class_name
 
 _LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
 #: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
@@ -34,6 +35,8 @@ HOLDER: Final = "\0"
 _ROOT: Final = ""
 #: A path of more steps than this has lost its beginning: nobody reads an expression that long.
 LONGEST: Final = 500
+#: Objects that are looked at to count who holds a weak reference.
+_COUNTED: Final = 100_000
 
 
 @final
@@ -259,6 +262,59 @@ def _attributes(obj: Any) -> dict[Any, Any]:
     return attributes if isinstance(attributes, dict) else {}
 
 
+def _is_closed(obj: Any, by_name: Callable[[Any], bool] | None) -> bool:
+    if by_name is None or not issubclass(type(obj), NAMEABLE):
+        return False
+    try:
+        return by_name(obj)
+    except Exception:  # noqa: BLE001 - one that the pickler never met, and that is odd
+        return True
+
+
+def held_times(
+    root: Any,
+    wanted: Iterable[int],
+    taken_along: Iterable[int],
+    by_name: Callable[[Any], bool] | None = None,
+) -> dict[int, int]:
+    """How many places below `root` hold each object that is wanted.
+
+    Args:
+        root: where to look.
+        wanted: ids of the objects.
+        taken_along: ids of the referents that weak edges are followed to.
+        by_name: as of `Search`.
+
+    Returns:
+        Id -> number; nothing at all where there is too much below `root` to be looked at.
+    """
+    times = dict.fromkeys(wanted, 0)
+    travelling = set(taken_along)
+    shapes: _Shapes = {}
+    objects, seen = [root], {id(root)}
+    place = 0
+    while place < len(objects):
+        if place > _COUNTED:
+            return {}
+        obj = objects[place]
+        place += 1
+        if _is_closed(obj, by_name):
+            continue
+        held = [each for _, each in parts(obj, HOLDER, shapes)]
+        kind = kind_of(type(obj))
+        if kind is not None and kind.name != "finalize" and travelling:
+            referents = [edge.referent for edge in kind.edges(obj)]
+            held += [each for each in referents if id(each) in travelling and id(each) not in seen]
+        for each in held:
+            identity = id(each)
+            if identity in times:
+                times[identity] += 1
+            if identity not in seen and not issubclass(type(each), _LEAVES):
+                seen.add(identity)
+                objects.append(each)
+    return times
+
+
 @final
 class Search:
     """One search from a root, breadth first, for all the objects that are wanted.
@@ -313,7 +369,7 @@ class Search:
                     self._visit(holder, step, referent, missing)
                 continue
             obj = objects[place]
-            if self._is_closed(obj):
+            if _is_closed(obj, self._by_name):
                 place += 1
                 continue
             kind = kind_of(type(obj))
@@ -329,14 +385,6 @@ class Search:
                     seen.add(identity)
                     self._visit(place, step, held, missing)
             place += 1
-
-    def _is_closed(self, obj: Any) -> bool:
-        if self._by_name is None or not issubclass(type(obj), NAMEABLE):
-            return False
-        try:
-            return self._by_name(obj)
-        except Exception:  # noqa: BLE001 - one that the pickler never met, and that is odd
-            return True
 
     def _visit(self, holder: int, step: str, obj: Any, missing: set[int]) -> None:
         if id(obj) in missing:
@@ -390,7 +438,7 @@ def edge_path(kind: str, path: str, edge: Any) -> str:
     if kind == "WeakValueDictionary":
         return f"{path}[{named(edge.key)}]"
     if kind in ("WeakSet", "WeakKeyDictionary"):
-        return f"{path}[<{type(edge.referent).__qualname__}>]"
+        return f"{path}[<{class_name(type(edge.referent))}>]"
     if kind == "ref":
         return f"{path}()"
     if kind == "WeakMethod":

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from weakreduce.findings import Picture, Report, printable, shortened
+from weakreduce.findings import Picture, Report
+from weakreduce.texts import printable, shortened
 
 #: Fate -> colour, which reads on white and on dark paper, and to the colour-blind.
 COLOURS: Final = {
@@ -82,7 +83,8 @@ def dot(report: Report, limit: int) -> str:
         style = "style=dashed" if fate != "snapshot" else 'style="dashed,bold"'
         lines.append(f"  n{holder} -> n{referent} [label={text}, {style}, {colour}];")
     if left:
-        lines.append(f'  label="{left:,} more weak edges are not shown";')
+        how = f"limit={report.edges} shows them"
+        lines.append(f'  label="{left:,} more weak edges are not shown ({how})";')
     return "\n".join([*lines, "}", ""])
 
 
@@ -111,5 +113,6 @@ def mermaid(report: Report, limit: int) -> str:
         listed = ",".join(map(str, positions))
         lines.append(f"  linkStyle {listed} stroke:{COLOURS[fate]},color:{COLOURS[fate]}")
     if left:
-        lines.append(f'  more["{left:,} more weak edges are not shown"]')
+        how = f"limit {report.edges} shows them"
+        lines.append(f'  more["{left:,} more weak edges are not shown; {how}"]')
     return "\n".join([*lines, ""])

@@ -19,6 +19,8 @@ from typing import (
     get_type_hints,
 )
 
+from weakreduce.texts import class_name
+
 Match = type | Callable[[Any, Any], bool]
 
 # A field with a choice of values is one line here, one in `Changes` and one in `Policy`.
@@ -60,7 +62,7 @@ def shown(value: Any) -> str:
         name = getattr(value, "__qualname__", None)
         text = name if type(name) is str else repr(value)
     except Exception:  # noqa: BLE001 - a text about a policy must not make a dump fail
-        text = f"a {type(value).__qualname__}"
+        text = f"a {class_name(type(value))}"
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
 
 

@@ -11,6 +11,8 @@ import keyword
 import types
 from typing import Any, Final
 
+from weakreduce.texts import class_name
+
 _KEYS = (bool, int, float, complex, str, bytes, type(None))
 #: Characters of a key that an expression shows; the position of its entry is shorter then.
 _LONGEST_KEY: Final = 200
@@ -56,7 +58,7 @@ def named(key: Any) -> str:
     """A key as the name of an entry, for reading."""
     text = plain(key)
     if text is None:
-        return f"<{type(key).__qualname__}>"
+        return f"<{class_name(type(key))}>"
     return text if len(text) < _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "..."
 
 

@@ -6,6 +6,7 @@ acted on, and makes a `Report` of them when the dump ends.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ from weakreduce.findings import (
     Picture,
     Report,
     chosen,
-    printable,
 )
 from weakreduce.first_walk import FirstWalk
 from weakreduce.in_force import policy as block
@@ -32,6 +32,7 @@ from weakreduce.locks import new_lock
 from weakreduce.measure import MOST, Scale
 from weakreduce.policies import Policy, PolicyName
 from weakreduce.progress import Progress
+from weakreduce.texts import class_name, printable
 
 #: How many findings a report keeps, unless it is told otherwise.
 KEEP: Final = 1000
@@ -43,6 +44,9 @@ _AGAIN: Final = 10
 _PLAIN = frozenset({list, tuple, dict, set, frozenset})
 #: Steps to an object that a picture shows at most, the last ones.
 _WAY: Final = 12
+
+#: Kinds whose instances are often one for many: those without a callback are handed out again.
+_ONE_FOR_ALL: Final = frozenset({weakref.ref, weakref.ProxyType, weakref.CallableProxyType})
 
 _Seen = tuple[Edge, Decision]
 
@@ -138,7 +142,7 @@ class _Watch:
         ours = isinstance(error, WeakreduceError)
         report.errors.append(str(error) if ours else words.cause(error))
         if culprit is not None:
-            name = type(culprit.obj).__qualname__
+            name = class_name(type(culprit.obj))
             report.failures.append(Failure(culprit.path, name, words.cause(error), culprit.text))
         self._fill(session, report, root, {}, {})
         self._end(report, root)
@@ -177,11 +181,24 @@ class _Watch:
         if not edges:
             return
         search = paths.Search(root, wanted, session.engine.by_name)
-        report.take(_finding(search, edge, decision, sizes, dropped) for edge, decision in edges)
+        held = self._held(session, root, edges)
+        report.take(
+            _finding(search, edge, decision, sizes, dropped, held) for edge, decision in edges
+        )
         drawing = _Drawing(search)
         for edge, decision in drawn:
             drawing.add(edge, decision)
         report.picture = drawing.picture
+
+    def _held(self, session: Any, root: Any, edges: list[_Seen]) -> dict[int, int]:
+        """How many places hold each reference: `weakref.ref` gives all who ask the same one."""
+        if not self.measures:
+            return {}
+        wanted = [id(edge.weak) for edge, _ in edges if type(edge.weak) in _ONE_FOR_ALL]
+        if not wanted:
+            return {}
+        along = [id(edge.referent) for edge, decision in edges if _fate(decision) == "snapshot"]
+        return paths.held_times(root, wanted, along, session.engine.by_name)
 
 
 def _finding(
@@ -190,6 +207,7 @@ def _finding(
     decision: Decision,
     sizes: dict[int, int],
     dropped: dict[int, str],
+    held: dict[int, int],
 ) -> Finding:
     kind, fate, reason = kind_of(type(edge.weak)), _fate(decision), decision.reason
     lost_callback = dropped.get(id(edge.callback)) if edge.callback is not None else None
@@ -198,10 +216,11 @@ def _finding(
     return Finding(
         words.where(search.path(edge.weak), edge),
         "" if kind is None else kind.name,
-        None if edge.referent is None else type(edge.referent).__qualname__,
+        None if edge.referent is None else class_name(type(edge.referent)),
         fate,
-        reason,
+        printable(reason),
         sizes.get(id(edge.referent)) if fate == "snapshot" else None,
+        held=held.get(id(edge.weak)) or 1,
     )
 
 
@@ -282,7 +301,7 @@ class _Drawing:
 
 
 def _name(obj: Any) -> str:
-    return type(obj).__qualname__
+    return class_name(type(obj))
 
 
 class Recording(_Watch):
@@ -348,16 +367,17 @@ def _log(report: Report, root: Any) -> None:
     logger = observe.logger()
     if logger is None or not (report.edges or report.errors):
         return
-    logger.debug("dump of %s with %s: %s", _name(root), report.host, report.summary())
+    host, summary = printable(report.host), printable(report.summary())
+    logger.debug("dump of %s with %s: %s", _name(root), host, summary)
     for finding in report:
         if finding.fate != "link":
             logger.debug(
                 "%s: %s -> %s: %s (%s)",
                 printable(finding.path),
-                finding.kind,
+                printable(finding.kind),
                 finding.referent,
                 finding.fate,
-                finding.reason,
+                printable(finding.reason),
             )
 
 

@@ -12,6 +12,7 @@ from weakreduce.decide import Decision
 from weakreduce.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.kinds import Edge, kind_of
 from weakreduce.policies import Policy
+from weakreduce.texts import class_name, printable
 
 
 def cause(error: BaseException) -> str:
@@ -20,7 +21,7 @@ def cause(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
-    return f"{type(error).__name__}: {text}"
+    return printable(f"{type(error).__name__}: {text}")
 
 
 def _paths(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
@@ -35,7 +36,7 @@ def where(path: str | None, edge: Edge) -> str:
     """The place of an edge, given its weak thing's path: with the entry, where it is one's."""
     kind = kind_of(type(edge.weak))
     if path is None:
-        return f"a {type(edge.weak).__qualname__} below root"
+        return f"a {class_name(type(edge.weak))} below root"
     if kind is None or kind.name in ("ref", "WeakMethod", "proxy", "finalize"):
         return path
     return paths.edge_path(kind.name, path, edge)
@@ -43,8 +44,9 @@ def where(path: str | None, edge: Edge) -> str:
 
 def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> WeakrefPicklingError:
     """The error for an edge that the policy refuses."""
-    referent = type(edge.referent)
-    rule = f"rules=(({referent.__name__}, 'dangle'),) for this type alone"
+    referent = class_name(type(edge.referent))
+    name = referent.rpartition(".")[2]
+    rule = f"rules=(({name}, 'dangle'),) for this type alone"
     outside = policy.live != "forbid" and decision.why is not decide.UNREFERABLE.why
     place = "outside; " if outside else ""
     if policy.live == "forbid":
@@ -53,7 +55,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
         cure = (
             "let its __reduce__ make an object that can be weakly referenced, or write "
             'policy(unpicklable="dangle") to send the reference dead, or '
-            f"rules=(({referent.__name__}, 'sever'),) for this type alone"
+            f"rules=(({name}, 'sever'),) for this type alone"
         )
     elif not decision.asked:
         cure = (
@@ -68,7 +70,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
         )
     path = where(_paths(root, [edge.weak]).get(id(edge.weak)), edge)
     return WeakrefPicklingError(
-        f"{path}: {referent.__qualname__} ({place}{decision.reason}). To send it: {cure}."
+        f"{path}: {referent} ({place}{printable(decision.reason)}). To send it: {cure}."
     )
 
 
@@ -78,21 +80,21 @@ def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]
     wanted = (*(edge.weak for edge, _ in lost), *(callback for callback, _ in dropped))
     found = _paths(root, wanted)
     for edge, reason in lost:
-        referent = type(edge.referent)
+        referent = class_name(type(edge.referent))
         path = where(found.get(id(edge.weak)), edge)
         place, fate, cure = " (outside)", "dangle", 'weakreduce.policy("dangle"), or '
         if reason in (decide.UNREFERABLE.why, decide.CIRCULAR.why):
             place, fate, cure = "", "sever", ""  # it may be inside
         texts.append(
-            f"{path}: {referent.__qualname__}{place} arrives dead: {reason}. "
-            f"Write {cure}rules=(({referent.__name__}, {fate!r}),), to say so."
+            f"{path}: {referent}{place} arrives dead: {printable(reason)}. "
+            f"Write {cure}rules=(({referent.rpartition('.')[2]}, {fate!r}),), to say so."
         )
     for callback, reason in dropped:
         place = found.get(id(callback)) or "a weak reference below root"
         texts.append(
-            f"{place}: the callback {type(callback).__qualname__} was dropped because it cannot be "
-            f'pickled ({reason}). Write weakreduce.policy(callbacks="drop") to say so, or make '
-            "the callback picklable."
+            f"{place}: the callback {class_name(type(callback))} was dropped because it cannot be "
+            f"pickled ({printable(reason)}). "
+            'Write weakreduce.policy(callbacks="drop") to say so, or make the callback picklable.'
         )
     for text in dict.fromkeys(texts):
         warnings.warn(text, DanglingWarning, stacklevel=_caller())

@@ -31,6 +31,7 @@ from weakreduce import kinds, paths, words
 from weakreduce.encode import user_state
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.kinds import Kind, kind_of
+from weakreduce.texts import class_name
 
 _PythonPickler: Any = pickle._Pickler
 _WEAK_BASES: Final = frozenset(kind.base for kind in kinds.KINDS)
@@ -164,7 +165,7 @@ class _Following:
         for failing in self.failing:
             path = found.get(id(failing))
             if path is not None:
-                name = type(failing).__qualname__
+                name = class_name(type(failing))
                 return pickle.PicklingError(
                     f"{path}: {name} cannot be pickled, so it has no hash ({words.cause(error)})"
                 )
