@@ -11,7 +11,9 @@ import collections
 import gc
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, final
 
 from weakreduce.kinds import callback_of, kind_of
@@ -64,6 +66,11 @@ def _attribute(path: str, name: Any) -> str:
         return f"{path}.{name}"
     return f"vars({path})[{_text(name)}]"
 
+
+Named = tuple[str, Any]
+#: What an engine was given, each with the name that its user knows it by, where the engine pickles
+#: a wrapping of its own: paths begin at those, not at the wrapping.
+given: ContextVar[tuple[Named, ...]] = ContextVar("weakreduce_given", default=())
 
 _Slots = dict[type, list[tuple[str, Any]]]
 
@@ -234,6 +241,7 @@ class Search:
         self._steps = [_ROOT]
         self._by_name = by_name
         self._slots: _Slots = {}
+        self._from_given: dict[int, str] | None = None
         self._run(set(wanted))
 
     def _run(self, missing: set[int]) -> None:
@@ -299,7 +307,24 @@ class Search:
     def path(self, obj: Any, root: str = "root") -> str | None:
         """The shortest path to this very object; None where it was not found."""
         place = self.places.get(id(obj))
-        return None if place is None else joined([step for _, step in self.trail(place)], root)
+        if place is None:
+            return None
+        named = self._paths_from_given().get(id(obj)) if root == "root" else None
+        return named or joined([step for _, step in self.trail(place)], root)
+
+    def _paths_from_given(self) -> dict[int, str]:
+        """Id -> path, of what was found, and is in what was `given` as well."""
+        known = given.get()
+        if self._from_given is None:
+            self._from_given = {}
+            if known:
+                names = {id(held): name for name, held in reversed(known)}
+                search = Search([held for _, held in known], self.places, self._by_name)
+                for identity, place in search.places.items():
+                    _, (top, _), *rest = search.trail(place)
+                    name = names[id(search.objects[top])]
+                    self._from_given[identity] = joined([_ROOT, *(s for _, s in rest)], name)
+        return self._from_given
 
 
 def joined(steps: list[str], root: str) -> str:
@@ -309,6 +334,27 @@ def joined(steps: list[str], root: str) -> str:
         if step != _ROOT:
             path = step.replace(HOLDER, path, 1)
     return path
+
+
+def arguments(args: Iterable[Any] | None, keywords: Mapping[str, Any] | None) -> list[Named]:
+    """The arguments of a call, with the names that they have in `given`."""
+    return [
+        *((f"args[{number}]", held) for number, held in enumerate(args or ())),
+        *((f"kwargs[{name!r}]", held) for name, held in (keywords or {}).items()),
+    ]
+
+
+@contextmanager
+def naming(named: Iterable[Named] | None) -> Iterator[None]:
+    """What is pickled inside was given by these names, or by those of a block around this one.
+
+    None: it is none of what was given.
+    """
+    token = given.set(() if named is None else (*given.get(), *named))
+    try:
+        yield
+    finally:
+        given.reset(token)
 
 
 def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:

@@ -20,6 +20,8 @@ def cause(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
+    if type(error).__module__.startswith("weakreduce."):
+        return text  # the name would be one of ours that says nothing to others
     return f"{type(error).__name__}: {text}"
 
 
@@ -107,6 +109,7 @@ _BETWEEN: Final = frozenset(
         "tornado",
         "ray",
         "pyspark",
+        "pebble",
         "executorlib",
         "submitit",
         "parsl",

@@ -16,6 +16,7 @@ from typing import Any, Final, final
 
 from weakreduce import paths
 from weakreduce.bound import Bound
+from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import scout
 from weakreduce.kinds import kind_of
 from weakreduce.seen import seen
@@ -101,10 +102,36 @@ def forking_dumps(forking_pickler: Any) -> Dumps:
         try:
             return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
         except scout.WeakThingMet:
-            found: memoryview = forking_pickler.dumps(obj)
-            return found
+            pass  # it is not the cause of what may be raised below
+        found: memoryview = forking_pickler.dumps(obj)
+        return found
 
     return dumps
+
+
+def bytes_if_weak(obj: Any, dumps: Callable[..., bytes]) -> bytes | None:
+    """The payload of what holds a weak thing; None for all else, which is pickled later.
+
+    Args:
+        obj: what the engine is to send.
+        dumps: the engine's own ``dumps``, with the parameters of ``pickle.dumps``.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        BaseException: whatever the pickler raises for an object that holds a weak thing. The
+            failures of others are met again by the engine, and end as they always do.
+    """
+    before = seen.dumps
+    try:
+        # Buffers go out of band here, so that large arrays are not copied to find out.
+        dumps(obj, pickle.HIGHEST_PROTOCOL, buffer_callback=[].append)
+        return None if seen.dumps == before else dumps(obj, pickle.HIGHEST_PROTOCOL)
+    except (WeakrefPicklingError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        if seen.dumps != before:
+            raise
+        return None
 
 
 def pack(

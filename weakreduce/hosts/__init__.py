@@ -116,6 +116,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("loky.process_executor", "engines.executors"),
             ("loky.process_executor", "engines.worker_failures"),
         ),
+        Host("pebble", ("pebble.pool.process", "engines.pebble")),
         Host(
             "dask",
             ("dask.tokenize", "hosts.distributed"),
@@ -130,6 +131,9 @@ HOSTS: Final[dict[str, Host]] = {
             ("ray.actor", "engines.ray"),
             ("ray._private.function_manager", "engines.ray"),
             ("ray._private.worker", "engines.ray"),
+            ("ray._private.serialization", "engines.ray"),
+            ("ray.util.multiprocessing.pool", "engines.ray_pool"),
+            ("ray.data.dataset", "engines.ray_data"),
         ),
         Host(
             "pyspark",
