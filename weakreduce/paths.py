@@ -176,6 +176,8 @@ def parts(obj: Any, path: str, slots: _Slots | None = None) -> Iterator[tuple[st
     for name, value in attributes:
         if name not in internal:
             yield _attribute(path, name), value
+    if issubclass(obj_type, BaseException):
+        yield f"{path}.args", BaseException.__dict__["args"].__get__(obj)
     if kind is not None:
         yield from _weak_parts(kind, obj, path)
     elif not _is_opened(obj_type):
