@@ -8,9 +8,11 @@ it twice, sent as the bytes that were needed to find out.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import threading
+import types
 from collections.abc import Callable
 from typing import Any, Final, final
 
@@ -27,6 +29,7 @@ Dumps = Callable[[Any], "bytes | memoryview"]
 #: themselves. A thousand tasks on one big object must not become a thousand copies of it.
 WAITING_LIMIT: Final = 64 * 2**20
 _LOOKED_AT: Final = 100_000
+_ENGINES: Final = ("concurrent", "loky", "joblib", "pebble", "multiprocessing", "multiprocess")
 
 
 @final
@@ -134,6 +137,33 @@ def bytes_if_weak(obj: Any, dumps: Callable[..., bytes]) -> bytes | None:
         return None
 
 
+def _root(function: types.FunctionType) -> str:
+    return str(function.__module__).partition(".")[0]
+
+
+def _names_in(obj: Any) -> list[paths.Named]:
+    """What the user gave, where the object is a call that an engine's file has put together."""
+    if type(obj) is not functools.partial:
+        return []
+    function, calls = obj.func, [(obj.args, obj.keywords)]
+    if type(function) is types.FunctionType and _root(function) in _ENGINES:
+        # One call for many items of a `map`.
+        name = function.__name__
+        if name in ("_process_chunk", "process_chunk"):
+            function, chunk = obj.args
+            calls = [(args, {}) for args in chunk]
+        elif name == "mapstar":
+            ((function, items),) = obj.args
+            calls = [((item,), {}) for item in items]
+        elif name == "starmapstar":
+            ((function, items),) = obj.args
+            calls = [(tuple(args), {}) for args in items if isinstance(args, (tuple, list))]
+    names = [("func", function)]
+    for args, keywords in calls:
+        names += paths.arguments(args, keywords)
+    return names
+
+
 def pack(
     obj: Any,
     dumps: Dumps,
@@ -156,8 +186,10 @@ def pack(
             the engine pickles again, and reports the failure as it always does.
     """
     before = seen.dumps
+    names = _names_in(obj)
     try:
-        data = dumps(obj)
+        with paths.naming(names):
+            data = dumps(obj)
     except Exception:
         if seen.dumps == before and not (loses and holds_weak(obj)):
             return obj
