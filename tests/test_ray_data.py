@@ -31,8 +31,8 @@ def rows() -> Iterator[Any]:
         yield ray.data.from_items([{"number": 1}])
 
 
-def actors() -> Any:
-    return ray.data.ActorPoolStrategy(size=1)
+def actors() -> dict[str, Any]:
+    return {"compute": ray.data.ActorPoolStrategy(size=1), "num_cpus": 0.01}
 
 
 def batch_of(answer: Any) -> dict[str, list[Any]]:
@@ -111,20 +111,21 @@ WAYS: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "a callable object": lambda rows, weak: rows.map_batches(Bag(weak)),
     "a method": lambda rows, weak: rows.map_batches(Bag(weak).method),
-    "a class": lambda rows, weak: rows.map_batches(looking(weak), compute=actors()),
-    "an asynchronous class": lambda rows, weak: rows.map_batches(
-        async_looking(weak), compute=actors()
-    ),
+    "a class": lambda rows, weak: rows.map_batches(looking(weak), **actors()),
+    "an asynchronous class": lambda rows, weak: rows.map_batches(async_looking(weak), **actors()),
     "fn_constructor_args": lambda rows, weak: rows.map_batches(
-        Given, fn_constructor_args=(weak,), compute=actors()
+        Given, fn_constructor_args=(weak,), **actors()
     ),
     "fn_constructor_kwargs": lambda rows, weak: rows.map_batches(
-        Given, fn_constructor_kwargs={"it": weak}, compute=actors()
+        Given, fn_constructor_kwargs={"it": weak}, **actors()
     ),
     "fn_kwargs of a class": lambda rows, weak: rows.map_batches(
-        Given, fn_kwargs={"it": weak}, compute=actors()
+        Given, fn_kwargs={"it": weak}, **actors()
     ),
 }
+
+
+POLICIES = ("snapshot", "dangle")
 
 
 def answers(dataset: Any) -> list[Any]:
@@ -132,23 +133,42 @@ def answers(dataset: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_block_around_the_call_counts(rows: Any, way: str) -> None:
+def test_a_refusal_is_raised_by_the_call(rows: Any, way: str) -> None:
     target = cargo.Target()
-    weak = weakref.ref(target)
     with (
         weakreduce.policy("strict"),
         pytest.raises(weakreduce.WeakrefPicklingError, match=r"^fn.*Target \(outside"),
     ):
-        WAYS[way](rows, weak)
-    with weakreduce.policy("dangle"):
-        dangling = WAYS[way](rows, weak)
-    pinned = WAYS[way](rows, weak)
+        WAYS[way](rows, weakref.ref(target))
+
+
+@pytest.mark.parametrize("of_classes", [False, True], ids=["functions", "classes"])
+def test_the_block_around_the_call_counts(rows: Any, of_classes: bool) -> None:
+    ways = [way for way in WAYS if ("class" in way or "constructor" in way) == of_classes]
+    targets = [cargo.Target() for _ in ways]
+    datasets = []
+    for way, target in zip(ways, targets, strict=True):
+        for policy in POLICIES:
+            with weakreduce.policy(policy):
+                found = WAYS[way](rows, weakref.ref(target))
+            label = f"{way}, {policy}"
+            datasets.append(
+                found.map(
+                    lambda row, label: {"label": label, "dead": bool(row["dead"])},
+                    fn_kwargs={"label": label},
+                )
+            )
     del target
+    watched = [weakref.ref(target) for target in targets]
+    targets.clear()
     gc.collect()
-    assert weak() is None
+    assert not any(weak() for weak in watched)
     with weakreduce.policy("strict"):
-        found = answers(dangling.union(pinned))
-    assert sorted(found) == ([True] if way == "filter" else [False, True])
+        first, *others = datasets
+        found = {row["label"]: row["dead"] for row in first.union(*others).take_all()}
+    right = {f"{way}, {policy}": policy == "dangle" for way in ways for policy in POLICIES}
+    right.pop("filter, snapshot", None)  # the row is filtered out
+    assert found == right
 
 
 def test_what_was_pickled_is_opened_by_each_run(rows: Any) -> None:
