@@ -76,6 +76,8 @@ def test_examples(page, tmp_path, pytestconfig):
     # What the tests are told to ignore (of engines' oldest releases), their examples ignore.
     ignored = [f"-W{option}" for option in pytestconfig.getoption("pythonwarnings") or ()
                if "pytest" not in option]  # fmt: skip
+    # Ray Data warns of its own settings.
+    ignored.append("-Wignore::DeprecationWarning:ray.data.context")
     done = run(
         "-W",
         "error",
