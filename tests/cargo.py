@@ -215,6 +215,11 @@ def same(weak: Any, target: Any) -> bool:
     return weak() is target
 
 
+def add_one(number: int) -> int:
+    """A task without weak things, of one argument."""
+    return number + 1
+
+
 def add(one: int, two: int) -> int:
     """A task without weak things."""
     return one + two

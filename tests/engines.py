@@ -158,6 +158,19 @@ def _multiprocess_spawn() -> Iterator[Submit]:
     return pool(multiprocess.get_context("spawn"))
 
 
+@engine("pebble")
+def _pebble() -> Iterator[Submit]:
+    from pebble import ProcessPool
+
+    with ProcessPool(2, context=multiprocessing.get_context("spawn")) as workers:
+
+        def submit(function: Any, *arguments: Any) -> Callable[[], Any]:
+            future = workers.schedule(function, arguments)
+            return lambda: future.result(PATIENCE)
+
+        yield submit
+
+
 @engine("loky", by_value=True)
 def _loky() -> Iterator[Submit]:
     import loky

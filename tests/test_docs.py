@@ -105,6 +105,8 @@ def check(page, blocks, folder, pytestconfig, method=None):
     # What the tests are told to ignore (of engines' oldest releases), their examples ignore.
     ignored = [f"-W{option}" for option in pytestconfig.getoption("pythonwarnings") or ()
                if "pytest" not in option]  # fmt: skip
+    # Ray Data warns of its own settings.
+    ignored.append("-Wignore::DeprecationWarning:ray.data.context")
     name = f"pasted_{page.stem}.py".replace("-", "_")
     (folder / name).write_text(script(blocks, method), encoding="utf-8")
     done = run("-W", "error", *ignored, name, cwd=folder)

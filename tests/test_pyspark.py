@@ -155,6 +155,86 @@ def test_broadcast(sc: Any, once: Any, kind: str) -> None:
         assert found == [cargo.expected(kind, "outside", policy)]
 
 
+def own_classes() -> dict[str, Callable[[Any], Any]]:
+    """Weak kinds of classes that no worker can import, and one that it can."""
+
+    class Ref(weakref.ref):  # type: ignore[type-arg]
+        pass
+
+    class Slots(weakref.ref):  # type: ignore[type-arg]
+        __slots__ = ()
+
+    class Keyed(weakref.KeyedRef):  # type: ignore[type-arg]
+        pass
+
+    class Method(weakref.WeakMethod):  # type: ignore[type-arg]
+        pass
+
+    class Set(weakref.WeakSet):  # type: ignore[type-arg]
+        pass
+
+    class Values(weakref.WeakValueDictionary):  # type: ignore[type-arg]
+        pass
+
+    class Keys(weakref.WeakKeyDictionary):  # type: ignore[type-arg]
+        pass
+
+    return {
+        "ref": Ref,
+        "ref with slots": Slots,
+        "KeyedRef": lambda target: Keyed(target, None, "key"),
+        "WeakMethod": lambda target: Method(target.method),
+        "WeakSet": lambda target: Set([target]),
+        "WeakValueDictionary": lambda target: Values(key=target),
+        "WeakKeyDictionary": lambda target: Keys({target: 1}),
+        "imported": lambda target: cargo.SubRef(target, "note"),
+    }
+
+
+def described(weak: Any) -> tuple[str, bool]:
+    """The class of a weak thing, and whether anything lives in it."""
+    kept = weak() is not None if isinstance(weak, weakref.ref) else bool(len(weak))
+    return type(weak).__name__, kept
+
+
+@pytest.mark.parametrize("kind", list(own_classes()))
+def test_subclasses(sc: Any, once: Any, kind: str) -> None:
+    make = own_classes()[kind]
+    target = cargo.Target()
+    weak = make(target)
+    right = described(weak)
+    describe = described  # by value: the tests' own module is none of the workers'
+
+    def made(_item: Any) -> Any:
+        kept = cargo.Target()
+        cargo.kept.append(kept)
+        return make(kept)
+
+    sent = sc.broadcast(weak)
+    assert once.map(lambda _: describe(sent.value)).collect() == [right]
+    assert described(once.map(lambda _: sent.value).collect()[0]) == right
+    assert once.map(lambda _: describe(weak)).collect() == [right]
+    assert described(once.map(made).collect()[0]) == right
+    pairs = sc.parallelize([(1, weak), (2, weak), (1, weak)], 2).groupByKey(2)
+    assert [describe(found) for _, group in pairs.collect() for found in group] == [right] * 3
+    made_there = once.map(lambda _: (1, made(_))).groupByKey(2).values().flatMap(list)
+    assert made_there.map(describe).collect() == [right]
+
+
+def test_a_broadcast_of_classes_of_the_driver(sc: Any, once: Any) -> None:
+    class Tree:
+        def __init__(self) -> None:
+            self.child = Tree.__new__(Tree)
+            self.child.parent = weakref.ref(self)
+
+    sent = sc.broadcast(Tree())
+    assert once.map(lambda _: sent.value.child.parent() is sent.value).collect() == [True]
+    # In whatever order what only cloudpickle can write, and what is weak, are met.
+    for value in ([lambda: 5, weakref.ref(cargo.Target)], [weakref.ref(cargo.Target), lambda: 5]):
+        sent = sc.broadcast(value)
+        assert once.map(lambda _, sent=sent: sum(map(callable, sent.value))).collect() == [2]
+
+
 #: Spark leaves the file of a broadcast that fails to the collector.
 left_open = pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")
 
@@ -192,16 +272,36 @@ def test_broadcasts_without_weak_things_have_the_same_bytes(sc: Any, value: Any)
 
 
 @left_open
+@pytest.mark.parametrize("weak", [False, True])
 def test_a_broadcast_that_cannot_be_pickled_fails_as_it_did(
-    sc: Any, capsys: pytest.CaptureFixture[str]
+    sc: Any, capsys: pytest.CaptureFixture[str], weak: bool
 ) -> None:
     generator = (item for item in ())
     failing(
-        lambda: sc.broadcast(generator),
+        lambda: sc.broadcast([weakref.ref(cargo.Target), generator] if weak else generator),
         pickle.PicklingError,
         "Could not serialize broadcast: TypeError",
     )
+    assert "another pickler" not in capsys.readouterr().err
+
+
+@left_open
+def test_without_weak_things_a_broadcast_takes_no_more_than_it_did(
+    sc: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(lambda: sc.broadcast(lambda: 5), pickle.PicklingError, "lambda")
     capsys.readouterr()
+
+
+def test_whatever_a_reducer_raises_is_raised_by_the_action(once: Any) -> None:
+    class Stuck:
+        def __reduce__(self) -> Any:
+            raise SystemExit("stuck")
+
+    stuck = Stuck()
+    lazy = once.map(lambda _: stuck)
+    with pytest.raises(SystemExit, match="stuck"):
+        lazy.collect()
 
 
 def test_a_broadcast_where_spark_encrypts(sc: Any) -> None:

@@ -1,6 +1,7 @@
 """Ray, run for real: functions and classes under every policy, actors, put, and what is left alone.
 
-The ways and kinds are in test_engines.py, where no hook readies the workers.
+The ways and kinds are in test_engines.py, where no hook readies the workers; Ray Data is in
+test_ray_data.py, Ray's Pool in test_ray_pool.py.
 """
 
 from __future__ import annotations
@@ -170,6 +171,62 @@ def test_the_cause_of_a_refusal_is_kept() -> None:
     assert isinstance(raised.value.__cause__, TypeError)
 
 
+def test_paths_begin_at_the_arguments() -> None:
+    actor, _target = counter()
+    handle = actor.options(num_cpus=0.1).remote()
+    load, _other = cargo.load("ref", "outside")
+    look = ray.remote(cargo.look)
+    looks = ray.remote(cargo.look_at_all)
+    calls: dict[str, Any] = {
+        "args[0].weak": lambda: look.remote(load),
+        "args[1].weak": lambda: looks.remote(1, load),
+        "args[1][0].weak": lambda: looks.options(num_cpus=0.5).remote(load.kind, [load]),
+        "kwargs['cargo'].weak": lambda: look.remote(cargo=load),
+        "kwargs['load']['it'].weak": lambda: handle.look.remote(load={"it": load}),
+        "args[2].weak": lambda: ray.remote(cargo.Cargo).remote("ref", 2, load),
+        "root.weak": lambda: ray.put(load),
+        "root['it'][1].weak": lambda: ray.put({"it": [1, load]}),
+        "root[1]": lambda: ray.put([1, load.weak]),
+    }
+    for path, call in calls.items():
+        with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError) as raised:
+            call()
+        assert str(raised.value).startswith(f"{path}: Target (outside"), path
+    # A function is no argument of its own call, though it may hold one.
+    with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError) as raised:
+        ray.remote(lambda _load: load).remote(load)
+    assert str(raised.value).startswith("root.__closure__[0].cell_contents.weak: Target")
+
+
+def test_what_a_worker_cannot_send_has_a_path_from_what_the_task_gave() -> None:
+    def give() -> Any:
+        weakreduce.set_policy("strict")
+        return {"found": [cargo.give("ref", "outside")]}
+
+    fresh = {"env_vars": {"FRESH": "2"}}
+    with pytest.raises(
+        weakreduce.WeakrefPicklingError, match=r"root\['found'\]\[0\]\.weak: Target"
+    ):
+        get(ray.remote(give).options(runtime_env=fresh).remote())
+
+
+@pytest.mark.parametrize("weak", [False, True])
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, MemoryError, ValueError, OSError])
+def test_whatever_a_reducer_raises_is_raised(error: type[BaseException], weak: bool) -> None:
+    class Stuck:
+        def __reduce__(self) -> Any:
+            raise error("stuck")
+
+    stuck = [weakref.ref(cargo.Target), Stuck()] if weak else Stuck()
+    for call in (
+        lambda: ray.put(stuck),
+        lambda: ray.remote(cargo.look).remote(stuck),
+        lambda: ray.remote(lambda: stuck).remote(),
+    ):
+        with pytest.raises(error, match="stuck"):
+            call()
+
+
 def test_other_errors_are_as_they_were() -> None:
     generator = (item for item in ())
     with pytest.raises(TypeError, match="Could not serialize the put value"):
@@ -293,6 +350,7 @@ def test_uninstalling_puts_back_what_was_there() -> None:
         (ray.actor.ActorClass, "_remote"),
         (ray.actor.ActorHandle, "_actor_method_call"),
         (ray._private.worker.Worker, "put_object"),
+        (ray._private.serialization.SerializationContext, "serialize"),
     ]
     ours = [vars(owner)[name] for owner, name in owners]
     weakreduce.uninstall("ray")

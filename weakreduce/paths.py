@@ -11,10 +11,11 @@ import collections
 import gc
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
 from weakreduce import own_storage, steps
+from weakreduce.blocks import Block, Scope
 from weakreduce.kinds import callback_of, kind_of
 from weakreduce.known import HEAP_TYPE, NAMEABLE
 from weakreduce.steps import in_python, named, static
@@ -37,6 +38,11 @@ _ROOT: Final = ""
 LONGEST: Final = 500
 #: Objects that are looked at to count who holds a weak reference.
 _COUNTED: Final = 100_000
+
+Named = tuple[str, Any]
+#: What an engine was given, each with the name that its user knows it by, where the engine pickles
+#: a wrapping of its own: paths begin at those, not at the wrapping.
+given: Final = Scope("weakreduce_given")
 
 
 @final
@@ -347,7 +353,9 @@ class Search:
         self._holders = [-1]
         self._steps = [_ROOT]
         self._by_name = by_name
+        self._limit = limit
         self._shapes: _Shapes = {}
+        self._from_given: dict[int, str] | None = None
         self._run(set(wanted), limit, until)
 
     def _run(self, missing: set[int], limit: float, until: int | None) -> None:
@@ -405,7 +413,27 @@ class Search:
     def path(self, obj: Any, root: str = "root") -> str | None:
         """The shortest path to this very object; None where it was not found."""
         place = self.places.get(id(obj))
-        return None if place is None else joined([step for _, step in self.trail(place)], root)
+        if place is None:
+            return None
+        named = self._paths_from_given().get(id(obj)) if root == "root" else None
+        return named or joined([step for _, step in self.trail(place)], root)
+
+    def _paths_from_given(self) -> dict[int, str]:
+        """Id -> path, of what was found, and is in what was `given` as well."""
+        known: tuple[Named, ...] = given.get(())
+        if self._from_given is None:
+            self._from_given = {}
+            if known:
+                names = {id(held): name for name, held in reversed(known)}
+                search = Search(
+                    [held for _, held in known], self.places, self._by_name, self._limit
+                )
+                for identity, place in search.places.items():
+                    _, (top, _), *rest = search.trail(place)
+                    name = names.get(id(search.objects[top]))
+                    if name is not None:  # else the way is so long that its beginning is lost
+                        self._from_given[identity] = joined([_ROOT, *(s for _, s in rest)], name)
+        return self._from_given
 
 
 def joined(steps: list[str], root: str) -> str:
@@ -415,6 +443,29 @@ def joined(steps: list[str], root: str) -> str:
         if step != _ROOT:
             path = step.replace(HOLDER, path, 1)
     return path
+
+
+def arguments(args: Iterable[Any] | None, keywords: Mapping[str, Any] | None) -> list[Named]:
+    """The arguments of a call, with the names that they have in `given`."""
+    return [
+        *((f"args[{number}]", held) for number, held in enumerate(args or ())),
+        *((f"kwargs[{name!r}]", held) for name, held in (keywords or {}).items()),
+    ]
+
+
+class naming(Block):  # noqa: N801 - it reads as a verb, as `policy` does
+    """What is pickled inside was given by these names, or by those of a block around this one.
+
+    None: it is none of what was given.
+    """
+
+    scope = given
+
+    def __init__(self, named: Iterable[Named] | None) -> None:
+        self._named = None if named is None else tuple(named)
+
+    def __enter__(self) -> None:
+        self.enter(() if self._named is None else (*given.get(()), *self._named))
 
 
 def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:

@@ -21,6 +21,8 @@ def cause(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
+    if str(type(error).__module__).startswith("weakreduce."):
+        return printable(text)  # the name would be one of ours that says nothing to others
     return printable(f"{type(error).__name__}: {text}")
 
 
@@ -118,6 +120,7 @@ _BETWEEN: Final = frozenset(
         "tornado",
         "ray",
         "pyspark",
+        "pebble",
         "executorlib",
         "submitit",
         "parsl",

@@ -8,13 +8,16 @@ it twice, sent as the bytes that were needed to find out.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
+import types
 from collections.abc import Callable
 from typing import Any, Final, final
 
 from weakreduce import paths
 from weakreduce.bound import Bound
+from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import scout
 from weakreduce.kinds import kind_of
 from weakreduce.locks import new_lock
@@ -26,6 +29,7 @@ Dumps = Callable[[Any], "bytes | memoryview"]
 #: themselves. A thousand tasks on one big object must not become a thousand copies of it.
 WAITING_LIMIT: Final = 64 * 2**20
 _LOOKED_AT: Final = 100_000
+_ENGINES: Final = ("concurrent", "loky", "joblib", "pebble", "multiprocessing", "multiprocess")
 
 
 @final
@@ -100,10 +104,63 @@ def forking_dumps(forking_pickler: Any) -> Dumps:
         try:
             return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
         except scout.WeakThingMet:
-            found: memoryview = forking_pickler.dumps(obj)
-            return found
+            pass  # it is not the cause of what may be raised below
+        found: memoryview = forking_pickler.dumps(obj)
+        return found
 
     return dumps
+
+
+def bytes_if_weak(obj: Any, dumps: Callable[..., bytes]) -> bytes | None:
+    """The payload of what holds a weak thing; None for all else, which is pickled later.
+
+    Args:
+        obj: what the engine is to send.
+        dumps: the engine's own ``dumps``, with the parameters of ``pickle.dumps``.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        BaseException: whatever the pickler raises for an object that holds a weak thing. The
+            failures of others are met again by the engine, and end as they always do.
+    """
+    before = seen.dumps
+    try:
+        # Buffers go out of band here, so that large arrays are not copied to find out.
+        dumps(obj, pickle.HIGHEST_PROTOCOL, buffer_callback=[].append)
+        return None if seen.dumps == before else dumps(obj, pickle.HIGHEST_PROTOCOL)
+    except (WeakrefPicklingError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        if seen.dumps != before:
+            raise
+        return None
+
+
+def _root(function: types.FunctionType) -> str:
+    return str(function.__module__).partition(".")[0]
+
+
+def _names_in(obj: Any) -> list[paths.Named]:
+    """What the user gave, where the object is a call that an engine's file has put together."""
+    if type(obj) is not functools.partial:
+        return []
+    function, calls = obj.func, [(obj.args, obj.keywords)]
+    if type(function) is types.FunctionType and _root(function) in _ENGINES:
+        # One call for many items of a `map`.
+        name = function.__name__
+        if name in ("_process_chunk", "process_chunk"):
+            function, chunk = obj.args
+            calls = [(args, {}) for args in chunk]
+        elif name == "mapstar":
+            ((function, items),) = obj.args
+            calls = [((item,), {}) for item in items]
+        elif name == "starmapstar":
+            ((function, items),) = obj.args
+            calls = [(tuple(args), {}) for args in items if isinstance(args, (tuple, list))]
+    names = [("func", function)]
+    for args, keywords in calls:
+        names += paths.arguments(args, keywords)
+    return names
 
 
 def pack(
@@ -128,8 +185,10 @@ def pack(
             the engine pickles again, and reports the failure as it always does.
     """
     before = seen.dumps
+    names = _names_in(obj)
     try:
-        data = dumps(obj)
+        with paths.naming(names):
+            data = dumps(obj)
     except Exception:
         if seen.dumps == before and not (loses and holds_weak(obj)):
             return obj

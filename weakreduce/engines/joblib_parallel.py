@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
+from weakreduce import paths
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
@@ -81,8 +82,12 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
     @functools.wraps(stock)
     def submit(backend: Any, func: Any, callback: Any = None) -> Any:
         before = seen.dumps
+        named: list[paths.Named] = []
+        for function, args, keywords in getattr(func, "items", ()):
+            named += [("func", function), *paths.arguments(args, keywords)]
         try:
-            return stock(backend, func, callback)
+            with paths.naming(named):
+                return stock(backend, func, callback)
         except Exception as error:
             ours = isinstance(error, WeakrefPicklingError) or seen.dumps != before
             if callback is None or not ours:

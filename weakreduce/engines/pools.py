@@ -24,7 +24,7 @@ from weakreduce.policies import Policy
 
 _NONE_GIVEN: Any = object()
 #: Collections whose items exist.
-_COMPLETE = frozenset({list, tuple, set, frozenset, dict, collections.deque})
+COMPLETE = frozenset({list, tuple, set, frozenset, dict, collections.deque})
 
 
 class _Call(threading.local):
@@ -118,7 +118,7 @@ def make_patch(module: Any) -> AttributePatch:
             if stock.__name__ == "_map_async" and not hasattr(iterable, "__len__"):
                 iterable = list(iterable)  # as it would
             # Others that have a length may make their items when asked for them, or wait.
-            complete = type(iterable) in _COMPLETE and not all_plain(iterable, names)
+            complete = type(iterable) in COMPLETE and not all_plain(iterable, names)
             before, call.complete = call.complete, complete
             try:
                 return stock(pool, func, iterable, *rest, **keywords)

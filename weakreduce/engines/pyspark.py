@@ -2,7 +2,9 @@
 
 An RDD's functions are pickled by the action, so one that holds a weak thing is pickled by the
 transformation that takes it, instead. A UDF is pickled by its first use, so one that holds a
-weak thing is made anew for its use under another policy. Broadcasts are pickled by plain pickle.
+weak thing is made anew for its use under another policy. Broadcasts are pickled by plain pickle,
+which writes classes of the driver's script as names that no worker knows: one that holds a weak
+thing is pickled by Spark's cloudpickle, as all else in Spark is.
 
 What we rely on, pinned by the tests: every function of an RDD passes ``PipelinedRDD.__init__``;
 ``CloudPickleSerializer`` calls ``pyspark.cloudpickle.dumps``; a broadcast variable that is pickled
@@ -14,15 +16,16 @@ adds itself to its ``_pickle_registry``, whose set ``_registry`` is emptied into
 from __future__ import annotations
 
 import functools
+import io
 import pickle
 import types
 from typing import Any, final
 
+from weakreduce.engines.early import bytes_if_weak
 from weakreduce.engines.per_policy import PerPolicy
 from weakreduce.errors import WeakrefPicklingError
-from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.hosts.scout import WithoutWeakThings
+from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
 from weakreduce.in_force import get_policy
 from weakreduce.seen import seen
 
@@ -52,20 +55,9 @@ def _pickled(function: Any, registry: set[Any]) -> Any:
 
     waiting = set(registry)
     registry.clear()
-    before = seen.dumps
     try:
-        # Buffers go out of band here, so that large arrays are not copied to find out.
-        cloudpickle.dumps(function, pickle.HIGHEST_PROTOCOL, buffer_callback=[].append)
-        if seen.dumps == before:
-            return function
-        data = cloudpickle.dumps(function, pickle.HIGHEST_PROTOCOL)
-        return _Pickled(data, list(registry))
-    except WeakrefPicklingError:
-        raise
-    except Exception:
-        if seen.dumps != before:
-            raise
-        return function  # the action reports the failure as it always does
+        data = bytes_if_weak(function, cloudpickle.dumps)
+        return function if data is None else _Pickled(data, list(registry))
     finally:
         registry.clear()
         registry.update(waiting)
@@ -117,16 +109,32 @@ def _make_once(create: str, placeholder: str) -> Any:
 def _dump(value: Any, file: Any, protocol: int) -> None:
     if not (hasattr(file, "seekable") and file.seekable()):
         # Where Spark encrypts, the file is a socket, and nothing can be taken back.
-        standard.dump(value, file, protocol)
+        complete = io.BytesIO()
+        _dump(value, complete, protocol)
+        file.write(complete.getbuffer())
         return
-    start = file.tell()
+    start, before = file.tell(), seen.dumps
     try:
         # As stock does: straight into the file, however large the value is.
         WithoutWeakThings(file, protocol).dump(value)
-    except Exception:  # noqa: BLE001 - if not a weak thing is the cause, it comes again
-        file.seek(start)
-        file.truncate()
-        standard.dump(value, file, protocol)
+        return
+    except Exception as error:  # noqa: BLE001 - raised below, if not a weak thing is the cause
+        failure = error
+    try:
+        _dump_with_weak_things(value, file, protocol, start)
+    finally:
+        if seen.dumps == before and not isinstance(failure, WeakThingMet):
+            raise failure from None
+        del failure  # its traceback leads to this frame, and so back to itself
+
+
+def _dump_with_weak_things(value: Any, file: Any, protocol: int, start: int) -> None:
+    """By Spark's cloudpickle: the classes of weak things are as often the driver's own as not."""
+    from pyspark import cloudpickle
+
+    file.seek(start)
+    file.truncate()
+    cloudpickle.dump(value, file, protocol)
 
 
 def _pickle_with_weak_things(stock: Any) -> Any:

@@ -8,7 +8,7 @@ What we rely on, pinned by the tests: ``RemoteFunction._remote`` exports under `
 ``_last_export_cluster_and_job`` is that of the running cluster, and can be copied;
 ``ActorClass._remote`` does the same with its ``__ray_metadata__``; both pickle by the name
 ``pickle_dumps`` in their module; ``ActorHandle._actor_method_call`` and ``Worker.put_object``
-pickle all else.
+pickle all else, by ``SerializationContext.serialize``, each argument for itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from weakreduce import paths
 from weakreduce.engines.per_policy import Made, PerPolicy
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
@@ -40,8 +41,11 @@ _exported = _Exported()
 def _unwrapping(stock: Any) -> Any:
     @functools.wraps(stock)
     def unwrapping(*args: Any, **keywords: Any) -> Any:
+        # Every caller gives the user's arguments by these two names.
+        named = paths.arguments(keywords.get("args"), keywords.get("kwargs"))
         try:
-            return stock(*args, **keywords)
+            with paths.naming(named):
+                return stock(*args, **keywords)
         except TypeError as error:
             refusal = error.__cause__
             if isinstance(refusal, WeakrefPicklingError):
@@ -51,11 +55,26 @@ def _unwrapping(stock: Any) -> Any:
     return unwrapping
 
 
+def _make_serialize(stock: Any) -> Any:
+    from ray.exceptions import RayTaskError
+
+    @functools.wraps(stock)
+    def serialize(context: Any, value: Any) -> Any:
+        """What is pickled is a list that the value is in, or the report of an exception."""
+        given = value.cause if issubclass(type(value), RayTaskError) else value
+        with paths.naming((("root", given),)):
+            return stock(context, value)
+
+    return serialize
+
+
 def _make_pickle_dumps(stock: Any) -> Any:
     @functools.wraps(stock)
     def pickle_dumps(*args: Any, **keywords: Any) -> Any:
         before = seen.dumps
-        data = stock(*args, **keywords)
+        # The function itself, which is none of the arguments that it is called with.
+        with paths.naming(None):
+            data = stock(*args, **keywords)
         _exported.weak = seen.dumps != before
         return data
 
@@ -137,4 +156,6 @@ def make_patch(module: Any) -> AttributePatch:
             (module.ActorClass, "_remote", remote),
             (module.ActorHandle, "_actor_method_call", _unwrapping),
         )
+    if module.__name__ == "ray._private.serialization":
+        return AttributePatch((module.SerializationContext, "serialize", _make_serialize))
     return AttributePatch((module.Worker, "put_object", _unwrapping))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         "concurrent.futures",
         "multiprocess",
         "loky",
+        "pebble",
         "dask",
         "ray",
         "pyspark",
@@ -135,6 +136,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("loky.process_executor", "engines.executors"),
             ("loky.process_executor", "engines.worker_failures"),
         ),
+        Host("pebble", ("pebble.pool.process", "engines.pebble")),
         Host(
             "dask",
             ("dask.tokenize", "hosts.distributed"),
@@ -149,6 +151,9 @@ HOSTS: Final[dict[str, Host]] = {
             ("ray.actor", "engines.ray"),
             ("ray._private.function_manager", "engines.ray"),
             ("ray._private.worker", "engines.ray"),
+            ("ray._private.serialization", "engines.ray"),
+            ("ray.util.multiprocessing.pool", "engines.ray_pool"),
+            ("ray.data.dataset", "engines.ray_data"),
         ),
         Host(
             "pyspark",

@@ -24,7 +24,16 @@ HARMLESS: Final[frozenset[type]] = frozenset(
 
 @final
 class WeakThingMet(pickle.PicklingError):
-    """What comes after is for another pickler to write."""
+    """What comes after is for another pickler to write.
+
+    An engine's traceback may show it, and some engines send it: to them it is a PicklingError.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.PicklingError, self.args
+
+
+WeakThingMet.__module__, WeakThingMet.__qualname__ = "pickle", "PicklingError"
 
 
 def check_type(cls: type) -> None:
