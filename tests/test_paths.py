@@ -461,3 +461,14 @@ def test_a_search_asks_each_object_once() -> None:
     items = [Plain(x=number) for number in range(2000)]
     search = paths.Search([objects(*items), items], [-1])
     assert len(search.objects) == len(items) + 3
+
+
+def test_a_function_leads_to_the_globals_that_it_names_alone() -> None:
+    def function() -> Any:
+        return Target
+
+    missing = object()
+    search = paths.Search([function], [id(missing)], lambda obj: obj is Target)
+    assert not search.places
+    assert any(obj is Target for obj in search.objects)
+    assert not any(obj is Plain for obj in search.objects)

@@ -7,7 +7,9 @@ else; for the second kind, weakreduce.
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing.reduction
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import loky.backend.reduction
 import pytest
 import things
 
@@ -239,9 +242,10 @@ def test_a_shared_name_says_what_is_missing(bare: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_loading_readies_the_receiver(equipped: Path, host: str) -> None:
-    """A process that was sent something weak can send weak things back."""
+    """A process that was sent something weak can send weak things back, where that is asked for."""
     target = things.Thing("target")
-    payload = weakreduce.dumps([target, weakref.ref(target)], host=host)
+    always = weakreduce.Policy(ready_receiver="always")
+    payload = weakreduce.dumps([target, weakref.ref(target)], policy=always, host=host)
     code = """
         assert "weakreduce" not in sys.modules, "before"
         found = pickle.loads(payload)
@@ -255,6 +259,56 @@ def test_loading_readies_the_receiver(equipped: Path, host: str) -> None:
     receive(equipped, payload, code)
     # Also where the host was there first.
     receive(equipped, payload, "import cloudpickle, dill\n" + textwrap.dedent(code))
+
+
+SHIPPED = {
+    "multiprocessing": multiprocessing.reduction.ForkingPickler.dumps,
+    "loky": loky.backend.reduction.dumps,
+    "bind": lambda obj: pickle.dumps(weakreduce.bind(obj)),
+}
+
+
+@pytest.mark.parametrize("engine", SHIPPED)
+def test_what_engines_ship_readies_the_receiver(equipped: Path, engine: str) -> None:
+    target = things.Thing("target")
+    root = [target, weakref.ref(target)]
+    code = """
+        found = pickle.loads(payload)
+        import cloudpickle
+        back = cloudpickle.loads(cloudpickle.dumps(found))
+        assert back[1]() is back[0]
+    """
+    receive(equipped, bytes(SHIPPED[engine](root)), code)
+    with weakreduce.policy(ready_receiver="never"):
+        payload = bytes(SHIPPED[engine](root))
+    receive(
+        equipped,
+        payload,
+        """
+        assert found[1]() is found[0]
+        assert "weakreduce" not in sys.modules
+        """,
+    )
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_file_changes_nothing_where_it_is_loaded(
+    equipped: Path, host: str, protocol: int
+) -> None:
+    target = things.Thing("target")
+    root = [target, weakref.ref(target), weakref.WeakSet([target]), weakref.proxy(things.Thing())]
+    payload = weakreduce.dumps(root, host=host, protocol=protocol)
+    assert b"weakreduce" not in payload
+    assert b"importlib" not in payload
+    receive(
+        equipped,
+        payload,
+        """
+        assert found[1]() is found[0]
+        assert "weakreduce" not in sys.modules
+        """,
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 from weakreduce import observe, paths
 from weakreduce.encode import Call, Rest, Standin, Stream
 from weakreduce.errors import WeakreduceError
+from weakreduce.kinds import class_attribute
 from weakreduce.known import left_a_dump
 from weakreduce.texts import class_name, printable, shortened
 
@@ -235,8 +236,9 @@ def _short(path: str) -> str:
 
 def _article(obj: Any) -> str:
     cls = type(obj)
-    if cls.__module__ in ("builtins", "__main__"):
+    module = class_attribute(cls, "__module__")
+    if module in ("builtins", "__main__"):
         name = class_name(cls)
     else:
-        name = f"{printable(str(cls.__module__))}.{class_name(cls)}"
+        name = f"{printable(str(module))}.{class_name(cls)}"
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -18,9 +18,12 @@ from typing import Any, Final, final
 
 ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
 _open = weakref.ref.__call__
-#: An attribute of a class, and its bases: a metaclass is not asked, which may raise or lie.
+#: An attribute of a class, its bases, its own names, and its flags: a metaclass is not asked, which
+#: may raise or lie.
 class_attribute: Final[Callable[[type, str], Any]] = type.__getattribute__
 bases_of: Final[Callable[[type], Any]] = type.__dict__["__mro__"].__get__
+names_of: Final[Callable[[type], Any]] = type.__dict__["__dict__"].__get__
+flags_of: Final[Callable[[type], int]] = type.__dict__["__flags__"].__get__
 #: The content of a reference's callback slot, whatever its class overrides.
 callback_of: Final[Callable[[Any], Any]] = weakref.ref.__dict__["__callback__"].__get__
 

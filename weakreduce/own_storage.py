@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from weakreduce import steps
+from weakreduce.kinds import bases_of, class_attribute, flags_of, names_of
 
 _Parts = Iterator[tuple[str, Any]]
 #: Computed attributes that hold nothing of an object's own.
@@ -134,20 +135,25 @@ _ROWS: Final[tuple[tuple[str, str, Callable[[Any, str], _Parts]], ...]] = (
 )
 
 
+def _size(cls: type) -> int:
+    size: int = class_attribute(cls, "__basicsize__")
+    return size
+
+
 def adds(cls: type) -> bool:
     """Whether instances of a class have more room than its slots need: it is written in C."""
-    own = vars(cls)
+    own = names_of(cls)
     slots = sum(isinstance(value, types.MemberDescriptorType) for value in own.values())
     room = slots + ("__dict__" in own) + ("__weakref__" in own)
-    base = cls.__base__
-    return base is not None and cls.__basicsize__ - base.__basicsize__ > room * _POINTER
+    base = class_attribute(cls, "__base__")
+    return base is not None and _size(cls) - _size(base) > room * _POINTER
 
 
 def opener(obj_type: type) -> Callable[[Any, str], _Parts] | None:
     """What opens instances of a type of a library that is known here."""
+    bases = set(map(id, bases_of(obj_type) or ()))
     for module, name, opens in _ROWS:
-        cls = getattr(sys.modules.get(module), name, None)
-        if isinstance(cls, type) and issubclass(obj_type, cls):
+        if id(getattr(sys.modules.get(module), name, None)) in bases:
             return opens
     return None
 
@@ -170,8 +176,8 @@ def computed(obj_type: type) -> Computed:
     """Name and descriptor of the attributes that a type written in C computes."""
     return [
         (name, descriptor)
-        for cls in obj_type.__mro__ or ()
-        for name, descriptor in vars(cls).items()
+        for cls in bases_of(obj_type) or ()
+        for name, descriptor in names_of(cls).items()
         if isinstance(descriptor, types.GetSetDescriptorType) and name not in _NOT_HELD
     ]
 
@@ -192,7 +198,7 @@ def parts(obj: Any, path: str, known: set[int], names: Computed) -> _Parts:
     unnamed = {id(held) for held in seen if held is not obj_type} - known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not obj_type.__flags__ & _HAVE_GC:
+        if not flags_of(obj_type) & _HAVE_GC:
             found = [pair for pair in _read(obj, path, names) if type(pair[1]) not in _ATOMS]
             again = dict(_read(obj, path, names)) if found else {}
             found = [pair for pair in found if again.get(pair[0]) is pair[1]]

@@ -16,7 +16,14 @@ from typing import Any, Final, final
 
 from weakreduce import own_storage, steps
 from weakreduce.blocks import Block, Scope
-from weakreduce.kinds import callback_of, kind_of
+from weakreduce.kinds import (
+    bases_of,
+    callback_of,
+    class_attribute,
+    flags_of,
+    kind_of,
+    names_of,
+)
 from weakreduce.known import HEAP_TYPE, NAMEABLE
 from weakreduce.steps import in_python, named, static
 from weakreduce.texts import class_name
@@ -55,8 +62,9 @@ class _Shape:
         self._steps: dict[Any, list[str]] = {}
         self.slots = [
             (name, descriptor)
-            for cls in obj_type.__mro__ or ()
-            for name, descriptor in vars(cls).items()
+            for cls in bases_of(obj_type) or ()
+            if cls is not types.FunctionType  # behind all of its globals is the whole program
+            for name, descriptor in names_of(cls).items()
             if isinstance(descriptor, types.MemberDescriptorType)
             and static(obj_type, name) is descriptor  # else another one is read under its name
         ]
@@ -111,7 +119,7 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
 
 def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
     metaclass = type(obj)
-    for name, value in list(vars(obj).items()):
+    for name, value in list(names_of(obj).items()):
         if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
             continue
         step = steps.class_attribute(path, metaclass, name, value)
@@ -126,7 +134,7 @@ def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
                     yield f"{step}.{accessor}", function
         else:
             yield step, value
-    for number, base in enumerate(obj.__bases__):
+    for number, base in enumerate(class_attribute(obj, "__bases__")):
         if base is not object:
             yield f"{path}.__bases__[{number}]", base
     if _travels_by_value(metaclass):
@@ -237,7 +245,7 @@ def _all_parts(
 
 def _travels_by_value(cls: type) -> bool:
     """Whether a class is pickled whole by most hosts."""
-    return cls.__module__ == "__main__" or "<locals>" in cls.__qualname__
+    return class_attribute(cls, "__module__") == "__main__" or "<locals>" in class_name(cls)
 
 
 def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -253,11 +261,11 @@ def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _is_opened(obj_type: type) -> bool:
     """Whether nothing is left in an instance, once its items and attributes are known."""
-    bases = obj_type.__mro__ or ()
-    builtin = next((cls for cls in bases if not cls.__flags__ & HEAP_TYPE), None)
-    if builtin not in _OPENED or (builtin is object and not obj_type.__flags__ & HEAP_TYPE):
+    bases = bases_of(obj_type) or ()
+    builtin = next((cls for cls in bases if not flags_of(cls) & HEAP_TYPE), None)
+    if builtin not in _OPENED or (builtin is object and not flags_of(obj_type) & HEAP_TYPE):
         return False
-    return not any(own_storage.adds(cls) for cls in bases if cls.__flags__ & HEAP_TYPE)
+    return not any(own_storage.adds(cls) for cls in bases if flags_of(cls) & HEAP_TYPE)
 
 
 def _attributes(obj: Any) -> dict[Any, Any]:

@@ -11,6 +11,7 @@ import keyword
 import types
 from typing import Any, Final
 
+from weakreduce.kinds import bases_of, names_of
 from weakreduce.texts import class_name
 
 _KEYS = (bool, int, float, complex, str, bytes, type(None))
@@ -22,9 +23,9 @@ _LONGEST_NAME: Final = 60
 
 def static(cls: type, name: str) -> Any:
     """What a class or a base of it defines under a name, taken as it is; None where none does."""
-    for base in cls.__mro__ or ():
-        if name in vars(base):
-            return vars(base)[name]
+    for base in bases_of(cls) or ():
+        if name in names_of(base):
+            return names_of(base)[name]
     return None
 
 
