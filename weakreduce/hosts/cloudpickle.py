@@ -20,7 +20,7 @@ from weakreduce.encode import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine, importable
 from weakreduce.kinds import has_registered
-from weakreduce.known import HEAP_TYPE
+from weakreduce.known import HEAP_TYPE, may_pretend
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
@@ -82,8 +82,10 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         @classmethod
         def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
             """What is said of a static type holds while the tables stay as they are."""
-            if issubclass(obj_type, (type, types.FunctionType)):
-                return False  # its instances are classes (of a metaclass): cloudpickle's concern
+            if issubclass(obj_type, (type, types.FunctionType)) or may_pretend(obj_type):
+                # Its instances are classes (of a metaclass), or what `isinstance` may take for
+                # functions: cloudpickle's concern.
+                return False
             if not _reads_stock_table(pickler):
                 return super().is_ordinary(pickler, obj_type)
             now = tables.now
@@ -162,8 +164,12 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return own or type(pickler).reducer_override is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
-            """Cloudpickle's own hook cares for classes and functions alone."""
-            return not self._plain_override or issubclass(obj_type, (type, types.FunctionType))
+            """Cloudpickle's own hook cares for classes, and what `isinstance` takes for functions."""
+            return (
+                not self._plain_override
+                or issubclass(obj_type, (type, types.FunctionType))
+                or may_pretend(obj_type)
+            )
 
         def by_name(self, obj: Any) -> bool:
             """As cloudpickle decides."""
