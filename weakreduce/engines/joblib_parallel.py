@@ -161,7 +161,7 @@ def _pool(module: Any) -> AttributePatch:
         pickler: Any, reducers: Any = None, protocol: int = pickle.HIGHEST_PROTOCOL
     ) -> None:
         # The C pickler does not tell its protocol.
-        pickler.proto = pickle.HIGHEST_PROTOCOL if protocol < 0 else protocol
+        pickler._weakreduce_protocol = pickle.HIGHEST_PROTOCOL if protocol < 0 else protocol
 
     def dumps(pool: Any, obj: Any) -> bytes | memoryview:
         if not pool._forward_reducers:

@@ -7,10 +7,10 @@ attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) 
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 import functools
 import operator
-import pickle
 import sys
 import types
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from weakreduce.kinds import has_registered
 from weakreduce.known import HEAP_TYPE, may_pretend
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
-_set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
+_set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -164,7 +164,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return own or type(pickler).reducer_override is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
-            """Cloudpickle's own hook cares for classes, and what `isinstance` takes for functions."""
+            """Cloudpickle's own hook cares for classes and what `isinstance` takes for functions."""
             return (
                 not self._plain_override
                 or issubclass(obj_type, (type, types.FunctionType))

@@ -78,19 +78,25 @@ class PicklerPatch(AttributePatch):
 
     def __init__(self, cls: Any, engine: Any, before_init: Any = None, leaves: Any = None) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
+        self.cls = cls
         self.engine = engine
         self.before_init = before_init
         self.leaves = leaves
 
     def _make_init(self, stock: Any) -> Any:
-        before_init = self.before_init
+        cls, before_init = self.cls, self.before_init
 
         @functools.wraps(stock)
         def __init__(pickler: Any, file: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
             place = pickler.__dict__.get("_weakreduce")
-            if (place is not None and place.busy) or not hasattr(file, "write"):
+            if (
+                (place is not None and place.busy)
+                or not hasattr(file, "write")
+                or not isinstance(pickler, cls)
+            ):
                 # A subclass that is patched as well has made the place already; or this
-                # raises as it always did.
+                # raises as it always did; or it is called for a pickler that is none of ours
+                # (`standard.py`).
                 stock(pickler, file, *args, **keywords)
                 return
             callback = keywords.get("buffer_callback")
