@@ -179,5 +179,5 @@ KEEP.__module__ = __name__
 def test_what_may_pretend() -> None:
     assert all(map(may_pretend, (Lazy, Raises, Once)))
     ordinary = (int, dict, object, type, Thing, types.FunctionType, types.ModuleType, Exception,
-                types.GenericAlias, type("Sub", (list,), {}), type("Meta", (type,), {}))  # fmt: skip
+                types.GenericAlias, type("S", (list,), {}), type("M", (type,), {}))  # fmt: skip
     assert not any(map(may_pretend, ordinary))

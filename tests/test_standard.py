@@ -1,4 +1,4 @@
-"""``install("pickle")``: what it reaches of the standard library's pickle, and what it puts back."""
+"""``install("pickle")``: what it reaches of the standard library, and what it puts back."""
 
 from __future__ import annotations
 

@@ -28,6 +28,12 @@ class WithTable(pickle.Pickler):
 
 
 class WithTableInPython(pickle._Pickler):  # type: ignore[name-defined]
+    # Without what dill, when it is imported, puts there of its own.
+    dispatch = {
+        cls: saver
+        for cls, saver in pickle._Pickler.dispatch.items()  # type: ignore[attr-defined]
+        if cls not in WEAK_TYPES
+    }
     dispatch_table = cloudpickle.Pickler.dispatch_table
 
 
@@ -287,8 +293,8 @@ def test_our_own_dumps_do_not_see_the_entries(protocol: int) -> None:
 UNINSTALL = """
 import importlib, sys
 host = importlib.import_module(sys.argv[1])
-tables = {"cloudpickle.cloudpickle": "_dispatch_table", "dill._dill": "dispatch"}
-table = getattr(host.Pickler, tables.get(sys.argv[1], "_dispatch_table"))
+
+table = host.Pickler.dispatch if sys.argv[1] == "dill" else host.Pickler._dispatch_table
 before = list(table.items())
 import weakreduce, weakref
 assert list(table.items()) != before
@@ -306,7 +312,7 @@ assert table.pop(weakref.ref) is own
 import io, pickle
 class T: pass
 t = T()
-base = pickle._Pickler if sys.argv[1] == "dill._dill" else pickle.Pickler
+base = pickle._Pickler if sys.argv[1] == "dill" else pickle.Pickler
 name = "dispatch" if base is pickle._Pickler else "dispatch_table"
 said = []
 for chosen in (dict(before), copied):
@@ -328,7 +334,7 @@ print("as before")
 @pytest.mark.parametrize(
     "module",
     ["cloudpickle.cloudpickle", "ray.cloudpickle.cloudpickle", "pyspark.cloudpickle.cloudpickle",
-     "dill._dill"],
+     "dill"],
 )  # fmt: skip
 def test_uninstall_puts_the_tables_back(module: str) -> None:
     run = subprocess.run(
@@ -336,6 +342,31 @@ def test_uninstall_puts_the_tables_back(module: str) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["as", "before"]
+
+
+EXTENDED = """
+import pickle, sys
+if sys.argv[1] == "ours":
+    import weakreduce
+import dill
+def said(): return [(t.__name__, f.__module__, f.__qualname__) for t, f in table.items()]
+table = pickle._Pickler.dispatch
+print(said())
+dill.extend()
+if sys.argv[1] == "ours":
+    weakreduce.uninstall()
+print(said())
+"""
+
+
+def test_pickles_own_table_stays_as_dill_makes_it() -> None:
+    said = [
+        subprocess.run([sys.executable, "-c", EXTENDED, whose],
+                       capture_output=True, text=True, check=True).stdout
+        for whose in ("stock", "ours")
+    ]  # fmt: skip
+    assert said[0] == said[1]
+    assert "save_weakref" in said[0]
 
 
 @pytest.mark.parametrize("host", [cloudpickle, dill, pickle])

@@ -91,7 +91,8 @@ HOSTS: Final[dict[str, Host]] = {
     host.name: host
     for host in (
         _copy_of_cloudpickle(""),
-        Host("dill", ("dill._dill", "hosts.dill"), ("dill._dill", "hosts.tables")),
+        # The package extends pickle's own table by that of its module, and not by ours.
+        Host("dill", ("dill._dill", "hosts.dill"), ("dill", "hosts.tables")),
         _copy_of_cloudpickle("ray"),
         _copy_of_cloudpickle("pyspark"),
         _copy_of_cloudpickle("joblib.externals"),

@@ -164,7 +164,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return own or type(pickler).reducer_override is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
-            """Cloudpickle's own hook cares for classes and what `isinstance` takes for functions."""
+            """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
             return (
                 not self._plain_override
                 or issubclass(obj_type, (type, types.FunctionType))

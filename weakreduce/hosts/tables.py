@@ -17,6 +17,7 @@ import importlib
 import io
 import operator
 import pickle
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from weakreduce.hosts.entries import WEAK_TYPES, TableEntry
 
 #: A reduction by stock is the same from protocol 2 on.
 _by_stock = operator.methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
+
+_PythonPickler: Any = pickle._Pickler
 
 
 class Table:
@@ -36,8 +39,9 @@ class Table:
         self.entries: dict[type, Any] = (
             module.Pickler.dispatch if self.is_dill else module.Pickler._dispatch_table
         )
+        recipe = dill if self.is_dill else cloudpickle
         #: Tells what the host writes as a name.
-        self.engine = (dill if self.is_dill else cloudpickle).make_patch(module).engine
+        self.engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).engine
         #: Where not, entries that somebody has copied do as stock does.
         self.applied = False
 
@@ -138,14 +142,19 @@ class TablePatch:
     def remove(self) -> None:
         """Put back what was there, unless somebody has put in an entry of their own since."""
         self.table.applied = False
-        entries = self.table.entries
-        for weak_type, ours in self.ours.items():
-            if entries.get(weak_type) is ours:
-                if ours.replaced is None:
-                    del entries[weak_type]
-                else:
-                    entries[weak_type] = ours.replaced
+        _take_out(self.ours, self.table.entries)
+        if self.table.is_dill:
+            _take_out(self.ours, _PythonPickler.dispatch)  # where `dill.extend()` has copied them
         self.ours.clear()
+
+
+def _take_out(ours: dict[type, Reducer], entries: dict[type, Any]) -> None:
+    for weak_type, entry in ours.items():
+        if entries.get(weak_type) is entry:
+            if entry.replaced is None:
+                del entries[weak_type]
+            else:
+                entries[weak_type] = entry.replaced
 
 
 def make_patch(module: Any) -> TablePatch:
