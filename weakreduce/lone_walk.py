@@ -48,8 +48,8 @@ class LoneWalk(Walk):
         return obj
 
     def first(self, function: Any) -> Any:
-        # The bytes are not an engine's of which we know, so they do not ready the receiver.
-        return function
+        # Nobody says that an engine of ours ships the bytes, so they do not ready the receiver.
+        return super().first(function) if self.policy.ready_receiver == "always" else function
 
     def later(self, fill: Call) -> None:
         self.fills.append(fill)
