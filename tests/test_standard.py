@@ -155,8 +155,9 @@ def test_it_is_a_pickler_of_the_c_type() -> None:
 @pytest.mark.usefixtures("installed")
 def test_the_same_bytes_where_nothing_is_weak() -> None:
     for obj in (1, "a", [Thing("a")] * 2, {"deep": [[Thing, print, len]]}, b"x" * 100_000):
-        assert pickle.dumps(obj, 4) == STOCK["dumps"](obj, 4)
-        assert dumped(pickle.Pickler, obj, 5) == dumped(STOCK["Pickler"], obj, 5)
+        for protocol in range(6):
+            assert pickle.dumps(obj, protocol) == STOCK["dumps"](obj, protocol)
+            assert dumped(pickle.Pickler, obj, protocol) == dumped(STOCK["Pickler"], obj, protocol)
     out: list[Any] = []
     data = pickle.dumps([pickle.PickleBuffer(b"abc")], 5, buffer_callback=out.append)
     assert len(out) == 1
