@@ -215,6 +215,28 @@ def test_shared_names(cls: Any) -> None:
     assert proxy.name == "thing"
 
 
+class Link(weakref.ref):  # type: ignore[type-arg]
+    """With attributes of the user's."""
+
+
+class OwnReduce(weakref.ref):  # type: ignore[type-arg]
+    def __reduce__(self) -> Any:
+        return str, ("its own",)
+
+
+def test_a_subclass_may_be_given_its_bases_entry() -> None:
+    table = cloudpickle.Pickler.dispatch_table
+    own = {cls: table[weakref.ref] for cls in (Link, OwnReduce)}
+    chosen = type("Chosen", (pickle.Pickler,), {"dispatch_table": table.new_child(own)})
+    thing = Thing()
+    link = Link(thing)
+    link.note = "noted"
+    found = through(chosen, link)
+    assert (type(found), found.note, found().name) == (Link, "noted", "thing")
+    assert through(chosen, OwnReduce(thing)) == "its own"
+    assert copy.copy(own[Link]) is own[Link]
+
+
 def test_nothing_of_ours_is_in_the_bytes_or_left_behind(cls: Any) -> None:
     thing = Thing()
     weak = [weakref.ref(thing), weakref.WeakSet([thing]), weakref.WeakMethod(thing.method)]

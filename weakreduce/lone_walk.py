@@ -72,14 +72,16 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
     Args:
         engine: tells what the host writes as a name, and measures referents where the policy
             limits them.
-        weak: an instance of one of the standard library's weak types.
+        weak: an instance of a weak type.
 
     Raises:
         WeakrefPicklingError: where the policy refuses.
     """
-    policy = get_policy()
     kind = kind_of(type(weak))
-    assert kind is not None
+    if kind is None:
+        # A subclass that somebody gave its base's entry has a __reduce__ of its own.
+        return weak.__reduce_ex__(engine.protocol)  # type: ignore[no-any-return]
+    policy = get_policy()
     known = Known(engine, policy, functools.partial(is_too_large, engine, policy))
     walk = LoneWalk(known)
     try:

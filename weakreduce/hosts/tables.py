@@ -75,6 +75,10 @@ class Reducer(TableEntry):
             return self.table.reduce(weak)
         return (self.replaced or _by_stock)(weak)
 
+    def __copy__(self) -> Any:
+        """As functions are copied."""
+        return self
+
     def __deepcopy__(self, memo: Any) -> Any:
         """As functions are copied."""
         return self
