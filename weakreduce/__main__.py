@@ -24,6 +24,8 @@ def _print_table(found: dict[str, Any]) -> None:
     print(f"\n{'host':<30} {'state':<10} {'version':<12} self-test")
     for name, host in found["hosts"].items():
         print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {host['self_test']}")
+    if found["hosts"]["pickle"]["not_reached"]:
+        print(f"\nkeep pickle as it was: {', '.join(found['hosts']['pickle']['not_reached'])}")
 
 
 def _info(chosen: argparse.Namespace) -> int:

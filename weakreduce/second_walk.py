@@ -479,9 +479,8 @@ class SecondWalk(Walk):
         kind = self.kind(type(referent))
         if kind is not None:
             return None if kind.name == "finalize" else self.weak(kind, referent)
-        plan = self.plan(type(referent))
-        if plan == self.reduce_once:
-            found = self.known.reduction(referent)
+        if not issubclass(type(referent), type) and self.known.reduces_once(type(referent)):
+            found = self.known.reduced(referent)
             return found if isinstance(found, tuple) else None
         return self.known.adapter.reduction(referent)
 

@@ -84,7 +84,7 @@ def holds_weak(obj: Any) -> bool:
         holder = waiting_objects.pop()
         if kind_of(type(holder)) is not None:
             return True
-        if isinstance(holder, NAMEABLE) and importable(holder):
+        if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
         for _, held in paths.parts(holder, ""):
             if id(held) not in seen_ids:

@@ -11,11 +11,11 @@ import copyreg
 import pickle
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce import known
 from weakreduce.encode import DOTTED, DOTTED_TYPES
+from weakreduce.hosts.entries import WEAK_TYPES, entry_of
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.kinds import has_registered, kind_of
@@ -100,18 +100,18 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def claims(self, weak_type: type) -> bool:
             """Savers come before reducers here, and dill has its own for refs and proxies."""
-            found = self._savers.get(weak_type)
+            found = entry_of(self._savers, weak_type)
             if found is None:
                 return super().claims(weak_type)
             return bool(getattr(found, "__module__", "") != self.host_module)
 
         def has_reducer(self, obj_type: type) -> bool:
             """Savers come before reducers here."""
-            return self._savers.get(obj_type) is not None or super().has_reducer(obj_type)
+            return entry_of(self._savers, obj_type) is not None or super().has_reducer(obj_type)
 
         def table_reducer(self, obj_type: type) -> Any:
             """Savers come before reducers here."""
-            if self._savers.get(obj_type) is not None:
+            if entry_of(self._savers, obj_type) is not None:
                 return None
             return super().table_reducer(obj_type)
 
@@ -135,7 +135,7 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
 
         def reduction(self, obj: Any) -> Reduction | None:
             """None for all that dill has a saver for."""
-            if self._savers.get(type(obj)) is not None:
+            if entry_of(self._savers, type(obj)) is not None:
                 return None
             return super().reduction(obj)
 
@@ -193,7 +193,7 @@ class _Savers(dict[type, Any]):
 
     def __init__(self, stock: Any, stock_table: Any, make_plan: Any) -> None:
         super().__init__({} if has_registered() else stock)
-        for own_plan in (weakref.ref, weakref.ProxyType, weakref.CallableProxyType, *DOTTED_TYPES):
+        for own_plan in (*WEAK_TYPES, *DOTTED_TYPES):
             self.pop(own_plan, None)
         self.stock = stock
         self.stock_table = stock_table
@@ -205,7 +205,7 @@ class _Savers(dict[type, Any]):
 
     def __missing__(self, obj_type: type) -> Any:
         # dill registers types while it pickles, so its own table is asked now.
-        saver = self.stock.get(obj_type)
+        saver = entry_of(self.stock, obj_type)
         plan = None
         if saver is None or kind_of(obj_type) is not None:
             plan = self.make_plan(obj_type)

@@ -6,6 +6,7 @@ host's own file.
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 import io
 import pickle
@@ -15,6 +16,7 @@ from collections import ChainMap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS
 from weakreduce.known import is_ordinary
 from weakreduce.shipping import is_shipped
@@ -49,9 +51,7 @@ class PicklerEngine:
         self._override: Any = override
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
-        own = getattr(type(pickler), "persistent_id", None)
-        stock = (getattr(pickle.Pickler, "persistent_id", None), _PythonPickler.persistent_id)
-        self._persistent: Any = None if own in stock else pickler.persistent_id
+        self._persistent: Any = _own_persistent_id(pickler)
 
     @classmethod
     def remember(cls, pickler: Any, again: bool) -> Any:
@@ -60,9 +60,9 @@ class PicklerEngine:
         A C pickler copies its memo some thirty times faster to another one than to a dict, which
         counts where one pickler makes many dumps.
         """
-        if not again or not isinstance(pickler, pickle.Pickler):
+        if not again or not isinstance(pickler, _pickle.Pickler):
             return pickler.memo.copy()
-        spare = pickle.Pickler(io.BytesIO())
+        spare = _pickle.Pickler(io.BytesIO())
         spare.memo = pickler.memo
         return spare
 
@@ -161,18 +161,25 @@ class PicklerEngine:
         """None that can be parted."""
         return ()
 
+    def _entry(self, obj_type: type) -> Any:
+        """The table's entry. One of ours hides what a user may have registered in copyreg."""
+        found = entry_of(self._table, obj_type)
+        if found is None and obj_type in self._table:
+            found = copyreg.dispatch_table.get(obj_type)
+        return found
+
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
-        return self._table.get(obj_type) is not None
+        return self._entry(obj_type) is not None
 
     def table_reducer(self, obj_type: type) -> Any:
         """The table's entry, unless it is the host's own."""
-        found = self._table.get(obj_type)
+        found = self._entry(obj_type)
         return None if found is None or self._is_own(obj_type, found) else found
 
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is not the host's own."""
-        found = self._table.get(weak_type)
+        found = self._entry(weak_type)
         return found is not None and getattr(found, "__module__", "") != self.host_module
 
     def stock_override(self, obj: Any) -> Any:
@@ -210,7 +217,7 @@ class PicklerEngine:
                 return found if isinstance(found, tuple) else None
         if issubclass(type(obj), (type, types.FunctionType)):
             return None
-        reducer = self._table.get(type(obj))
+        reducer = self._entry(type(obj))
         found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
@@ -229,6 +236,14 @@ def set_own(pickler: Any, name: str, value: Any) -> None:
         pickler.__dict__.pop(name, None)
     else:
         pickler.__dict__[name] = value
+
+
+def _own_persistent_id(pickler: Any) -> Any:
+    """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
+    found = getattr(pickler, "persistent_id", None)
+    if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
+        return None  # the C pickler's, which claims nothing
+    return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
 
 
 def importable(obj: Any) -> bool:
