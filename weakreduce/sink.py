@@ -39,9 +39,14 @@ class InPlace:
         """Bytes of the dump under way."""
         return self.file.tell() - self.start
 
-    def written(self) -> bytes:
+    def keep(self) -> bytes:
         """The dump under way."""
         return self.file.getvalue()[self.start : self.file.tell()]
+
+    def put_back(self, kept: bytes) -> None:
+        """Let the dump under way be what it was."""
+        self.clear()
+        self.file.write(kept)
 
     def begin(self) -> None:
         """A dump begins here."""
@@ -87,6 +92,8 @@ class Sink(io.BytesIO):
         super().__init__()
         self.file = file
         self.buffers = buffers
+        #: What writes to the file itself: its place in the dump, its size, and the function.
+        self.later: list[tuple[int, int, Callable[[], Any]]] = []
         #: Bytes that it refuses to grow past, if any.
         self.limit = limit
         self.busy = False
@@ -103,17 +110,31 @@ class Sink(io.BytesIO):
         if not self.busy:
             return self.file.write(data)  # type: ignore[no-any-return]
         written = super().write(data)
-        if self.limit is not None and self.tell() > self.limit:
-            raise TooLarge
+        self._check_limit()
         return written
+
+    def _check_limit(self) -> None:
+        if self.limit is not None and self.size() > self.limit:
+            raise TooLarge
 
     def size(self) -> int:
         """Bytes of the dump under way."""
-        return self.tell()
+        return self.tell() + sum(size for _, size, _ in self.later)
 
-    def written(self) -> bytes:
+    def put_off(self, size: int, write: Callable[[], Any]) -> None:
+        """Let `write` write `size` bytes to the file itself, at this place of the dump."""
+        self.later.append((self.tell(), size, write))
+        self._check_limit()
+
+    def keep(self) -> tuple[bytes, list[Any]]:
         """The dump under way."""
-        return self.getvalue()
+        return self.getvalue(), self.later
+
+    def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
+        """Let the dump under way be what it was."""
+        self.clear()
+        super().write(kept[0])
+        self.later = kept[1]
 
     def begin(self) -> None:
         """A dump begins here."""
@@ -126,14 +147,21 @@ class Sink(io.BytesIO):
         """Forget what was written after `mark`."""
         self.seek(mark)
         self.truncate()
+        if self.later:
+            self.later = [entry for entry in self.later if entry[0] <= mark]
 
     def clear(self) -> None:
         """Forget what was written."""
         self.cut(0)
 
     def deliver(self) -> None:
-        """The dump is right: hand it to the file in one piece."""
-        self.file.write(self.getvalue())
+        """The dump is right: hand it to the file, in one piece where nothing was put off."""
+        data, start = self.getvalue(), 0
+        for end, _, write in self.later:
+            self.file.write(data[start:end])
+            write()
+            start = end
+        self.file.write(data[start:])
 
     def end(self) -> None:
         """The dump has ended."""
@@ -156,6 +184,10 @@ class Limit:
     def write(self, data: Any) -> int:
         """Take the data, which is within the limit: the sink before us has seen to that."""
         return len(data)
+
+    def tell(self) -> int:
+        """Asked for by picklers that align what they write."""
+        return 0
 
 
 class Buffers:

@@ -120,11 +120,36 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_turn.reset)
 
 
+def _with_items(cls: type, reducer: Any) -> Any:
+    """A reducer of joblib's, but that an array of objects is part of the payload, as a list is.
+
+    joblib's writes one as a pickle of its own, which knows no copy but its own of any object.
+    """
+    if cls.__module__ != "numpy":
+        return reducer
+
+    def reduce(array: Any) -> Any:
+        if array.dtype.hasobject:
+            return array.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return reducer(array)
+
+    return reduce
+
+
+def _make_register(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def register(pickler: Any, type: type, reduce_func: Any) -> None:  # noqa: A002
+        stock(pickler, type, _with_items(type, reduce_func))
+
+    return register
+
+
 def _make_dumps(stock: Any) -> Any:
     @functools.wraps(stock)
     def dumps(obj: Any, reducers: Any = None, protocol: Any = None) -> Any:
         if not reducers:
             return stock(obj, reducers=reducers, protocol=protocol)
+        reducers = {cls: _with_items(cls, reducer) for cls, reducer in reducers.items()}
         with _turn.lock:
             return stock(obj, reducers=reducers, protocol=protocol)
 
@@ -173,7 +198,11 @@ def _pool(module: Any) -> AttributePatch:
         return file.getbuffer()
 
     patch = PicklerPatch(customizable, _Engine, before_init)
-    patch.makers = (*patch.makers, (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps))
+    patch.makers = (
+        *patch.makers,
+        (customizable, "register", _make_register),
+        (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps),
+    )
     return patch
 
 

@@ -148,6 +148,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("joblib._parallel_backends", "engines.joblib_parallel"),
             ("joblib.parallel", "engines.joblib_parallel"),
             ("joblib.hashing", "engines.joblib_hashing"),
+            ("joblib.numpy_pickle", "hosts.numpy_pickle"),
         ),
     )
 }
