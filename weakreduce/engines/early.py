@@ -121,6 +121,17 @@ def interrupts(error: BaseException) -> bool:
     )
 
 
+def is_left(error: BaseException, weak: bool) -> bool:
+    """Whether the engine is to pickle again what raised `error`, and report that as it always does.
+
+    Args:
+        error: what was raised.
+        weak: whether there is a weak thing in what was pickled. A SystemExit and the like are left
+            to the engine all the same.
+    """
+    return not interrupts(error) and not (weak and isinstance(error, Exception))
+
+
 def forking_dumps(forking_pickler: Any) -> Dumps:
     """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
 
@@ -160,10 +171,7 @@ def pack(
     try:
         data = dumps(obj)
     except BaseException as error:
-        if interrupts(error):
-            raise
-        lost = seen.dumps != before or (loses and holds_weak(obj))
-        if not (lost and isinstance(error, Exception)):
+        if is_left(error, seen.dumps != before or (loses and holds_weak(obj))):
             return obj
         raise
     if type(data) is not bytes:
