@@ -119,7 +119,18 @@ def _make_dask_submit(stock: Any) -> Any:
             if callback is None:
                 raise
             return _failed(backend, callback, error, takes_future=False)
-        return stock(backend, types.SimpleNamespace(items=tasks), callback)
+        if all(task[0] is not operator.call for task in tasks):
+            return stock(backend, func, callback)
+        future = stock(backend, types.SimpleNamespace(items=tasks), callback)
+
+        def report(done: Future[Any]) -> None:
+            # Of a task that cannot be opened, say, joblib tells nobody.
+            error = done.exception()
+            if error is not None and callback is not None:
+                callback(error)
+
+        future.add_done_callback(report)
+        return future
 
     return submit
 
