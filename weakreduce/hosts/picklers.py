@@ -228,9 +228,11 @@ class PythonEngine(PicklerEngine):
         self.save_apart = save_apart
 
     def reset(self, memo: dict[int, Any]) -> None:
-        """Put an earlier memo back, in the pickler's own dict."""
+        """Put an earlier memo back, in the pickler's own dict, and drop a frame left half-way."""
         self.pickler.memo.clear()
         self.pickler.memo.update(memo)
+        # Or the first bytes of the next dump, which name the protocol, would go there.
+        self.pickler.framer.current_frame = None
 
     def claims(self, weak_type: type) -> bool:
         """Savers come before reducers here, and dill has its own for refs and proxies."""
