@@ -245,7 +245,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "a loop": _loop,
     "structured": lambda: np.array([(1, Node())], dtype=[("a", int), ("b", object)]),
     "a frame": lambda: pd.DataFrame({"a": [1, 2], "b": ["x", Thing()]}),
-    "matrix": lambda: np.matrix([[1, 2]]),
+    "matrix": lambda: np.ones((1, 2)).view(np.matrix),
     "masked": lambda: np.ma.array([1, 2], mask=[0, 1]),
     "empty": lambda: np.empty((0, 3)),
     "large bytes": lambda: [b"x" * 100_000, {"key": Node("d")}],
