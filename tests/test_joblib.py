@@ -319,7 +319,7 @@ def names_behind(weak: Any) -> list[Any]:
 
 
 def net(holder: str, place: str) -> Any:
-    """Something that holds an object which knows the whole weakly, or another one that is outside."""
+    """Something that holds an object which knows it, or something outside, weakly."""
     whole, part = cargo.Target("whole"), cargo.Target("part")
     part.whole = weakref.ref(whole if place == "inside" else outside)  # type: ignore[attr-defined]
     array = np.array([part, None], dtype=object)

@@ -1,4 +1,4 @@
-"""joblib with the Dask backend, whose event loop submits, and drops what it cannot: on processes."""
+"""joblib with the Dask backend, on real processes: its event loop submits, and drops errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_a_refused_task_raises_out_of_the_call(at: int, return_as: str) -> None:
     load, _target = cargo.load("ref", "outside")
     with (
         weakreduce.policy("strict"),
-        pytest.raises(weakreduce.WeakrefPicklingError, match=r"root\.args\[0\]\.weak: Target \(out"),
+        pytest.raises(
+            weakreduce.WeakrefPicklingError, match=r"root\.args\[0\]\.weak: Target \(out"
+        ),
     ):
         list(parallel(return_as=return_as)(mixed(load, at)))
     assert parallel()([delayed(cargo.add)(1, 2)] * 3) == [3] * 3
