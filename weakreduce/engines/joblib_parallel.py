@@ -172,7 +172,7 @@ def _filling() -> Any:
 
 def _is_scattered(backend: Any, arg: Any) -> bool:
     return id(arg) in backend.data_futures or (
-        getattr(arg, "nbytes", 0) > _SCATTERED and plain(arg)
+        plain(arg) and getattr(arg, "nbytes", 0) > _SCATTERED
     )
 
 
@@ -202,7 +202,7 @@ def _with_items(cls: type, reducer: Any) -> Any:
 
     joblib's writes one as a pickle of its own, which knows no copy but its own of any object.
     """
-    if cls.__module__ != "numpy":
+    if (cls.__module__, cls.__name__) != ("numpy", "ndarray"):
         return reducer
 
     def reduce(array: Any) -> Any:
