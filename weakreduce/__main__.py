@@ -32,6 +32,8 @@ def _print_table(found: dict[str, Any]) -> None:
     for name, host in found["hosts"].items():
         tested = printable(host["self_test"])
         print(f"{name:<30} {host['state']:<10} {host['version'] or '-':<12} {tested}")
+    if found["hosts"]["pickle"]["not_reached"]:
+        print(f"\nkeep pickle as it was: {', '.join(found['hosts']['pickle']['not_reached'])}")
 
 
 def _info(chosen: argparse.Namespace) -> int:

@@ -63,6 +63,10 @@ class Call:
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.reduction: Reduction = (function, arguments)
 
+    def __reduce__(self) -> Reduction:
+        """For picklers that no walk of ours drives (`lone_walk.py`)."""
+        return self.reduction
+
     def __call__(self) -> None:
         """Never called here: picklers insist that what they will call over there is callable."""
         raise NotImplementedError

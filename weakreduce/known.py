@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ from weakreduce.policies import Policy
 
 #: What picklers may write as a name.
 NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+#: The flag of types that are made at run time, in Python or in C; others cannot change.
+HEAP_TYPE: Final = 1 << 9
 
 
 class Adapter(Protocol):
@@ -173,9 +176,8 @@ class Known:
         self.dropped: dict[int, tuple[Any, str]] = {}
         #: id -> strong objects that a dump which is not going to be loaded leaves out.
         self.left_out: dict[int, Any] = {}
-        #: By id, what holds a reference to something that is constructed from it, and a pair of the
-        #: two: the state of the first is written when the second is constructed.
-        self.postponed: dict[int, tuple[Any, Any]] = {}
+        #: Types of what holds a reference to something that is constructed from it.
+        self.postponing: set[type] = set()
         self._with_snapshots = True
         self._chosen: dict[tuple[int, int], Decision] = {}
         self._plain_choice = decide.outside_choice(policy)
@@ -183,7 +185,11 @@ class Known:
         self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
         #: Whether instances may be `named`.
         self.nameable = _Answers(
-            lambda cls: issubclass(cls, NAMEABLE) or _reduces_once(adapter, custom, cls)
+            lambda cls: (
+                issubclass(cls, NAMEABLE)
+                or adapter.wants_override(cls)
+                or _reduces_once(adapter, custom, cls)
+            )
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
         self.referable = _Answers(lambda cls: _keeps_its_type(adapter, cls))
@@ -278,10 +284,12 @@ class Known:
         # By the type: isinstance() may ask a property of the user's, which may raise.
         if issubclass(type(referent), NAMEABLE):
             return self.adapter.by_name(referent)
-        if not self.reduces_once(type(referent)):
-            return False
         try:
-            name = self.reduction(referent)
+            name = self._by_override(referent)
+            if name is NotImplemented:
+                if not self.reduces_once(type(referent)):
+                    return False
+                name = self.reduction(referent)
             return type(name) is str and self.adapter.finds(referent, name)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
@@ -301,8 +309,17 @@ class Known:
             return True
         return made is None or made.__weakrefoffset__ != 0
 
+    def _by_override(self, obj: Any) -> Any:
+        """What the pickler's own override says of an object, where it cares for such."""
+        if not self.adapter.wants_override(type(obj)):
+            return NotImplemented
+        return self.adapter.stock_override(obj)
+
     def reduced(self, obj: Any) -> Any:
         """The reduction of an object, by whatever code; raises what that raises."""
+        found = self._by_override(obj)
+        if found is not NotImplemented:
+            return found
         if self.reduces_once(type(obj)):
             return self.reduction(obj)
         return self.adapter.reduction(obj)
@@ -412,8 +429,6 @@ def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) ->
 
 
 _VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
-#: The flag of types that are made at run time, in Python or in C; others cannot change.
-HEAP_TYPE: Final = 1 << 9
 _STOCK: dict[str, Any] = {
     "__reduce_ex__": object.__reduce_ex__,
     "__reduce__": object.__reduce__,
@@ -461,6 +476,24 @@ def overrides_reduce(obj_type: type) -> bool:
     )
 
 
+def may_pretend(obj_type: type) -> bool:
+    """Whether `isinstance` may take an instance for one of a class that is not its type.
+
+    As it does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
+    """
+    for cls in obj_type.__mro__ or ():
+        own = cls.__dict__
+        if cls is object or ("__class__" not in own and "__getattribute__" not in own):
+            continue
+        # Most builtin types have a __getattribute__, which is object's under another name.
+        if cls.__flags__ & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
+            return True
+    return False
+
+
+_LIBRARY: Final = sys.stdlib_module_names
+
+
 def constructs_by_default(obj_type: type) -> bool:
     """Whether instances are constructed bare, and their state is put back after that."""
     return all(
@@ -495,6 +528,7 @@ def is_plain(obj_type: type) -> bool:
         and reduces_by_default(obj_type)
         and not hashed_by_value(obj_type)
         and kind_of(obj_type) is None
+        and not may_pretend(obj_type)
     )
 
 

@@ -19,6 +19,7 @@ from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import Edge
 from weakreduce.known import Adapter, Known
+from weakreduce.policies import Policy
 from weakreduce.second_walk import OrderMatters, SecondWalk
 from weakreduce.seen import seen
 from weakreduce.sink import Limit, Place, TooLarge
@@ -40,6 +41,9 @@ class Engine(Adapter, Protocol):
 
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
+
+    #: Whether parts are pickled by themselves until a dump fails, so that no walk meets them.
+    hides_parts: bool
 
     def adopt(self, plans: dict[type, Any]) -> None:
         """Go on from the plans of a dump that had no engine so far."""
@@ -229,7 +233,7 @@ class Session:
         if not first.queue and not first.waiting:
             first.learn_sets()
             return True
-        mark = self.place.size()
+        mark = self.place.mark()
         met_buffers = 0 if self.buffers is None else len(self.buffers.met)
         try:
             self._run(first, first.rest())
@@ -347,16 +351,21 @@ class Session:
         return new
 
     def _too_large(self, referent: Any) -> bool:
-        limit = self.policy.max_snapshot_bytes
-        assert limit is not None
-        try:
-            with block(self.policy, max_snapshot_bytes=None), observe.watching(False):
-                self.engine.sibling_dump(referent, Limit(limit))
-        except TooLarge:
-            return True
-        except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
-            return False
+        return is_too_large(self.engine, self.policy, referent)
+
+
+def is_too_large(engine: Engine, policy: Policy, referent: Any) -> bool:
+    """Whether a referent's own pickle is larger than a policy's `max_snapshot_bytes`."""
+    limit = policy.max_snapshot_bytes
+    assert limit is not None
+    try:
+        with block(policy, max_snapshot_bytes=None), observe.watching(False):
+            engine.sibling_dump(referent, Limit(limit))
+    except TooLarge:
+        return True
+    except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
         return False
+    return False
 
 
 def run(

@@ -157,14 +157,25 @@ class Walk:
             return self._watched_finalizer(kind, self._watch)
         if obj_type in encode.DOTTED_TYPES and adapter.protocol >= 4:
             return self._dotted(obj_type)
-        if adapter.wants_override(obj_type):
+        otherwise: Callable[[Any], Any] | None
+        if issubclass(obj_type, type):
+            otherwise = None
+        elif self.known.reduces_once(obj_type):
+            otherwise = self.reduce_once
+        elif obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
+            otherwise = self.reduce_with_arguments
+        else:
+            otherwise = None
+        if not adapter.wants_override(obj_type):
+            return otherwise
+        if otherwise is None:
             return adapter.stock_override
-        if not issubclass(obj_type, type):
-            if self.known.reduces_once(obj_type):
-                return self.reduce_once
-            if obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
-                return self.reduce_with_arguments
-        return None
+        return functools.partial(self._override_or, otherwise)
+
+    def _override_or(self, otherwise: Callable[[Any], Any], obj: Any) -> Any:
+        """What the pickler's own override says, or what is done where it has nothing to say."""
+        found = self.known.adapter.stock_override(obj)
+        return otherwise(obj) if found is NotImplemented else found
 
     def reduce_once(self, obj: Any) -> Any:
         """The reduction of an object by code of its own."""

@@ -9,8 +9,11 @@ it twice, sent as the bytes that were needed to find out.
 from __future__ import annotations
 
 import functools
+import opcode
 import os
 import pickle
+import signal
+import threading
 import types
 from collections.abc import Callable
 from typing import Any, Final, final
@@ -88,13 +91,49 @@ def holds_weak(obj: Any) -> bool:
         holder = waiting_objects.pop()
         if kind_of(type(holder)) is not None:
             return True
-        if isinstance(holder, NAMEABLE) and importable(holder):
+        if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
         for _, held in paths.parts(holder, ""):
             if id(held) not in seen_ids:
                 seen_ids.add(id(held))
                 waiting_objects.append(held)
     return False
+
+
+#: What a ``raise`` statement is compiled to.
+_RAISE: Final = opcode.opmap["RAISE_VARARGS"]
+
+
+def interrupts(error: BaseException) -> bool:
+    """Whether a signal's handler raised an error: then it is for whoever runs, and no reducer's."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(getattr(found, "func", found), "__code__", None) for found in handlers}
+    code, instruction = None, 0
+    trace = error.__traceback__
+    while trace is not None:
+        code, instruction = trace.tb_frame.f_code, trace.tb_lasti
+        if code in codes:
+            return True
+        trace = trace.tb_next
+    # Python's own handler of Ctrl-C has no frame; a reducer says ``raise KeyboardInterrupt``.
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and code is not None
+        and code.co_code[instruction] != _RAISE
+    )
+
+
+def is_left(error: BaseException, weak: bool) -> bool:
+    """Whether the engine is to pickle again what raised `error`, and report that as it always does.
+
+    Args:
+        error: what was raised.
+        weak: whether there is a weak thing in what was pickled. A SystemExit and the like are left
+            to the engine all the same.
+    """
+    return not interrupts(error) and not (weak and isinstance(error, Exception))
 
 
 def forking_dumps(forking_pickler: Any) -> Dumps:
@@ -182,15 +221,16 @@ def pack(
     Raises:
         WeakrefPicklingError: where the policy refuses.
         Exception: whatever the pickler raises for an object that holds a weak thing. For others
-            the engine pickles again, and reports the failure as it always does.
+            the engine pickles again, and reports the failure as it always does; and so it does
+            for all objects where what is raised is no `Exception`, but a SystemExit, say.
     """
     before = seen.dumps
     names = _names_in(obj)
     try:
         with paths.naming(names):
             data = dumps(obj)
-    except Exception:
-        if seen.dumps == before and not (loses and holds_weak(obj)):
+    except BaseException as error:
+        if is_left(error, seen.dumps != before or (loses and holds_weak(obj))):
             return obj
         raise
     if type(data) is not bytes:

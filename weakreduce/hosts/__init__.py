@@ -101,19 +101,21 @@ def _is_imported(name: str) -> bool:
     return name in sys.modules and not getattr(spec, "_initializing", False)
 
 
-def _copy_of_cloudpickle(root: str) -> tuple[str, str]:
-    return (f"{root}.cloudpickle.cloudpickle" if root else "cloudpickle.cloudpickle",
-            "hosts.cloudpickle")  # fmt: skip
+def _copy_of_cloudpickle(root: str) -> Host:
+    name = f"{root}.cloudpickle" if root else "cloudpickle"
+    module = f"{name}.cloudpickle"
+    return Host(name, (module, "hosts.cloudpickle"), (module, "hosts.tables"))
 
 
 HOSTS: Final[dict[str, Host]] = {
     host.name: host
     for host in (
-        Host("cloudpickle", _copy_of_cloudpickle("")),
-        Host("dill", ("dill._dill", "hosts.dill")),
-        Host("ray.cloudpickle", _copy_of_cloudpickle("ray")),
-        Host("pyspark.cloudpickle", _copy_of_cloudpickle("pyspark")),
-        Host("joblib.externals.cloudpickle", _copy_of_cloudpickle("joblib.externals")),
+        _copy_of_cloudpickle(""),
+        # The package extends pickle's own table by that of its module, and not by ours.
+        Host("dill", ("dill._dill", "hosts.dill"), ("dill", "hosts.tables")),
+        _copy_of_cloudpickle("ray"),
+        _copy_of_cloudpickle("pyspark"),
+        _copy_of_cloudpickle("joblib.externals"),
         Host("pickle", ("pickle", "hosts.standard"), default=False),
         Host(
             "multiprocessing",
@@ -170,8 +172,10 @@ HOSTS: Final[dict[str, Host]] = {
             ("joblib.executor", "engines.joblib_parallel"),
             ("joblib.pool", "engines.joblib_parallel"),
             ("joblib._parallel_backends", "engines.joblib_parallel"),
+            ("joblib._dask", "engines.joblib_parallel"),
             ("joblib.parallel", "engines.joblib_parallel"),
             ("joblib.hashing", "engines.joblib_hashing"),
+            ("joblib.numpy_pickle", "hosts.numpy_pickle"),
         ),
     )
 }
@@ -258,9 +262,12 @@ def uninstall(*names: HostName) -> None:
             sys.meta_path.remove(_finder)
 
 
-def state() -> dict[str, dict[str, str | None]]:
-    """For each host: its state and version."""
-    return {
+def state() -> dict[str, dict[str, Any]]:
+    """For each host: its state and version; for ``"pickle"``, modules that keep stock's names."""
+    found: dict[str, dict[str, Any]] = {
         name: {"state": host.state, "version": host.version, "module": host.parts[0].module}
         for name, host in HOSTS.items()
     }
+    patch = HOSTS["pickle"].parts[0].patch
+    found["pickle"]["not_reached"] = [] if patch is None else patch.not_reached
+    return found

@@ -7,10 +7,10 @@ attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) 
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 import functools
 import operator
-import pickle
 import sys
 import types
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ from weakreduce.encode import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.kinds import has_registered
-from weakreduce.known import HEAP_TYPE
+from weakreduce.known import HEAP_TYPE, may_pretend
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
-_get_table: Any = pickle.Pickler.__dict__["dispatch_table"].__get__
-_set_table: Any = pickle.Pickler.__dict__["dispatch_table"].__set__
+_get_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__get__
+_set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
 
 
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
@@ -93,8 +93,10 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         @classmethod
         def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
             """What is said of a static type holds while the tables stay as they are."""
-            if issubclass(obj_type, (type, types.FunctionType)):
-                return False  # its instances are classes (of a metaclass): cloudpickle's concern
+            if issubclass(obj_type, (type, types.FunctionType)) or may_pretend(obj_type):
+                # Its instances are classes (of a metaclass), or what `isinstance` may take for
+                # functions: cloudpickle's concern.
+                return False
             if not _reads_stock_table(pickler):
                 return super().is_ordinary(pickler, obj_type)
             now = tables.now
@@ -172,8 +174,12 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             return getattr(override, "__func__", None) is not stock_override
 
         def wants_override(self, obj_type: type) -> bool:
-            """Cloudpickle's own hook cares for classes and functions alone."""
-            return not self._plain_override or issubclass(obj_type, (type, types.FunctionType))
+            """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
+            return (
+                not self._plain_override
+                or issubclass(obj_type, (type, types.FunctionType))
+                or may_pretend(obj_type)
+            )
 
         def by_name(self, obj: Any) -> bool:
             """As cloudpickle decides."""

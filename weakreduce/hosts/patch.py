@@ -103,6 +103,7 @@ class PicklerPatch(AttributePatch):
         leaves: Any = None,
     ) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
+        self.cls = cls
         self.engine = engine
         self.arguments = arguments
         self.after_init = after_init
@@ -114,6 +115,7 @@ class PicklerPatch(AttributePatch):
             callback_at = self.arguments.index("buffer_callback")
         except ValueError:
             callback_at = len(self.arguments)
+        cls = self.cls
 
         @functools.wraps(stock)
         def __init__(pickler: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
@@ -123,9 +125,14 @@ class PicklerPatch(AttributePatch):
             else:
                 callback = keywords.get("buffer_callback")
             place = pickler.__dict__.get("_weakreduce")
-            if not hasattr(file, "write") or (place is not None and file is place):
+            if (
+                not hasattr(file, "write")
+                or (place is not None and file is place)
+                or not isinstance(pickler, cls)
+            ):
                 # This raises as it always did; or a subclass that is patched as well has made
-                # the place already.
+                # the place already; or it is called for a pickler that is none of ours
+                # (`standard.py`).
                 stock(pickler, *args, **keywords)
                 return
             buffers = None if callback is None else Buffers(callback)

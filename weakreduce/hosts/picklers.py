@@ -6,6 +6,7 @@ host's own file.
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 import io
 import pickle
@@ -15,6 +16,7 @@ from collections import ChainMap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS
 from weakreduce.known import is_ordinary
 from weakreduce.shipping import is_shipped
@@ -40,6 +42,8 @@ class PicklerEngine:
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
     has_skeletons = True
+    #: Whether parts are pickled by themselves until a dump fails, so that no walk meets them.
+    hides_parts = False
 
     def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
         self.opened: dict[int, Any] = {}
@@ -49,9 +53,7 @@ class PicklerEngine:
         self._override: Any = override
         self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
         self.save_apart: Any = None
-        own = getattr(type(pickler), "persistent_id", None)
-        stock = (getattr(pickle.Pickler, "persistent_id", None), _PythonPickler.persistent_id)
-        self._persistent: Any = None if own in stock else pickler.persistent_id
+        self._persistent: Any = _own_persistent_id(pickler)
 
     @classmethod
     def remember(cls, pickler: Any, again: bool) -> Any:
@@ -60,9 +62,9 @@ class PicklerEngine:
         A C pickler copies its memo some thirty times faster to another one than to a dict, which
         counts where one pickler makes many dumps.
         """
-        if not again or not isinstance(pickler, pickle.Pickler):
+        if not again or not isinstance(pickler, _pickle.Pickler):
             return pickler.memo.copy()
-        spare = pickle.Pickler(io.BytesIO())
+        spare = _pickle.Pickler(io.BytesIO())
         spare.memo = pickler.memo
         return spare
 
@@ -161,18 +163,25 @@ class PicklerEngine:
         """None that can be parted."""
         return ()
 
+    def _entry(self, obj_type: type) -> Any:
+        """The table's entry. One of ours hides what a user may have registered in copyreg."""
+        found = entry_of(self._table, obj_type)
+        if found is None and obj_type in self._table:
+            found = copyreg.dispatch_table.get(obj_type)
+        return found
+
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
-        return self._table.get(obj_type) is not None
+        return self._entry(obj_type) is not None
 
     def table_reducer(self, obj_type: type) -> Any:
         """The table's entry, unless it is the host's own."""
-        found = self._table.get(obj_type)
+        found = self._entry(obj_type)
         return None if found is None or self._is_own(obj_type, found) else found
 
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is not the host's own."""
-        found = self._table.get(weak_type)
+        found = self._entry(weak_type)
         return found is not None and getattr(found, "__module__", "") != self.host_module
 
     def stock_override(self, obj: Any) -> Any:
@@ -210,7 +219,7 @@ class PicklerEngine:
                 return found if isinstance(found, tuple) else None
         if issubclass(type(obj), (type, types.FunctionType)):
             return None
-        reducer = self._table.get(type(obj))
+        reducer = self._entry(type(obj))
         found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
@@ -229,6 +238,76 @@ def set_own(pickler: Any, name: str, value: Any) -> None:
         pickler.__dict__.pop(name, None)
     else:
         pickler.__dict__[name] = value
+
+
+def _own_persistent_id(pickler: Any) -> Any:
+    """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
+    found = getattr(pickler, "persistent_id", None)
+    if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
+        return None  # the C pickler's, which claims nothing
+    return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
+
+
+class PythonEngine(PicklerEngine):
+    """A pure-Python pickler: the savers in its ``dispatch`` come before all reducers."""
+
+    has_skeletons = False
+
+    def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
+        super().__init__(pickler, stock, override, protocol)
+        self.opened = {0: None}  # anything may be
+        self._savers = pickler.dispatch
+
+        def save_apart(obj: Any) -> None:
+            pickler.save(obj)
+            pickler.write(pickle.POP)
+
+        self.save_apart = save_apart
+
+    @classmethod
+    def recall(cls, pickler: Any, memo: dict[int, Any]) -> None:
+        """Put an earlier memo back, in the pickler's own dict, and drop a frame left half-way."""
+        pickler.memo.clear()
+        pickler.memo.update(memo)
+        # Or the first bytes of the next dump, which name the protocol, would go there.
+        pickler.framer.current_frame = None
+
+    def claims(self, weak_type: type) -> bool:
+        """Savers come before reducers here, and dill has its own for refs and proxies."""
+        found = entry_of(self._savers, weak_type)
+        if found is None:
+            return super().claims(weak_type)
+        return bool(getattr(found, "__module__", "") != self.host_module)
+
+    def has_reducer(self, obj_type: type) -> bool:
+        """Savers come before reducers here."""
+        return entry_of(self._savers, obj_type) is not None or super().has_reducer(obj_type)
+
+    def table_reducer(self, obj_type: type) -> Any:
+        """Savers come before reducers here."""
+        if entry_of(self._savers, obj_type) is not None:
+            return None
+        return super().table_reducer(obj_type)
+
+    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+        """The attributes are written before the memo has the class."""
+        return id(obj) in met and id(obj) not in self.pickler.memo
+
+    def reduction(self, obj: Any) -> Reduction | None:
+        """None for all that there is a saver for."""
+        if entry_of(self._savers, type(obj)) is not None:
+            return None
+        return super().reduction(obj)
+
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """A Python pickler would name our override or table."""
+        if isinstance(found, str) or sys.version_info >= (3, 14):
+            return
+        giver = obj.__reduce_ex__ if reducer is None else reducer
+        if not isinstance(found, tuple):
+            raise pickle.PicklingError(f"{giver} must return string or tuple")
+        if not 2 <= len(found) <= 6:
+            raise pickle.PicklingError(f"Tuple returned by {giver} must have two to six elements")
 
 
 def importable(obj: Any) -> bool:

@@ -5,6 +5,7 @@ For engines that want to know whether there is one, or have a better pickler for
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 import functools
 import io
@@ -72,7 +73,7 @@ class _Table(dict[type, Any]):
         return reducer
 
 
-class WithoutWeakThings(pickle.Pickler):
+class WithoutWeakThings(_pickle.Pickler):
     """The C pickler, up to the first weak thing.
 
     Stock would stop at a ref, too, but copy a proxy's referent, and turn a WeakSet into a list.

@@ -1,0 +1,41 @@
+"""What stands in a host's table: entries of ours, and how to look past them.
+
+Our own dumps go before the tables, and to them ours are not there. What the entries do is in
+`tables.py`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: The weak types that a table can have an entry for.
+WEAK_TYPES: Final[tuple[type, ...]] = (
+    weakref.ref,
+    weakref.KeyedRef,
+    weakref.WeakMethod,
+    weakref.ProxyType,
+    weakref.CallableProxyType,
+    weakref.WeakSet,
+    weakref.WeakValueDictionary,
+    weakref.WeakKeyDictionary,
+    weakref.finalize,
+)
+
+
+class TableEntry:
+    """An entry of ours in a host's table for a weak type.
+
+    Args:
+        replaced: the entry that was there before, or None.
+    """
+
+    def __init__(self, replaced: Any) -> None:
+        self.replaced = replaced
+
+
+def entry_of(table: Mapping[type, Any], obj_type: type) -> Any:
+    """A table's entry for a type, as if ours were not there."""
+    found = table.get(obj_type)
+    return found.replaced if isinstance(found, TableEntry) else found

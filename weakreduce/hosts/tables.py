@@ -1,0 +1,168 @@
+"""The hosts' dispatch tables: an entry of ours for each weak kind.
+
+The dumps of a host's own Pickler go before them (`patch.py`). They are for picklers that read a
+host's table, and whose dump is not ours: a class of the user's or of a framework's. What they write
+is in `weakreduce.lone_walk`. `copyreg`'s table stays as it is, since `copy` reads it, too.
+
+What we rely on, pinned by the tests: a copy of cloudpickle has ``Pickler._dispatch_table``, whose
+entries are given an object and return its reduction; ``dill.Pickler.dispatch`` has savers, which
+are given the pickler and an object. Tables are asked by the exact type, so a user's subclass of a
+weak type is none of their concern.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import io
+import operator
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from weakreduce.hosts import cloudpickle, dill
+from weakreduce.hosts.entries import WEAK_TYPES, TableEntry
+
+#: A reduction by stock is the same from protocol 2 on.
+_by_stock = operator.methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
+
+_PythonPickler: Any = pickle._Pickler
+
+
+class Table:
+    """A host's table, given the module of the host that has it."""
+
+    def __init__(self, module: Any) -> None:
+        self.pickler_class = module.Pickler
+        self.is_dill = not hasattr(module.Pickler, "_dispatch_table")
+        self.entries: dict[type, Any] = (
+            module.Pickler.dispatch if self.is_dill else module.Pickler._dispatch_table
+        )
+        recipe = dill if self.is_dill else cloudpickle
+        #: Tells what the host writes as a name.
+        self.engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).engine
+        #: Where not, entries that somebody has copied do as stock does.
+        self.applied = False
+
+    def reduce(self, weak: Any) -> Any:
+        """The reduction of a weak thing, under the policy in force."""
+        # Imported by the first use, which most processes never make.
+        lone_walk = importlib.import_module("weakreduce.lone_walk")
+        pickler = self.pickler_class(io.BytesIO())
+        override = getattr(pickler, "reducer_override", None)
+        self.engine.plans(pickler, override)  # counts what was registered meanwhile
+        engine = self.engine(pickler, self.pickler_class.dump, override)
+        return lone_walk.reduce_alone(engine, weak)
+
+
+class Reducer(TableEntry):
+    """An entry of cloudpickle's table."""
+
+    def __init__(self, table: Table, weak_type: type) -> None:
+        super().__init__(table.entries.get(weak_type))
+        self.table = table
+        self.__module__ = table.pickler_class.__module__
+
+    def __call__(self, weak: Any) -> Any:
+        """The reduction of a weak thing."""
+        return self.reduction(weak, copyreg.dispatch_table)
+
+    def reduction(self, weak: Any, others: Mapping[type, Any]) -> Any:
+        """The reduction of a weak thing, where `others` may have a user's own reducer for it."""
+        theirs = others.get(type(weak)) if self.replaced is None else None
+        if theirs is not None:
+            return theirs(weak)
+        if self.table.applied:
+            return self.table.reduce(weak)
+        return (self.replaced or _by_stock)(weak)
+
+    def __copy__(self) -> Any:
+        """As functions are copied."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """As functions are copied."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """What stock has: a class with this table in it may travel by value."""
+        return max, ((self.replaced or self._without_ours(),),)
+
+    def _without_ours(self) -> Any:
+        return _by_stock
+
+
+class Saver(Reducer):
+    """An entry of dill's table."""
+
+    def __call__(self, pickler: Any, weak: Any) -> None:  # type: ignore[override]
+        """Write a weak thing."""
+        if self.replaced is not None and not self.table.applied:
+            self.replaced(pickler, weak)
+        else:
+            _save(pickler, weak, self.reduction(weak, _reducers_of(pickler)))
+
+    def _without_ours(self) -> Any:
+        return save_by_stock
+
+
+def _reducers_of(pickler: Any) -> Mapping[type, Any]:
+    return getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+
+
+def _save(pickler: Any, obj: Any, reduction: Any) -> None:
+    if isinstance(reduction, str):
+        pickler.save_global(obj, reduction)
+    else:
+        pickler.save_reduce(*reduction, obj=obj)
+
+
+def save_by_stock(pickler: Any, obj: Any) -> None:
+    """What a Python pickler does where its ``dispatch`` has no saver for a type."""
+    _save(pickler, obj, (_reducers_of(pickler).get(type(obj)) or _by_stock)(obj))
+
+
+class TablePatch:
+    """Entries of ours in a table, put in and taken out exactly."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.ours: dict[type, Reducer] = {}
+
+    @property
+    def applied(self) -> bool:
+        """Whether ours are in place."""
+        return self.table.applied
+
+    def apply(self) -> None:
+        """Put ours in place; nothing where they are there already."""
+        if self.applied:
+            return
+        table = self.table
+        entry = Saver if table.is_dill else Reducer
+        self.ours = {weak_type: entry(table, weak_type) for weak_type in WEAK_TYPES}
+        table.applied = True
+        table.entries.update(self.ours)
+
+    def remove(self) -> None:
+        """Put back what was there, unless somebody has put in an entry of their own since."""
+        self.table.applied = False
+        _take_out(self.ours, self.table.entries)
+        if self.table.is_dill:
+            _take_out(self.ours, _PythonPickler.dispatch)  # where `dill.extend()` has copied them
+        self.ours.clear()
+
+
+def _take_out(ours: dict[type, Reducer], entries: dict[type, Any]) -> None:
+    for weak_type, entry in ours.items():
+        if entries.get(weak_type) is entry:
+            if entry.replaced is None:
+                del entries[weak_type]
+            else:
+                entries[weak_type] = entry.replaced
+
+
+def make_patch(module: Any) -> TablePatch:
+    """The patch of the table of a copy of cloudpickle, or of dill."""
+    return TablePatch(Table(module))
