@@ -7,6 +7,7 @@ import threading
 import weakref
 from typing import Any
 
+import cloudpickle
 import pytest
 import things
 from things import Thing
@@ -213,7 +214,18 @@ def test_an_outside_referent_of_any_kind_that_cannot_be_pickled_dangles(
         weakreduce.dumps(root, host=host)
 
 
-@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_class_that_cannot_be_asked_for_where_the_host_asks_for_it() -> None:
+    kept = Reducible()
+    for install in (weakreduce.uninstall, weakreduce.install):
+        install()
+        with pytest.raises(ValueError, match="no class"):
+            cloudpickle.dumps([kept])
+    with pytest.warns(weakreduce.DanglingWarning, match="no class"):
+        payload = cloudpickle.dumps([weakref.ref(kept)])
+    assert weakreduce.loads(payload)[0]() is None
+
+
+@pytest.mark.parametrize("host", ["dill", "pickle"])
 def test_a_class_that_cannot_be_asked_for_is_no_matter(host: str) -> None:
     kept = Reducible()
     for root in ([weakref.ref(kept)], [kept, weakref.ref(kept)], [weakref.ref(kept), kept]):

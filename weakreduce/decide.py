@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
+from weakreduce.kinds import bases_of
 from weakreduce.policies import Policy, shown
 
 
@@ -73,7 +74,7 @@ def _is(ask: Callable[[Any, Any], bool], asked: Any, match: type) -> bool:
         return ask(asked, match)
     except Exception:  # noqa: BLE001 - the code of a metaclass, or of a property __class__
         cls = asked if ask is issubclass else type(asked)
-        return any(base is match for base in cls.__mro__)
+        return any(base is match for base in bases_of(cls))
 
 
 def outside_choice(policy: Policy) -> Decision:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from weakreduce import decide
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
-from weakreduce.kinds import can_pin, class_attribute, kind_of
+from weakreduce.kinds import bases_of, can_pin, class_attribute, flags_of, kind_of, names_of
 from weakreduce.policies import Policy
 
 #: What picklers may write as a name.
@@ -481,12 +481,12 @@ def may_pretend(obj_type: type) -> bool:
 
     As it does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
     """
-    for cls in obj_type.__mro__ or ():
-        own = cls.__dict__
+    for cls in bases_of(obj_type) or ():
+        own = names_of(cls)
         if cls is object or ("__class__" not in own and "__getattribute__" not in own):
             continue
         # Most builtin types have a __getattribute__, which is object's under another name.
-        if cls.__flags__ & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
+        if flags_of(cls) & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
             return True
     return False
 
