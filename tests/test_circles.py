@@ -69,12 +69,12 @@ def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
     expected = payloads("dill", tmp_path)
     refused = {label: text for label, (number, text) in expected.items() if number is None}
     assert not refused
-    # dill by itself loses a __hash__ that is another class's, and globals of a script's functions.
+    # dill by itself loses a __hash__ of another class, and what a script has by name.
     wrong = [
         line
         for line in received("dill", tmp_path)
         if line.split()[1] in ("WithSet", "WithValues", "WithKeys", "WithItself")
-        and not line.startswith("subclass_of_list")
+        and not line.startswith(("subclass_of_list", "generic"))
     ]
     assert wrong == []
 

@@ -42,7 +42,7 @@ class Engine(Adapter, Protocol):
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
 
-    #: Whether parts are pickled by themselves until a dump fails, so that no walk meets them.
+    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts: bool
 
     def adopt(self, plans: dict[type, Any]) -> None:

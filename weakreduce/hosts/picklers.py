@@ -42,7 +42,7 @@ class PicklerEngine:
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
     has_skeletons = True
-    #: Whether parts are pickled by themselves until a dump fails, so that no walk meets them.
+    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
 
     def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
