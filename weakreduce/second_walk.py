@@ -469,9 +469,10 @@ class SecondWalk(Walk):
     def _close(self) -> Reduction:
         # What is asked for when the referent is written, and is None on the receiver: a ref's
         # second argument. (Items that the ref does not have would not do: where the referent
-        # leads back to the ref, the pickler does not ask for any.)
+        # leads back to the ref, the pickler does not ask for any. And `NoneType` would be no
+        # name for dill on a receiver before Python 3.10.)
         self.room += 1
-        return (types.NoneType, ())
+        return (max, ((None,),))
 
     def _parts_of(self, referent: Any) -> Reduction | None:
         if id(referent) in self.known.left_out:
