@@ -375,5 +375,5 @@ def test_nothing_is_named_that_older_pythons_lack(host: str, protocol: int) -> N
     """`NoneType` came to `types` in 3.10, which is where dill looks for it."""
     here, there = things.Thing("here"), things.Thing("there")
     here.there, there.here = weakref.ref(there), weakref.ref(here)
-    for root in ([here.there, here, there], [here, there], [weakref.ref(here)], [here.there]):
+    for root in ([{weakref.ref(here): 1}, [here]], [here, there], [here.there]):
         assert b"NoneType" not in weakreduce.dumps(root, host=host, protocol=protocol)

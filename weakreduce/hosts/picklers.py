@@ -267,6 +267,6 @@ def _is_global(obj: Any, name: str) -> bool:
         found: Any = sys.modules[module]
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, KeyError, AttributeError):
-        return False
+    except (ImportError, KeyError, AttributeError, pickle.PicklingError):
+        return False  # from 3.14 on `whichmodule` tells by a PicklingError that there is none
     return found is obj
