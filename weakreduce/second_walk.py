@@ -29,6 +29,7 @@ from weakreduce.encode import (
 )
 from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
 from weakreduce.known import NAMEABLE, Known, is_leaf
+from weakreduce.signals import Signal
 from weakreduce.walk import MISSING, SEQUENCES, Positions, Walk
 
 #: How deep whole referents may stand in one another.
@@ -75,7 +76,7 @@ def _holds(value: Any, wanted: Any) -> bool:
     return False
 
 
-class OrderMatters(BaseException):
+class OrderMatters(Signal):
     """The order in which what is inside is met is needed, and not known: a signal."""
 
 

@@ -12,7 +12,7 @@ import importlib
 import itertools
 from typing import Any, Protocol
 
-from weakreduce import known, observe, words
+from weakreduce import known, notes, observe, signals, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.in_force import get_policy
@@ -129,6 +129,7 @@ class Session:
             found.__cause__ = error.__cause__
         seen_error = error if found is None else found
         if isinstance(seen_error, Exception) and self.place.limit is None:
+            notes.clean(seen_error)
             culprit = _blame().note(self, obj, seen_error)
             if self.watch is not None:
                 self.watch.fail(self, obj, seen_error, culprit)
@@ -164,7 +165,13 @@ class Session:
         self._drive(walk, obj)
 
     def _drive(self, walk: Walk, obj: Any) -> None:
-        self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
+        try:
+            self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
+        except Exception as error:
+            signal = signals.behind(error)
+            if signal is None:
+                raise
+            raise signal from signal.__cause__
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
@@ -430,10 +437,16 @@ def run(
                 watch.prepare(session.first)
             elif make_engine.asks_for_all(override) or not known.short_cuts_allowed:
                 session = begin()
-            try:  # noqa: SIM105 - it runs in every dump
+            try:
                 make_engine.watch(pickler, stock, met, plans, make_plan, obj)
             except LookedAhead:
                 pass
+            except Exception as error:
+                signal = signals.behind(error)
+                if signal is None:
+                    raise
+                if not isinstance(signal, LookedAhead):
+                    raise signal from signal.__cause__
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()
             session.walk_again(obj)

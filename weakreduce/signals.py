@@ -20,11 +20,11 @@ class Signal(BaseException):
 
 
 def behind(error: BaseException) -> Signal | None:
-    """The signal that an exception is, or that was under way when it was raised.
+    """The signal in whose place an error was raised; None for a signal itself.
 
     A signal of a dump inside a dump ends there, at the latest as an error of ours.
     """
-    found: BaseException | None = error
+    found: BaseException | None = None if isinstance(error, Signal) else error
     while found is not None and not isinstance(found, WeakreduceError):
         if isinstance(found, Signal):
             return found

@@ -5,7 +5,7 @@ many, where there is nothing but the standard library and what is in the folders
 own). It runs on Python 3.8. `make.py` wrote the payloads.
 
 Rule: what is here is named by bytes that never change, so it may be added to, and not changed.
-Nothing here knows weakreduce, but how version 0.1.0 pins: by what the callback slot holds.
+Nothing here knows weakreduce, but how a version pins: by what the callback slot holds.
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ def callback_of(weak, referent):
     if type(found) is operator.itemgetter:
         items = found.__reduce__()[1]
         return items[1] if len(items) > 1 else None
+    if type(found) is tuple:  # since version 0.2
+        return found[1]
     return found
 
 
