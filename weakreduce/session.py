@@ -137,7 +137,8 @@ class Session:
 
     def take_apart(self) -> None:
         """The payload must die with its last user, though walks and hooks refer to each other."""
-        if any(walk.weak_things for walk in self.walks):
+        # (A short cut of a first walk does not count what a second walk would write.)
+        if any(walk.weak_things or vars(walk).get("left_open") for walk in self.walks):
             seen.dumps += 1
         for part in (*self.walks, self.known, self):
             vars(part).clear()
