@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import cloudpickle
@@ -16,10 +18,11 @@ import things
 
 import weakreduce
 from weakreduce import decide, signals
+from weakreduce.engines import early
 from weakreduce.first_walk import LookedAhead
 from weakreduce.second_walk import OrderMatters
 from weakreduce.sink import TooLarge
-from weakreduce.walk import NeedsItself, Refused
+from weakreduce.walk import Refused
 
 HOSTS = ("cloudpickle", "dill", "pickle")
 
@@ -123,7 +126,7 @@ def test_an_error_of_ours_names_one_path() -> None:
 
 
 @pytest.mark.parametrize("signal", [
-    LookedAhead(), OrderMatters(), TooLarge(), NeedsItself(None), Refused(None, decide.DEAD),
+    LookedAhead(), OrderMatters(), TooLarge(), Refused(None, decide.DEAD),
 ], ids=lambda signal: type(signal).__name__)  # fmt: skip
 def test_signals_take_no_notes(signal: Any) -> None:
     signal.add_note("note")
@@ -157,6 +160,37 @@ def test_no_repr_of_a_key_gets_in_the_way(host: str, fails: bool) -> None:
         pytest.raises(weakreduce.WeakrefPicklingError, match="outside"),
     ):
         weakreduce.dumps(nested | {0: {key: {key: weakref.ref(outside)}}}, host=host)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_repr_of_a_key_hides_a_weak_thing_from_an_engine(fails: bool) -> None:
+    outside = things.Thing("outside")
+    task = {Key(fails): {Key(fails): weakref.ref(outside)}}
+    with weakreduce.policy("dangle"):
+        packed = early.pack(task, early.forking_dumps(ForkingPickler), "a task")
+    (inner,) = pickle.loads(packed.data).values()
+    assert next(iter(inner.values()))() is None
+
+
+def test_signals_leave_nothing_behind() -> None:
+    """No traceback keeps what was sent."""
+    gc.collect()
+    gc.disable()
+    try:
+        for policy in ("dangle", "strict", "snapshot"):
+            sent, outside = things.Thing("sent"), things.Thing("outside")
+            sent.nested = {Key(fails=True): {Key(fails=True): weakref.ref(outside)}}
+            watched = weakref.ref(sent)
+            for dumps in (weakreduce.dumps, early.forking_dumps(ForkingPickler)):
+                with weakreduce.policy(policy):
+                    try:
+                        dumps(sent)
+                    except weakreduce.WeakrefPicklingError:
+                        assert policy == "strict"
+            del sent
+            assert watched() is None, policy
+    finally:
+        gc.enable()
 
 
 def test_a_signal_is_found_behind_what_took_its_place() -> None:

@@ -169,10 +169,8 @@ class Session:
         try:
             self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
         except Exception as error:
-            signal = signals.behind(error)
-            if signal is None:
-                raise
-            raise signal from signal.__cause__
+            signals.reraise(error)
+            raise
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
@@ -443,11 +441,9 @@ def run(
             except LookedAhead:
                 pass
             except Exception as error:
-                signal = signals.behind(error)
-                if signal is None:
+                if not isinstance(signals.behind(error), LookedAhead):
+                    signals.reraise(error)
                     raise
-                if not isinstance(signal, LookedAhead):
-                    raise signal from signal.__cause__
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()
             session.walk_again(obj)

@@ -19,6 +19,16 @@ class Signal(BaseException):
     __notes__: Any = property(lambda self: [])
 
 
+def reraise(error: BaseException) -> None:
+    """Raise the signal in whose place an error was raised, if there is one."""
+    signal = behind(error)
+    try:
+        if signal is not None:
+            raise signal from signal.__cause__
+    finally:
+        del signal, error  # their tracebacks lead to this frame, and so back to themselves
+
+
 def behind(error: BaseException) -> Signal | None:
     """The signal in whose place an error was raised; None for a signal itself.
 

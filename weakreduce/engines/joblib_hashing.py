@@ -27,10 +27,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, final
 
-from weakreduce import kinds, paths, words
+from weakreduce import kinds, paths, signals, words
 from weakreduce.encode import user_state
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.kinds import Kind, kind_of
+from weakreduce.signals import Signal
 
 _PythonPickler: Any = pickle._Pickler
 _WEAK_BASES: Final = frozenset(kind.base for kind in kinds.KINDS)
@@ -44,7 +45,7 @@ _COLLECTIONS: Final = {
 _UNPICKLABLE: Final = (pickle.PicklingError, TypeError, AttributeError)
 
 
-class _Found(BaseException):
+class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
 
 
@@ -90,6 +91,9 @@ def _make_hash(stock: Any) -> Any:
         except (_Found, ReferenceError):
             # A dead proxy is no instance of anything, and says so by a ReferenceError.
             pass
+        except Exception as error:
+            if not isinstance(signals.behind(error), _Found):
+                raise
         finally:
             _scouting.now = False
         hasher.stream.seek(written)
