@@ -56,7 +56,7 @@ class _Scout:
     def get(self, cls: type, default: Any = None) -> Any:
         """The reducer for a type. Called for every instance that is hashed."""
         found = copyreg.dispatch_table.get(cls)
-        if found is not None:
+        if found is not None and not kinds.is_interpreters(found):
             return found
         if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
