@@ -1,4 +1,4 @@
-"""``InterpreterPoolExecutor`` (from Python 3.14 on): tasks go to other interpreters of this process.
+"""``InterpreterPoolExecutor`` (from Python 3.14 on): tasks go to interpreters of this process.
 
 It hands over each argument and result by itself, many without any pickler, the rest by plain
 pickle. So a task with a weak thing has its arguments in one payload, made at the submitting call,
