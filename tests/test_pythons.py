@@ -200,15 +200,16 @@ def test_a_signal_is_found_behind_what_took_its_place() -> None:
         except LookedAhead:
             raise ValueError("of a repr")
     except ValueError as error:
-        assert type(signals.behind(error)) is LookedAhead
+        assert type(signals.behind(error, LookedAhead)) is LookedAhead
+        assert signals.behind(error, OrderMatters) is None
     try:
         try:
             raise OrderMatters
         except OrderMatters:
             raise weakreduce.WeakrefPicklingError("of a dump inside")
     except weakreduce.WeakrefPicklingError as error:
-        assert signals.behind(error) is None
-    assert signals.behind(LookedAhead()) is None
+        assert signals.behind(error, OrderMatters) is None
+    assert signals.behind(LookedAhead(), LookedAhead) is None
 
 
 # --- interpreters that are not CPython ----------------------------------------------------

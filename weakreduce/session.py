@@ -25,6 +25,8 @@ from weakreduce.seen import seen
 from weakreduce.sink import Limit, Place, TooLarge
 from weakreduce.walk import Refused, Walk
 
+#: What ends a walk from the inside.
+_SIGNALS = (LookedAhead, OrderMatters, Refused, TooLarge)
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
 _PLACED = 10
 
@@ -169,7 +171,7 @@ class Session:
         try:
             self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
         except Exception as error:
-            signals.reraise(error)
+            signals.reraise(error, *_SIGNALS)
             raise
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
@@ -441,8 +443,8 @@ def run(
             except LookedAhead:
                 pass
             except Exception as error:
-                if not isinstance(signals.behind(error), LookedAhead):
-                    signals.reraise(error)
+                if not isinstance(signals.behind(error, *_SIGNALS), LookedAhead):
+                    signals.reraise(error, *_SIGNALS)
                     raise
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()

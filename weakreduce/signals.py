@@ -19,9 +19,9 @@ class Signal(BaseException):
     __notes__: Any = property(lambda self: [])
 
 
-def reraise(error: BaseException) -> None:
-    """Raise the signal in whose place an error was raised, if there is one."""
-    signal = behind(error)
+def reraise(error: BaseException, *kinds: type[Signal]) -> None:
+    """Raise the signal of some kinds in whose place an error was raised, if there is one."""
+    signal = behind(error, *kinds)
     try:
         if signal is not None:
             raise signal from signal.__cause__
@@ -29,14 +29,14 @@ def reraise(error: BaseException) -> None:
         del signal, error  # their tracebacks lead to this frame, and so back to themselves
 
 
-def behind(error: BaseException) -> Signal | None:
-    """The signal in whose place an error was raised; None for a signal itself.
+def behind(error: BaseException, *kinds: type[Signal]) -> Signal | None:
+    """The signal of some kinds in whose place an error was raised; None for a signal itself.
 
     A signal of a dump inside a dump ends there, at the latest as an error of ours.
     """
     found: BaseException | None = None if isinstance(error, Signal) else error
     while found is not None and not isinstance(found, WeakreduceError):
-        if isinstance(found, Signal):
+        if isinstance(found, kinds):
             return found
         found = found.__context__
     return None

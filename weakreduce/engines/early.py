@@ -100,8 +100,9 @@ def forking_dumps(forking_pickler: Any) -> Dumps:
         try:
             return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
         except scout.WeakThingMet:
-            found: memoryview = forking_pickler.dumps(obj)
-            return found
+            pass
+        found: memoryview = forking_pickler.dumps(obj)
+        return found
 
     return dumps
 

@@ -29,9 +29,8 @@ def _dumps(obj: Any) -> bytes | memoryview:
         return scout.dumps(obj)
     except scout.WeakThingMet:
         from weakreduce.hosts.standard import dumps
-
-        with shipping():
-            return dumps(obj)
+    with shipping():
+        return dumps(obj)
 
 
 def _packed(obj: Any, description: str) -> Bound | None:

@@ -92,7 +92,7 @@ def _make_hash(stock: Any) -> Any:
             # A dead proxy is no instance of anything, and says so by a ReferenceError.
             pass
         except Exception as error:
-            if not isinstance(signals.behind(error), _Found):
+            if signals.behind(error, _Found) is None:
                 raise
         finally:
             _scouting.now = False

@@ -102,7 +102,7 @@ class WithoutWeakThings(_pickle.Pickler):
         try:
             super().dump(obj)
         except Exception as error:
-            signals.reraise(error)
+            signals.reraise(error, WeakThingMet)
             raise
 
 
