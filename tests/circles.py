@@ -8,6 +8,7 @@ over what it wrote.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 import weakref
@@ -97,10 +98,7 @@ class WithMethod:
         return "hello"
 
 
-REGISTRIES = (
-    WithSet, WithValues, WithKeys, WithItself, WithRef, WithListOfRefs, WithDictOfRefs, WithProxy,
-    WithMethod,
-)  # fmt: skip
+WEAK_CONTAINERS = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
 TABLE: Any = weakref.WeakSet()
 TABLE_OF_REFS: list[Any] = []
 
@@ -127,6 +125,10 @@ class InTableOfRefs:
         return TABLE_OF_REFS
 
 
+REGISTRIES = (
+    WithSet, WithValues, WithKeys, WithItself, WithRef, WithListOfRefs, WithDictOfRefs, WithProxy,
+    WithMethod, InTable, InTableOfRefs,
+)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -338,6 +340,7 @@ SHAPES = (
     plain_subclass_of_str, subclass_of_exception, frozen_slots, by_value_hash,
     generic, derived,
 )  # fmt: skip
+WITH_ATTRIBUTES = (default, own_state, own_reduce_with_state, metaclass, generic, derived)
 #: Where the root is, and how x is found in it.
 ROOTS = {
     "x": (lambda x: x, "load"),
@@ -350,42 +353,44 @@ ROOTS = {
 
 
 def make(shape: Any, registry: Any) -> Any:
+    """A class of that shape with that registry."""
     made = shape()
-    namespace = {k: v for k, v in vars(registry).items() if k in ("kept", "keep", "hello", "table")}
-    bases = (made,) if "__slots__" not in vars(made) else (made,)
-    body = {**namespace, "__module__": "__main__"}
+    body = {name: vars(registry).get(name) for name in ("kept", "keep", "hello", "table")}
+    body = {name: value for name, value in body.items() if value is not None}
+    body["__module__"] = "__main__"
     if "__slots__" in vars(made):
         body["__slots__"] = ()
-    if isinstance(body.get("kept"), (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)):
+    if isinstance(registry.__dict__.get("kept"), WEAK_CONTAINERS):
         body["kept"] = type(body["kept"])()
-    cls: Any = type(made)("C", bases, body)
-    return cls
+    elif "kept" in vars(registry):
+        body["kept"] = vars(registry)["kept"]
+    return type(made)("C", (made,), body)
 
 
 def main(host: Any, folder: str) -> None:
-    expected = {}
-    number = 0
-    for shape in SHAPES:
-        for registry in (*REGISTRIES, InTable, InTableOfRefs):
-            for name, (root_of, way) in ROOTS.items():
-                cls = make(shape, registry)
-                TABLE.clear()
-                TABLE_OF_REFS.clear()
-                x = cls(7)
-                if registry is WithProxy and shape not in (default, own_state, own_reduce_with_state, metaclass, generic, derived):
-                    continue  # the proxy is told by an attribute that its test sets
-                x.keep()
-                label = f"{shape.__name__} {registry.__name__} {name}"
-                try:
-                    data = weakreduce.dumps(root_of(x), host=host)
-                except Exception as error:  # noqa: BLE001 - told by the test
-                    expected[label] = [None, f"{type(error).__name__}: {error}"]
-                    continue
-                number += 1
-                (Path(folder) / f"{number}.pickle").write_bytes(data)
-                test = registry.test
-                refs = " and (load[0] if type(load[0]) is weakref.ref else load[1])() is x" if "ref," in name or ", ref" in name else ""
-                expected[label] = [number, f"[x.n == 7 and ({test}){refs} for x in [{way}] for C in [type(x)]]"]
+    expected: dict[str, Any] = {}
+    for shape, registry, name in itertools.product(SHAPES, REGISTRIES, ROOTS):
+        if registry is WithProxy and shape not in WITH_ATTRIBUTES:
+            continue  # the proxy is told by an attribute
+        TABLE.clear()
+        TABLE_OF_REFS.clear()
+        x = make(shape, registry)(7)
+        x.keep()
+        root_of, way = ROOTS[name]
+        label = f"{shape.__name__} {registry.__name__} {name}"
+        try:
+            data = weakreduce.dumps(root_of(x), host=host)
+        except Exception as error:  # told by the test
+            expected[label] = [None, f"{type(error).__name__}: {error}"]
+            continue
+        number = len(expected)
+        (Path(folder) / f"{number}.pickle").write_bytes(data)
+        test = registry.test
+        if name == "[ref, x]":
+            test = f"({test}) and load[0]() is x"
+        elif name == "[x, ref]":
+            test = f"({test}) and load[1]() is x"
+        expected[label] = [number, f"[x.n == 7 and ({test}) for x in [{way}] for C in [type(x)]]"]
     (Path(folder) / "expected.json").write_text(json.dumps(expected))
 
 

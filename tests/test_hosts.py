@@ -286,3 +286,10 @@ class TestWhatWeRelyOn:
             made: Any = container()
             assert type(made.data) in (set, dict)
             assert isinstance(made._remove, types.FunctionType)
+
+
+def test_a_payload_of_dill_names_its_protocol_after_a_walk_that_failed() -> None:
+    locked = things.Locked()
+    with pytest.warns(weakreduce.DanglingWarning):
+        payload = weakreduce.dumps([weakref.ref(locked)], host="dill", protocol=4)
+    assert payload[:2] == b"\x80\x04"

@@ -23,6 +23,7 @@ from typing import Any
 import cargo
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from joblib import delayed
 from joblib.externals.loky import get_reusable_executor
@@ -312,6 +313,68 @@ def test_the_pickler_of_joblib_pools_knows_sizes(fresh: Path) -> None:
 
 def names_behind(weak: Any) -> list[Any]:
     return [None if reference() is None else reference().name for reference in weak]
+
+
+# --- arrays and columns of objects --------------------------------------------------------
+
+
+def net(holder: str, place: str) -> Any:
+    """Something that holds an object which knows it, or something outside, weakly."""
+    whole, part = cargo.Target("whole"), cargo.Target("part")
+    part.whole = weakref.ref(whole if place == "inside" else outside)  # type: ignore[attr-defined]
+    array = np.array([part, None], dtype=object)
+    if holder == "frame":
+        whole.held = pd.DataFrame({"a": array, "b": [1, 2]})  # type: ignore[attr-defined]
+    elif holder == "structured":
+        whole.held = np.array(  # type: ignore[attr-defined]
+            [(1, part)], dtype=[("a", int), ("b", object)]
+        )
+    else:
+        whole.held = array if holder == "array" else [array, part]  # type: ignore[attr-defined]
+    return whole
+
+
+outside = cargo.Target("outside")
+
+
+def part_of(whole: Any) -> Any:
+    """The object in it, wherever it is."""
+    held = whole.held
+    if isinstance(held, pd.DataFrame):
+        return held["a"][0]
+    if isinstance(held, list):
+        assert held[0][0] is held[1]
+        return held[1]
+    return held["b"][0] if held.dtype.names else held[0]
+
+
+def name_behind(whole: Any) -> Any:
+    """Who the object in it knows: the copy of the whole is ``link``."""
+    known = part_of(whole).whole()
+    return "link" if known is whole else known and known.name
+
+
+def same_net(whole: Any) -> Any:
+    return whole
+
+
+@pytest.mark.parametrize("holder", ["array", "list", "frame", "structured"])
+def test_arrays_of_objects_travel_as_lists_do(backend: str, holder: str) -> None:
+    inner, outer = net(holder, "inside"), net(holder, "outside")
+    tasks = [delayed(name_behind)(inner), delayed(name_behind)(outer)]
+    assert parallel(backend)(tasks) == ["link", "outside"]
+    with weakreduce.policy("dangle"):
+        assert parallel(backend)(tasks) == ["link", None]
+    with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
+        parallel(backend)(tasks)
+    results = parallel(backend)([delayed(same_net)(inner), delayed(same_net)(outer)])
+    assert [name_behind(result) for result in results] == ["link", "outside"]
+
+
+def test_an_array_of_objects_without_weak_things_arrives(backend: str) -> None:
+    array = np.array([[cargo.Target("a"), "b"], [None, 1]], dtype=object)
+    (found,) = parallel(backend)([delayed(same_net)(array)])
+    assert (found.shape, found[0, 0].name, found[0, 1]) == ((2, 2), "a", "b")
 
 
 # --- loky: exceptions that cannot be pickled: see also test_loky.py ----------------------------
@@ -761,15 +824,20 @@ def test_memory_refuses_what_has_no_hash(tmp_path: Path) -> None:
 
 
 def test_uninstall_leaves_nothing() -> None:
+    import joblib._dask
     import joblib._parallel_backends
     import joblib.executor
     import joblib.externals.loky.backend.queues
     import joblib.externals.loky.process_executor
+    import joblib.numpy_pickle
     import joblib.parallel
     import joblib.pool
 
     owners = [
         Hasher,
+        joblib._dask.DaskDistributedBackend,
+        joblib.numpy_pickle.NumpyPickler,
+        joblib.numpy_pickle.NumpyArrayWrapper,
         joblib.parallel.Parallel,
         joblib._parallel_backends.LokyBackend,
         joblib._parallel_backends.MultiprocessingBackend,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
+import queue
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -118,3 +120,75 @@ def test_uninstall_leaves_nothing() -> None:
         assert stock == [method.__wrapped__ for method in ours]
     finally:
         weakreduce.install()
+
+
+# --- what a reducer raises, and executors that take no more -------------------------------
+
+
+class Quits:
+    """An object whose pickling raises something."""
+
+    def __init__(self, error: type[BaseException], weak: Any = None) -> None:
+        self.error = error
+        self.weak = weak
+
+    def __reduce__(self) -> Any:
+        raise self.error("on purpose")
+
+
+class Odd(BaseException):
+    """An exception that is no Exception."""
+
+
+RAISED = (SystemExit, KeyboardInterrupt, GeneratorExit, Odd)
+
+
+@pytest.fixture(params=["loky", "joblib.externals.loky"])
+def any_loky(request: pytest.FixtureRequest) -> Any:
+    return importlib.import_module(request.param)
+
+
+@pytest.mark.parametrize("error", RAISED)
+@pytest.mark.parametrize("weak", [False, True])
+def test_what_a_reducer_raises_is_in_the_future(any_loky: Any, error: Any, weak: bool) -> None:
+    quits = [weakref.ref(cargo.Target), Quits(error)] if weak else Quits(error)
+    with any_loky.ProcessPoolExecutor(1) as executor:
+        future = executor.submit(cargo.add, quits, 1)
+        assert isinstance(future.exception(60), pickle.PicklingError)
+        assert error.__name__ in str(future.exception().__cause__)
+        assert executor.submit(cargo.add, 1, 2).result(60) == 3
+
+
+def test_what_a_reducer_raises_inside_a_callback_stops_nothing(any_loky: Any) -> None:
+    with any_loky.ProcessPoolExecutor(1) as executor:
+        submitted: queue.Queue[Any] = queue.Queue()
+
+        def submit(_done: Any) -> None:
+            submitted.put(executor.submit(cargo.add, Quits(SystemExit), 1))
+
+        executor.submit(cargo.add, 1, 2).add_done_callback(submit)
+        assert isinstance(submitted.get(timeout=60).exception(60), pickle.PicklingError)
+        assert executor.submit(cargo.add, 1, 2).result(60) == 3
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_an_executor_that_was_shut_down_says_so(any_loky: Any, wait: bool) -> None:
+    executor = any_loky.ProcessPoolExecutor(1)
+    executor.submit(os.getpid).result(60)
+    executor.shutdown(wait=wait)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(cargo.look, cargo.load("ref", "inside")[0])
+    with weakreduce.policy("strict"), pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(cargo.look, cargo.load("ref", "outside")[0])
+
+
+def test_an_executor_that_is_broken_says_so(any_loky: Any) -> None:
+    executor = any_loky.ProcessPoolExecutor(1)
+    with pytest.raises(any_loky.process_executor.TerminatedWorkerError):
+        executor.submit(os._exit, 1).result(60)
+    with (
+        weakreduce.policy("strict"),
+        pytest.raises(any_loky.process_executor.TerminatedWorkerError),
+    ):
+        executor.submit(cargo.look, cargo.load("ref", "outside")[0])
+    executor.shutdown()

@@ -132,14 +132,14 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     )
     if raised is None and left_a_dump(error):
         return None  # that one has said what is to blame
-    reads_memo = getattr(session.ran, "reads_memo", False)
-    before = [] if reads_memo else _met(session.ran)
+    hidden = getattr(session.ran, "reads_memo", False) or session.engine.hides_parts
+    before = [] if hidden else _met(session.ran)
     limit = max(2 * len(before), _OPENED)
     session.start_over()
     walk = session.first_walk()
     walk.goes_on = True  # no edge is to blame, and what comes after a refused one may be
     met = listen(walk)
-    if reads_memo:
+    if hidden:
         # A memo does not tell what the pickler was in the middle of.
         if not _fails(session, walk, root):
             return None

@@ -176,9 +176,8 @@ class Known:
         self.dropped: dict[int, tuple[Any, str]] = {}
         #: id -> strong objects that a dump which is not going to be loaded leaves out.
         self.left_out: dict[int, Any] = {}
-        #: By id, what holds a reference to something that is constructed from it, and a pair of the
-        #: two: the state of the first is written when the second is constructed.
-        self.postponed: dict[int, tuple[Any, Any]] = {}
+        #: Types of what holds a reference to something that is constructed from it.
+        self.postponing: set[type] = set()
         self._with_snapshots = True
         self._chosen: dict[tuple[int, int], Decision] = {}
         self._plain_choice = decide.outside_choice(policy)

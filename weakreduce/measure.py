@@ -26,11 +26,11 @@ class Scale:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.payload = session.place.written()
+        self._payload: Any = session.place.keep()
         self._memo = session.engine.memo()
         buffers = session.buffers
         self._buffers = 0 if buffers is None else len(buffers.met)
-        self.budget = _TIMES * len(self.payload) + _MORE
+        self.budget = _TIMES * session.place.size() + _MORE
 
     def weigh(self, obj: Any, limit: float | None = None, *, snapshots: bool = True) -> int | None:
         """Bytes of the pickle of `obj`; None where that is larger than `limit`, or fails."""
@@ -60,8 +60,7 @@ class Scale:
     def put_back(self) -> None:
         """Leave the session as it was found."""
         session = self.session
-        session.place.clear()
-        session.place.write(self.payload)
+        session.place.put_back(self._payload)
         session.engine.reset(self._memo)
 
     def sizes(self, referents: list[Any], tick: Callable[[], None]) -> dict[int, int]:

@@ -30,7 +30,7 @@ from weakreduce.encode import (
 from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
 from weakreduce.known import NAMEABLE, Known, is_leaf
 from weakreduce.signals import Signal
-from weakreduce.walk import MISSING, SEQUENCES, Positions, Walk
+from weakreduce.walk import MISSING, Positions, Walk
 
 #: How deep whole referents may stand in one another.
 _ROOM: Final = 8
@@ -57,6 +57,13 @@ def _are_same(one: Any, other: Any) -> bool:
     return type(one) in _ATOMS and type(other) is type(one)
 
 
+def _items(part: Any) -> Any:
+    """What a builtin container holds; None for anything else."""
+    if type(part) is dict:
+        return [*part, *part.values()]
+    return part if type(part) in (list, tuple, set, frozenset) else None
+
+
 def _holds(value: Any, wanted: Any) -> bool:
     """Whether builtin containers hold an object."""
     waiting, seen = [value], {id(value)}
@@ -64,12 +71,7 @@ def _holds(value: Any, wanted: Any) -> bool:
         part = waiting.pop()
         if part is wanted:
             return True
-        items: Any = ()
-        if type(part) is dict:
-            items = [*part, *part.values()]
-        elif type(part) in (list, tuple, set, frozenset):
-            items = part
-        for item in items:
+        for item in _items(part) or ():
             if id(item) not in seen:
                 seen.add(id(item))
                 waiting.append(item)
@@ -195,32 +197,29 @@ class SecondWalk(Walk):
         adapter = self.known.adapter
         found = adapter.stock_override(obj)
         for names, put_in in adapter.namespaces(obj, found):
-            for name in [name for name, value in names.items() if self._is_too_early(value)]:
+            early = [name for name in names if self._leads_back_to(names[name]) is not MISSING]
+            for name in early:
                 self.later(put_in(name, names.pop(name)))
         return adapter.closing(obj, found)
 
-    def _is_too_early(self, value: Any) -> bool:
-        """Whether builtin containers hold a reference to what cannot be made where they stand."""
+    def _leads_back_to(self, value: Any) -> Any:
+        """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
         waiting, seen = [value], {id(value)}
         while waiting:
             part = waiting.pop()
-            cls = type(part)
-            if cls is dict:
-                items: Any = [*part, *part.values()]
-            elif cls in SEQUENCES:
-                items = part
-            else:
-                kind = None if cls in _ATOMS else self.kind(cls)
+            items = _items(part)
+            if items is None:
+                kind = None if type(part) in _ATOMS else self.kind(type(part))
                 if kind is not None and kind.base not in CONTAINERS and kind.name != "finalize":
                     (edge,) = kind.edges(part)
-                    if edge.referent is not None and not self.can_make(edge.referent):
-                        return True
+                    if edge.referent is not None and self._is_circular(edge):
+                        return edge.referent
                 continue
             for item in items:
                 if id(item) not in seen:
                     seen.add(id(item))
                     waiting.append(item)
-        return False
+        return MISSING
 
     def _is_complete(self, obj: Any) -> bool:
         """Whether a class or function is there, with all that it holds."""
@@ -295,10 +294,11 @@ class SecondWalk(Walk):
 
     def _postpone(self, obj: Any) -> Any:
         """The construction of an object; its state comes when what it leads to is constructed."""
-        _, referent = self.known.postponed[id(obj)]
         found = self.known.reduced_or_none(obj)
-        if found is None or len(found) < 3:
-            return NotImplemented
+        referent = MISSING if found is None else self._leads_back_to(found[2:])
+        if referent is MISSING:
+            plan = self.plan(type(obj))
+            return NotImplemented if plan is None else plan(obj)
         state = encode.same_with(obj, *found[2:])
         standin = self.under_construction.get(id(referent))
         if standin is None or standin.is_made:
@@ -309,16 +309,16 @@ class SecondWalk(Walk):
 
     def _afterwards(self, obj: Any) -> tuple[Any, ...]:
         """What is to be written when an object is constructed, if anything may be."""
-        if not any(obj is referent for _, referent in self.known.postponed.values()):
+        if not self.known.postponing:
             return ()
         return (Rest(lambda: (list, (self.afterwards.pop(id(obj), []),))),)
 
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
         if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
-            holder = self._holder(edge)
-            if holder is not None and id(holder) not in self.known.postponed:
-                self.known.postponed[id(holder)] = (holder, edge.referent)
+            holder = type(self._holder(edge))
+            if holder is not types.NoneType and holder not in self.known.postponing:
+                self.known.postponing.add(holder)
                 self.postpones = True
                 return decide.CIRCULAR
             if self.policy.unpicklable == "raise":
@@ -334,7 +334,7 @@ class SecondWalk(Walk):
         # As `walk.watch`, and with an eye on what has a stand-in already; in one function,
         # since it runs for every instance in the payload.
         met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
-        ref, rest, postponed = weakref.ref, Rest, self.known.postponed
+        ref, rest, postponing = weakref.ref, Rest, self.known.postponing
 
         def reducer_override(obj: Any) -> Any:
             obj_type = type(obj)
@@ -345,7 +345,7 @@ class SecondWalk(Walk):
                 met[identity] = obj
                 if identity in standins:
                     return standins.pop(identity).finish()
-                if identity in postponed:
+                if obj_type in postponing:
                     return self._postpone(obj)
             try:
                 plan = plans[obj_type]

@@ -44,6 +44,9 @@ class Engine(Adapter, Protocol):
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
 
+    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
+    hides_parts: bool
+
     def adopt(self, plans: dict[type, Any]) -> None:
         """Go on from the plans of a dump that had no engine so far."""
 
@@ -238,7 +241,7 @@ class Session:
         if not first.queue and not first.waiting:
             first.learn_sets()
             return True
-        mark = self.place.size()
+        mark = self.place.mark()
         met_buffers = 0 if self.buffers is None else len(self.buffers.met)
         try:
             self._run(first, first.rest())

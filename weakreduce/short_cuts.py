@@ -192,6 +192,8 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
                 and not any(map(inside.__contains__, map(id, referents)))
                 and not any(map(standins.__contains__, map(id, referents)))
                 and all(map(is_leaf, referents))
+                # Of plain ones it is their class that matters.
+                and all(map(walk.can_make, {type(found): found for found in referents}.values()))
             ):
                 walk.taken_entries.append((weak, referents, keys))
                 return pinned_container(walk, kind.base, weak, referents, keys)

@@ -57,6 +57,7 @@ class Place:
         "delivered",
         "file",
         "kept",
+        "later",
         "limit",
         "under_way",
         "used",
@@ -65,6 +66,8 @@ class Place:
     def __init__(self, file: Any, buffers: Buffers | None) -> None:
         self.file = file
         self.buffers = buffers
+        #: What writes to the file itself: its place in the dump, its size, and the function.
+        self.later: list[tuple[int, int, Callable[[], Any]]] = []
         #: Bytes that it refuses to grow past, if any.
         self.limit: float | None = file.limit if type(file) is Limit else None
         #: Whether a dump was made here before.
@@ -82,20 +85,35 @@ class Place:
         if self.under_way() is None:
             return self.file.write(data)  # type: ignore[no-any-return]
         written = self.kept.write(data)
-        if self.limit is not None and self.kept.tell() > self.limit:
-            raise TooLarge
+        self._check_limit()
         return written
+
+    def _check_limit(self) -> None:
+        if self.limit is not None and self.size() > self.limit:
+            raise TooLarge
 
     def size(self) -> int:
         """Bytes of the dump under way."""
-        return self.kept.tell()
+        size = self.kept.tell()
+        return size + sum(more for _, more, _ in self.later) if self.later else size
 
     #: For dill's log, which shows how many each object took.
     tell = size
 
-    def written(self) -> bytes:
+    def put_off(self, size: int, write: Callable[[], Any]) -> None:
+        """Let `write` write `size` bytes to the file itself, at this place of the dump."""
+        self.later.append((self.kept.tell(), size, write))
+        self._check_limit()
+
+    def keep(self) -> tuple[bytes, list[Any]]:
         """The dump under way."""
-        return self.kept.getvalue()
+        return self.kept.getvalue(), self.later
+
+    def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
+        """Let the dump under way be what it was."""
+        self.clear()
+        self.kept.write(kept[0])
+        self.later = kept[1]
 
     def begin(self, hooks: Any, memo: Any) -> None:
         """A dump begins here."""
@@ -107,17 +125,25 @@ class Place:
         self.used = True
         self.before = hooks, memo
 
-    def cut(self, size: int) -> None:
-        """Forget what was written after the first `size` bytes."""
-        self.kept.seek(size)
+    def mark(self) -> int:
+        """Where the next byte goes."""
+        return self.kept.tell()
+
+    def cut(self, mark: int) -> None:
+        """Forget what was written after `mark`."""
+        self.kept.seek(mark)
         self.kept.truncate()
+        if self.later:
+            self.later = [entry for entry in self.later if entry[0] <= mark]
 
     def clear(self) -> None:
         """Forget what was written."""
         self.cut(0)
+        if self.later:
+            self.later = []
 
     def deliver(self) -> None:
-        """The dump is right: hand it to the file in one piece."""
+        """The dump is right: hand it to the file, in one piece where nothing was put off."""
         file, payload = self.file, self.kept.getvalue()
         # In one call, so that no exception comes between the writing and the note of it.
         if (
@@ -125,9 +151,17 @@ class Place:
             and type(file) is io.BytesIO
             and file.tell() == 0
             and not file.getvalue()
+            and not self.later
         ):
             # An empty one takes bytes over, when it is made, without a copy.
-            steps = (partial(file.__init__, payload), partial(file.seek, 0, 2))  # type: ignore[misc]
+            steps: list[Any] = [partial(file.__init__, payload), partial(file.seek, 0, 2)]  # type: ignore[misc]
+            self.delivered.extend(map(call, steps))
+        elif self.later:
+            steps, start = [], 0
+            for end, _, write in self.later:
+                steps += [partial(file.write, payload[start:end]), write]
+                start = end
+            steps.append(partial(file.write, payload[start:]))
             self.delivered.extend(map(call, steps))
         else:
             self.delivered.extend(map(file.write, (payload,)))
@@ -135,6 +169,8 @@ class Place:
     def end(self) -> None:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
+        if self.later:
+            self.later = []
         if self.buffers is not None:
             self.buffers.forget()
         self.before = None
@@ -149,6 +185,10 @@ class Limit:
     def write(self, data: Any) -> int:
         """Take the data, which is within the limit: the place before us has seen to that."""
         return len(data)
+
+    def tell(self) -> int:
+        """Asked for by picklers that align what they write."""
+        return 0
 
 
 class Buffers:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.bound import Bound
-from weakreduce.engines.early import holds_weak
+from weakreduce.engines.early import holds_weak, interrupts, is_left
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.plain import plain
@@ -123,6 +123,25 @@ def _make_graph_to_futures(stock: Callable[..., Any]) -> Any:
     return _graph_to_futures
 
 
+def bound(obj: Any, description: str) -> Any:
+    """`obj`, or its payload where it holds a weak thing; for what Dask would pickle later.
+
+    Raises:
+        Exception: whatever the pickler raises for an object that holds a weak thing.
+    """
+    from distributed.protocol.pickle import dumps
+
+    before = seen.dumps
+    try:
+        # Buffers go out of band here, so that large arrays are not copied to find out.
+        dumps(obj, buffer_callback=[].append)
+    except BaseException as error:
+        if is_left(error, seen.dumps != before or holds_weak(obj)):
+            return obj
+        raise
+    return obj if seen.dumps == before else Bound(dumps(obj), description)
+
+
 def _bound_arguments(arguments: list[Any]) -> list[Any]:
     """An actor's arguments, pickled now if one holds a weak thing: the event loop does it later.
 
@@ -138,9 +157,12 @@ def _bound_arguments(arguments: list[Any]) -> list[Any]:
             try:
                 # Buffers go out of band here, so that large arrays are not copied to find out.
                 dumps(argument, buffer_callback=[].append)
-            except Exception as error:  # noqa: BLE001 - raised below, if there is a weak thing
-                failure = error
-                weak = weak or seen.dumps != before or holds_weak(argument)
+            except BaseException as error:
+                if interrupts(error):
+                    raise
+                if isinstance(error, Exception):  # raised below, if there is a weak thing
+                    failure = error
+                    weak = weak or seen.dumps != before or holds_weak(argument)
             else:
                 if seen.dumps != before:
                     weak = True

@@ -8,8 +8,11 @@ it twice, sent as the bytes that were needed to find out.
 
 from __future__ import annotations
 
+import opcode
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any, Final, final
 
@@ -93,6 +96,42 @@ def holds_weak(obj: Any) -> bool:
     return False
 
 
+#: What a ``raise`` statement is compiled to.
+_RAISE: Final = opcode.opmap["RAISE_VARARGS"]
+
+
+def interrupts(error: BaseException) -> bool:
+    """Whether a signal's handler raised an error: then it is for whoever runs, and no reducer's."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(getattr(found, "func", found), "__code__", None) for found in handlers}
+    code, instruction = None, 0
+    trace = error.__traceback__
+    while trace is not None:
+        code, instruction = trace.tb_frame.f_code, trace.tb_lasti
+        if code in codes:
+            return True
+        trace = trace.tb_next
+    # Python's own handler of Ctrl-C has no frame; a reducer says ``raise KeyboardInterrupt``.
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and code is not None
+        and code.co_code[instruction] != _RAISE
+    )
+
+
+def is_left(error: BaseException, weak: bool) -> bool:
+    """Whether the engine is to pickle again what raised `error`, and report that as it always does.
+
+    Args:
+        error: what was raised.
+        weak: whether there is a weak thing in what was pickled. A SystemExit and the like are left
+            to the engine all the same.
+    """
+    return not interrupts(error) and not (weak and isinstance(error, Exception))
+
+
 def forking_dumps(forking_pickler: Any) -> Dumps:
     """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
 
@@ -126,13 +165,14 @@ def pack(
     Raises:
         WeakrefPicklingError: where the policy refuses.
         Exception: whatever the pickler raises for an object that holds a weak thing. For others
-            the engine pickles again, and reports the failure as it always does.
+            the engine pickles again, and reports the failure as it always does; and so it does
+            for all objects where what is raised is no `Exception`, but a SystemExit, say.
     """
     before = seen.dumps
     try:
         data = dumps(obj)
-    except Exception:
-        if seen.dumps == before and not (loses and holds_weak(obj)):
+    except BaseException as error:
+        if is_left(error, seen.dumps != before or (loses and holds_weak(obj))):
             return obj
         raise
     if type(data) is not bytes:

@@ -23,13 +23,22 @@ def _standard_dumps(_executor: Any) -> Dumps:
     return forking_dumps(ForkingPickler)
 
 
+def _loky_dumps(queues: Any, executor: Any) -> _LokyDumps | None:
+    """None for an executor that takes no more tasks, and says so itself."""
+    # Another thread may shut it down, and take its queue away, at any time.
+    call_queue, flags = executor._call_queue, executor._flags
+    if call_queue is None or flags.shutdown or flags.broken is not None:
+        return None
+    return _LokyDumps(queues, executor, call_queue)
+
+
 @final
 class _LokyDumps:
     """The pickler of the thread that feeds an executor's queue, for one task."""
 
-    def __init__(self, queues: Any, executor: Any) -> None:
+    def __init__(self, queues: Any, executor: Any, call_queue: Any) -> None:
         self.queues = queues
-        self.reducers = executor._call_queue._reducers
+        self.reducers = call_queue._reducers
         self.answers: list[Any] = []
         #: joblib's: its reducers count who will open what they write.
         self.take_back = getattr(executor, "_weakreduce_take_back", None)
@@ -66,6 +75,8 @@ def _make_submit(dumps_of: Any, names: bool = False) -> Any:
                 return stock(executor, fn, *args, **keywords)
             task = functools.partial(fn, *args, **keywords)
             dumps = dumps_of(executor)
+            if dumps is None:
+                return stock(executor, fn, *args, **keywords)
             packed = pack(task, dumps, "a task")
             if packed is task:
                 if type(dumps) is _LokyDumps:
@@ -89,5 +100,5 @@ def make_patch(module: Any) -> AttributePatch:
             (module._ResultItem, "_weakreduce_parts", _parts_of_item),
         )
     queues = importlib.import_module(f"{root}.backend.queues")
-    dumps_of = functools.partial(_LokyDumps, queues)
+    dumps_of = functools.partial(_loky_dumps, queues)
     return AttributePatch((module.ProcessPoolExecutor, "submit", _make_submit(dumps_of)))

@@ -22,6 +22,7 @@ import io
 import operator
 import pickle
 import queue
+import types
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
@@ -32,7 +33,11 @@ from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.locks import new_lock
+from weakreduce.plain import plain
 from weakreduce.seen import seen
+
+#: Bytes of an array that joblib's Dask backend sends by itself.
+_SCATTERED: Final = 1000
 
 # --- Parallel: the policy of the call -----------------------------------------------------
 
@@ -87,15 +92,87 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
             ours = isinstance(error, WeakrefPicklingError) or seen.dumps != before
             if callback is None or not ours:
                 raise
-            # In a callback's thread an exception would be lost, and the call wait for ever; so
-            # it takes the way of a task that the engine could not pickle.
-            _drop_tasks(backend.parallel)
-            failed: Future[Any] = Future()
-            failed.set_exception(error)
-            callback(failed if takes_future else error)
-            return failed
+            return _failed(backend, callback, error, takes_future)
 
     return submit
+
+
+def _failed(backend: Any, callback: Any, error: Exception, takes_future: bool) -> Future[Any]:
+    """Let a task fail with an error: the way of one that the engine could not pickle.
+
+    In a callback's thread an exception would be lost, and the call wait for ever.
+    """
+    _drop_tasks(backend.parallel)
+    failed: Future[Any] = Future()
+    failed.set_exception(error)
+    callback(failed if takes_future else error)
+    return failed
+
+
+def _make_dask_submit(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def submit(backend: Any, func: Any, callback: Any = None) -> Any:
+        try:
+            tasks = [_packed_for_dask(backend, *task) for task in func.items]
+        except Exception as error:
+            if callback is None:
+                raise
+            return _failed(backend, callback, error, takes_future=False)
+        if all(task[0] is not operator.call for task in tasks):
+            return stock(backend, func, callback)
+        future = stock(backend, types.SimpleNamespace(items=tasks), callback)
+
+        def report(done: Future[Any]) -> None:
+            # Of a task that cannot be opened, say, joblib tells nobody.
+            error = done.exception()
+            if error is not None and callback is not None:
+                callback(error)
+
+        future.add_done_callback(report)
+        return future
+
+    return submit
+
+
+def _packed_for_dask(backend: Any, function: Any, args: Any, keywords: Any) -> tuple[Any, ...]:
+    """A task, or one that holds its payload: Dask's event loop would pickle it, and drop the error.
+
+    What joblib sends to the workers once for all tasks is left to it: large arrays of numbers, and
+    what the user asked it to scatter.
+    """
+    if plain((function, args, keywords)):
+        return function, args, keywords
+    from weakreduce.engines.distributed import bound
+
+    left = [place for place, arg in enumerate(args) if _is_scattered(backend, arg)]
+    left_keywords = {name: arg for name, arg in keywords.items() if _is_scattered(backend, arg)}
+    kept_keywords = {name: arg for name, arg in keywords.items() if name not in left_keywords}
+    if left:
+        kept = [None if place in left else arg for place, arg in enumerate(args)]
+        task = functools.partial(_filling(), function, kept, left, **kept_keywords)
+    else:
+        task = functools.partial(function, *args, **kept_keywords)
+    packed = bound(task, "a task")
+    if packed is task:
+        return function, args, keywords
+    return operator.call, (packed, *(args[place] for place in left)), left_keywords
+
+
+def _filling() -> Any:
+    """A function that travels by value: to where weakreduce need not be."""
+
+    def fill(function: Any, kept: Any, left: Any, *scattered: Any, **keywords: Any) -> Any:
+        for place, arg in zip(left, scattered):  # noqa: B905 - as many
+            kept[place] = arg
+        return function(*kept, **keywords)
+
+    return fill
+
+
+def _is_scattered(backend: Any, arg: Any) -> bool:
+    return id(arg) in backend.data_futures or (
+        plain(arg) and getattr(arg, "nbytes", 0) > _SCATTERED
+    )
 
 
 # --- reducers: large arrays in files ------------------------------------------------------
@@ -105,11 +182,36 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
 _turn: Final = new_lock()
 
 
+def _with_items(cls: type, reducer: Any) -> Any:
+    """A reducer of joblib's, but that an array of objects is part of the payload, as a list is.
+
+    joblib's writes one as a pickle of its own, which knows no copy but its own of any object.
+    """
+    if (cls.__module__, cls.__name__) != ("numpy", "ndarray"):
+        return reducer
+
+    def reduce(array: Any) -> Any:
+        if array.dtype.hasobject:
+            return array.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return reducer(array)
+
+    return reduce
+
+
+def _make_register(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def register(pickler: Any, type: type, reduce_func: Any) -> None:  # noqa: A002
+        stock(pickler, type, _with_items(type, reduce_func))
+
+    return register
+
+
 def _make_dumps(stock: Any) -> Any:
     @functools.wraps(stock)
     def dumps(obj: Any, reducers: Any = None, protocol: Any = None) -> Any:
         if not reducers:
             return stock(obj, reducers=reducers, protocol=protocol)
+        reducers = {cls: _with_items(cls, reducer) for cls, reducer in reducers.items()}
         with _turn:
             return stock(obj, reducers=reducers, protocol=protocol)
 
@@ -157,7 +259,11 @@ def _pool(module: Any) -> AttributePatch:
         return file.getbuffer()
 
     patch = PicklerPatch(customizable, _Engine, ("writer", "reducers", "protocol"), after_init)
-    patch.makers = (*patch.makers, (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps))
+    patch.makers = (
+        *patch.makers,
+        (customizable, "register", _make_register),
+        (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps),
+    )
     return patch
 
 
@@ -181,6 +287,9 @@ def make_patch(module: Any) -> AttributePatch:
                 )
             ),
         )
+    if part == "_dask":
+        backend = module.DaskDistributedBackend
+        return AttributePatch((backend, "submit", _make_dask_submit))
     if part == "executor":
         return AttributePatch(
             (module.MemmappingExecutor, "_weakreduce_take_back", lambda _: _take_back)

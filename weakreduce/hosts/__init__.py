@@ -150,8 +150,10 @@ HOSTS: Final[dict[str, Host]] = {
             ("joblib.executor", "engines.joblib_parallel"),
             ("joblib.pool", "engines.joblib_parallel"),
             ("joblib._parallel_backends", "engines.joblib_parallel"),
+            ("joblib._dask", "engines.joblib_parallel"),
             ("joblib.parallel", "engines.joblib_parallel"),
             ("joblib.hashing", "engines.joblib_hashing"),
+            ("joblib.numpy_pickle", "hosts.numpy_pickle"),
         ),
     )
 }

@@ -8,20 +8,15 @@ in ``dispatch``, not by reductions; ``_locate_function`` decides what is written
 from __future__ import annotations
 
 import copyreg
-import pickle
-import sys
 import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from weakreduce import known
 from weakreduce.encode import DOTTED, DOTTED_TYPES
 from weakreduce.hosts.entries import WEAK_TYPES, entry_of
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
+from weakreduce.hosts.picklers import ABSENT, PicklerEngine, PythonEngine, importable, set_own
 from weakreduce.kinds import has_registered, kind_of
-
-if TYPE_CHECKING:
-    from weakreduce.encode import Reduction
 
 _HOOKS: Final = ("reducer_override", "dispatch", "dispatch_table")
 
@@ -29,22 +24,13 @@ _HOOKS: Final = ("reducer_override", "dispatch", "dispatch_table")
 def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
     """The patch of dill's Pickler (`module` is ``dill._dill``)."""
 
-    class Engine(PicklerEngine):
+    class Engine(PythonEngine):
         host_module = module.__name__
-        has_skeletons = False
 
         def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
             super().__init__(pickler, stock, override, pickler.proto)
-            self.opened = {0: None}  # anything may be
-            self._savers = pickler.dispatch
             if isinstance(self._savers, _Savers):
                 self._table, self._savers = self._savers.stock_table, self._savers.stock
-
-            def save_apart(obj: Any) -> None:
-                pickler.save(obj)
-                pickler.write(pickle.POP)
-
-            self.save_apart = save_apart
 
         @classmethod
         def hooks(cls, pickler: Any) -> Any:
@@ -93,63 +79,12 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
         @classmethod
         def recall(cls, pickler: Any, memo: dict[int, Any]) -> None:
             """Put an earlier memo back, and drop what a failed dump was about to write."""
-            pickler.memo.clear()
-            pickler.memo.update(memo)
+            super().recall(pickler, memo)
             pickler._postproc.clear()
-            pickler.framer.current_frame = None
-
-        def claims(self, weak_type: type) -> bool:
-            """Savers come before reducers here, and dill has its own for refs and proxies."""
-            found = entry_of(self._savers, weak_type)
-            if found is None:
-                return super().claims(weak_type)
-            return bool(getattr(found, "__module__", "") != self.host_module)
-
-        def has_reducer(self, obj_type: type) -> bool:
-            """Savers come before reducers here."""
-            return entry_of(self._savers, obj_type) is not None or super().has_reducer(obj_type)
-
-        def table_reducer(self, obj_type: type) -> Any:
-            """Savers come before reducers here."""
-            if entry_of(self._savers, obj_type) is not None:
-                return None
-            return super().table_reducer(obj_type)
-
-        def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
-            """The attributes are written before the memo has the class."""
-            return id(obj) in met and id(obj) not in self.pickler.memo
 
         def by_name(self, obj: Any) -> bool:
             """As dill decides."""
-            if isinstance(obj, types.ModuleType):
-                return importable(obj)
-            if isinstance(obj, type):
-                return (
-                    obj in module._typemap
-                    or obj.__module__ == "builtins"
-                    or bool(module._locate_function(obj, self.pickler))
-                )
-            if isinstance(obj, types.FunctionType):
-                return bool(module._locate_function(obj, self.pickler))
-            return importable(obj)
-
-        def reduction(self, obj: Any) -> Reduction | None:
-            """None for all that dill has a saver for."""
-            if entry_of(self._savers, type(obj)) is not None:
-                return None
-            return super().reduction(obj)
-
-        def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
-            """A Python pickler would name our override or table."""
-            if isinstance(found, str) or sys.version_info >= (3, 14):
-                return
-            giver = obj.__reduce_ex__ if reducer is None else reducer
-            if not isinstance(found, tuple):
-                raise pickle.PicklingError(f"{giver} must return string or tuple")
-            if not 2 <= len(found) <= 6:
-                raise pickle.PicklingError(
-                    f"Tuple returned by {giver} must have two to six elements"
-                )
+            return written_as_name(module, self.pickler, obj)
 
         def sibling_dump(self, obj: Any, file: Any) -> None:
             """Dump with dill's Pickler and the same settings."""
@@ -164,6 +99,19 @@ def make_patch(module: Any, cls: Any = None) -> PicklerPatch:
             ).dump(obj)
 
     return PicklerPatch(cls or module.Pickler, Engine, ("file", "protocol"))
+
+
+def written_as_name(module: Any, pickler: Any, obj: Any) -> bool:
+    """Whether dill's savers (`module` is ``dill._dill``) write an object as a name."""
+    if isinstance(obj, type):
+        return (
+            obj in module._typemap
+            or obj.__module__ == "builtins"
+            or bool(module._locate_function(obj, pickler))
+        )
+    if isinstance(obj, types.FunctionType):
+        return bool(module._locate_function(obj, pickler))
+    return importable(obj)
 
 
 def _with_room(function: Any, *arguments: Any) -> None:

@@ -43,6 +43,8 @@ class PicklerEngine:
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
     has_skeletons = True
+    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
+    hides_parts = False
 
     def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
         self.opened: dict[int, Any] = {}
@@ -252,6 +254,68 @@ def _own_persistent_id(pickler: Any) -> Any:
     if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
         return None  # the C pickler's, which claims nothing
     return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
+
+
+class PythonEngine(PicklerEngine):
+    """A pure-Python pickler: the savers in its ``dispatch`` come before all reducers."""
+
+    has_skeletons = False
+
+    def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
+        super().__init__(pickler, stock, override, protocol)
+        self.opened = {0: None}  # anything may be
+        self._savers = pickler.dispatch
+
+        def save_apart(obj: Any) -> None:
+            pickler.save(obj)
+            pickler.write(pickle.POP)
+
+        self.save_apart = save_apart
+
+    @classmethod
+    def recall(cls, pickler: Any, memo: dict[int, Any]) -> None:
+        """Put an earlier memo back, in the pickler's own dict, and drop a frame left half-way."""
+        pickler.memo.clear()
+        pickler.memo.update(memo)
+        # Or the first bytes of the next dump, which name the protocol, would go there.
+        pickler.framer.current_frame = None
+
+    def claims(self, weak_type: type) -> bool:
+        """Savers come before reducers here, and dill has its own for refs and proxies."""
+        found = entry_of(self._savers, weak_type)
+        if found is None:
+            return super().claims(weak_type)
+        return bool(getattr(found, "__module__", "") != self.host_module)
+
+    def has_reducer(self, obj_type: type) -> bool:
+        """Savers come before reducers here."""
+        return entry_of(self._savers, obj_type) is not None or super().has_reducer(obj_type)
+
+    def table_reducer(self, obj_type: type) -> Any:
+        """Savers come before reducers here."""
+        if entry_of(self._savers, obj_type) is not None:
+            return None
+        return super().table_reducer(obj_type)
+
+    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+        """The attributes are written before the memo has the class."""
+        return id(obj) in met and id(obj) not in self.pickler.memo
+
+    def reduction(self, obj: Any) -> Reduction | None:
+        """None for all that there is a saver for."""
+        if entry_of(self._savers, type(obj)) is not None:
+            return None
+        return super().reduction(obj)
+
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """A Python pickler would name our override or table."""
+        if isinstance(found, str) or sys.version_info >= (3, 14):
+            return
+        giver = obj.__reduce_ex__ if reducer is None else reducer
+        if not isinstance(found, tuple):
+            raise pickle.PicklingError(f"{giver} must return string or tuple")
+        if not 2 <= len(found) <= 6:
+            raise pickle.PicklingError(f"Tuple returned by {giver} must have two to six elements")
 
 
 def importable(obj: Any) -> bool:

@@ -25,7 +25,7 @@ from weakreduce.kinds import has_registered
 
 
 def keep_protocol(
-    pickler: Any, _file: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
+    pickler: Any, file: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
 ) -> None:
     """Note the protocol of a C pickler, which does not tell."""
     chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol

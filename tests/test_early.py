@@ -1,0 +1,146 @@
+"""Packing at the submitting call: what is raised there, and who is to have it."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import signal
+import sys
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import multiprocess.reduction
+import pytest
+from distributed.protocol.pickle import dumps as dask_dumps
+from things import Thing
+
+from weakreduce.engines.distributed import bound
+from weakreduce.engines.early import forking_dumps, pack
+
+
+class Odd(BaseException):
+    """An exception that is no Exception."""
+
+
+class Raises:
+    """An object whose pickling calls something first."""
+
+    def __init__(self, call: Any, weak: Any = None) -> None:
+        self.weak = weak
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        self.call()
+        return Raises, (None, self.weak)
+
+
+def raiser(error: type[BaseException]) -> Any:
+    def call() -> None:
+        raise error
+
+    return call
+
+
+WAYS: dict[str, Any] = {
+    "multiprocessing": lambda obj: pack(obj, forking_dumps(ForkingPickler), "it"),
+    "a queue": lambda obj: pack(obj, forking_dumps(ForkingPickler), "it", loses=True),
+    "multiprocess": lambda obj: pack(obj, multiprocess.reduction.ForkingPickler.dumps, "it"),
+    "dask": lambda obj: pack(obj, dask_dumps, "it"),
+    "dask's actors": lambda obj: bound(obj, "it"),
+}
+ERRORS: dict[str, Any] = {
+    "SystemExit": raiser(SystemExit),
+    "sys.exit": sys.exit,
+    "KeyboardInterrupt": raiser(KeyboardInterrupt),
+    "GeneratorExit": raiser(GeneratorExit),
+    "Odd": raiser(Odd),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Any:
+    return WAYS[request.param]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("weak", [False, True])
+def test_what_a_reducer_raises_is_left_to_the_engine(way: Any, error: str, weak: bool) -> None:
+    thing = Thing()
+    task = [weakref.ref(thing), thing, Raises(ERRORS[error])] if weak else Raises(ERRORS[error])
+    assert way(task) is task
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_an_exception_is_raised_where_a_weak_thing_is(way: Any, weak: bool) -> None:
+    thing, raises = Thing(), Raises(raiser(LookupError))
+    if weak:
+        with pytest.raises(LookupError):
+            way([thing, weakref.ref(thing), raises])
+    else:
+        assert way(raises) is raises
+
+
+class Stop(Exception):
+    """What a handler raises, as one that guards a time limit does."""
+
+
+def stop(_number: int, _frame: Any) -> None:
+    raise Stop
+
+
+def leave(*_arguments: Any) -> None:
+    sys.exit("asked to")
+
+
+@pytest.fixture
+def signals() -> Iterator[Any]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield signal.signal
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "error"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt),
+        (signal.SIGTERM, leave, SystemExit),
+        (signal.SIGTERM, functools.partial(leave, 1), SystemExit),
+        (signal.SIGALRM, stop, Stop),
+    ],
+)
+@pytest.mark.parametrize("weak", [False, True])
+def test_what_a_signal_raises_is_raised(
+    way: Any, signals: Any, number: Any, handler: Any, error: Any, weak: bool
+) -> None:
+    """Ctrl-C, or a termination, during the call is for who runs it, as it is in stock."""
+    signals(number, handler)
+    raises: Any = Raises(functools.partial(signal.raise_signal, number))
+    thing = Thing()
+    with pytest.raises(error):
+        way([weakref.ref(thing), thing, raises] if weak else raises)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_queue_and_an_executor_leave_it_to_their_threads() -> None:
+    """Their threads end by a SystemExit, as in stock; the caller does not."""
+    quits = [weakref.ref(Thing), Raises(sys.exit)]
+    items: Any = multiprocessing.Queue()
+    items.put(quits)
+    items._thread.join(60)
+    items.close()
+    items.cancel_join_thread()
+
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(1, mp_context=context)
+    future = executor.submit(print, quits)
+    assert not future.cancelled()
+    for process in list(executor._processes.values()):
+        process.terminate()
+    with pytest.raises(Exception, match="terminated abruptly"):
+        future.result(60)
+    executor.shutdown()
