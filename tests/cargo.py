@@ -102,6 +102,10 @@ class Cargo:
         self.weak = weak
         self.held = held
 
+    def look(self) -> str:
+        """A task that is a method of what holds the weak thing."""
+        return look(self)
+
 
 class CargoError(Exception):
     """An exception with cargo."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import gc
 import types
 from collections.abc import Iterator
 
-# Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
-# behind in a process that imports both, without weakreduce too.
-import loky  # noqa: F401
 import pytest
 
 import weakreduce
 from weakreduce import names
+
+with contextlib.suppress(ImportError):  # there is no release of it for the newest Python at first
+    # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
+    # behind in a process that imports both, without weakreduce too.
+    import loky  # noqa: F401
 
 
 @pytest.fixture(autouse=True, scope="module")

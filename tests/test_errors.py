@@ -253,8 +253,9 @@ def test_a_key_without_an_expression_gets_a_place(key: Any) -> None:
     holder = Thing(lock=kept[0])
     with pytest.warns(weakreduce.DanglingWarning, match=r"list\(root.values\(\)\)\[0\]"):
         weakreduce.dumps({key: weakref.ref(holder)})
-    with pytest.raises(TypeError) as caught:
+    # (From 3.14 on the pickler itself asks for the key's repr, and stock's is what that raises.)
+    with pytest.raises((TypeError, ValueError)) as caught:
         weakreduce.dumps({key: holder})
-    assert "list(root.values())[0].lock" in caught.value.__notes__[0]
+    assert "list(root.values())[0].lock" in caught.value.__notes__[-1]
     weakreduce.dumps(weakref.WeakSet(kept[2:]))
     weakreduce.explain(weakref.WeakValueDictionary({key: kept[1]}))

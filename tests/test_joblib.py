@@ -861,3 +861,15 @@ def test_uninstall_leaves_nothing() -> None:
     finally:
         weakreduce.install()
     assert [dict(vars(owner)).keys() for owner in owners] == [found.keys() for found in installed]
+
+
+class KeyWithoutRepr:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def test_a_key_without_a_repr_gets_in_no_hashs_way() -> None:
+    """Python 3.14 asks for it where a hash is ended at the first weak thing."""
+    targets = [cargo.Target("one"), cargo.Target("other")]
+    hashes = {joblib.hash({KeyWithoutRepr(): {1: weakref.ref(target)}}) for target in targets}
+    assert len(hashes) == 2

@@ -344,6 +344,19 @@ def test_executors(method: str) -> None:
         assert executor.submit(operator.add, 1, 2).result(PATIENCE) == 3
 
 
+@pytest.mark.parametrize("place", cargo.PLACES)
+@pytest.mark.parametrize("kind", [kind for kind in cargo.KINDS if kind != "finalize"])
+def test_a_task_with_a_weak_thing_that_cannot_be_pickled_raises_in_submit(
+    kind: str, place: str
+) -> None:
+    """Also where the weak thing was met by a short cut, and not written yet."""
+    load, _target = cargo.load(kind, place)
+    with concurrent.futures.ProcessPoolExecutor(1) as executor:
+        for task in ([load, threading.Lock()], [threading.Lock(), load][::-1]):
+            with pytest.raises(TypeError, match="pickle"):
+                executor.submit(id, task)
+
+
 def test_remote_tracebacks_are_as_always() -> None:
     """What we send in a task's place shows in no traceback."""
     with concurrent.futures.ProcessPoolExecutor(1) as executor:

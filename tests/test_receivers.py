@@ -1,11 +1,13 @@
 """Receivers: interpreters without weakreduce, and with it installed but not imported.
 
 Both are fresh processes with a path of their own: the hosts, this folder's `things`, and nothing
-else; for the second kind, weakreduce.
+else; for the second kind, weakreduce. Payloads of earlier releases are in the folder `wire`.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.util
 import multiprocessing.reduction
 import os
@@ -348,3 +350,83 @@ def test_the_same_bytes_in_every_process() -> None:
         assert done.returncode == 0, done.stderr
         outputs.add(done.stdout)
     assert len(outputs) == 1
+
+
+# --- payloads of earlier releases ---------------------------------------------------------
+
+WIRE = Path(__file__).parent / "wire"
+FROZEN = sorted(WIRE.glob("*.zip"))
+
+
+def pythons() -> dict[str, str]:
+    """The path of one CPython of each version that is found here, from 3.8 on."""
+    places = [shutil.which(f"python3.{minor}") for minor in range(8, 20)]
+    if shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout
+        places += map(str, sorted(Path(root.strip()).glob("versions/*/bin/python")))
+    found = {}
+    for place in [sys.executable, *filter(None, places)]:
+        asked = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
+        run = subprocess.run([place, "-c", asked], capture_output=True, text=True)
+        name, *version = run.stdout.split() or ("none",)
+        if name == "cpython" and tuple(map(int, version)) >= (3, 8):
+            found.setdefault(".".join(version), place)
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_frozen_payloads_arrive_on_every_python_that_is_here(bare: Path) -> None:
+    """Without weakreduce. What is checked is what comes out, in `wire/wired.py`."""
+    assert FROZEN
+    found = pythons()
+    assert "{}.{}".format(*sys.version_info) in found
+    runs = {
+        version: subprocess.run(
+            [place, "-I", "-S", "-W", "error", str(WIRE / "wired.py"), str(bare)],
+            capture_output=True, text=True,
+        )
+        for version, place in found.items()
+    }  # fmt: skip
+    for version, run in runs.items():
+        assert run.returncode == 0, (version, run.stderr)
+        assert [line.split()[0] for line in run.stdout.splitlines()] == [p.name for p in FROZEN]
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=lambda path: path.stem)
+def test_what_arrived_from_an_earlier_release_can_be_sent_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links and pins of then are links and pins, too, where they are pickled again."""
+    monkeypatch.syspath_prepend(str(WIRE))
+    wired = importlib.import_module("wired")
+    monkeypatch.setattr("weakreduce.kinds._registered", weakref.WeakKeyDictionary())
+    weakreduce.register(
+        wired.Handle, referent=wired.Handle.referent, rebuild=wired.Handle, pin=wired.PinnedHandle
+    )
+    shared = wired.Node("shared")
+    weakreduce.share("a shared node", shared)
+    for number, (_, what, payload, expected) in enumerate(wired.payloads(path)):
+        if what == "token":
+            reference, proxy, members = pickle.loads(payload)
+            assert reference() is proxy.whoami() is next(iter(members)) is shared
+        elif number % 5 == 0:
+            host, protocol = HOSTS[number % 3], 2 + number % 4
+
+            def load(payload: bytes = payload, host: str = host, protocol: int = protocol) -> Any:
+                found = pickle.loads(payload)
+                policy = weakreduce.Policy(finalizers="rearm")
+                again = weakreduce.dumps(found, policy=policy, host=host, protocol=protocol)
+                return pickle.loads(again)
+
+            wired.check(what, load, expected)
+    gc.unfreeze()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_nothing_is_named_that_older_pythons_lack(host: str, protocol: int) -> None:
+    """`NoneType` came to `types` in 3.10, which is where dill looks for it."""
+    here, there = things.Thing("here"), things.Thing("there")
+    here.there, there.here = weakref.ref(there), weakref.ref(here)
+    for root in ([{weakref.ref(here): 1}, [here]], [here, there], [here.there]):
+        assert b"NoneType" not in weakreduce.dumps(root, host=host, protocol=protocol)

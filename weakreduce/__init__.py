@@ -7,6 +7,7 @@ joblib). Importing it imports no host and nothing heavy: what a dump needs is im
 from __future__ import annotations
 
 import os
+import sys
 
 from weakreduce.hosts import install, uninstall
 from weakreduce.in_force import get_policy, policy, read_environment, set_policy
@@ -86,4 +87,14 @@ def __dir__() -> list[str]:
 
 read_environment()
 if os.environ.get("WEAKREDUCE_INSTALL", "1") != "0":
-    install()
+    if sys.implementation.name == "cpython":
+        install()
+    else:  # no error: a worker there may import it, and only load
+        import warnings
+
+        warnings.warn(
+            f"weakreduce is not installed in any pickler: it needs CPython, and this is "
+            f"{sys.implementation.name}",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -33,6 +33,7 @@ _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
 
 @functools.cache
 def _pickler_class(host: str) -> Any:
+    hosts.require_cpython()
     recipe = importlib.import_module(f"weakreduce.hosts.{_OWN[host]}")
     return recipe.Pickler if host == "pickle" else recipe.own_class()
 

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, final
 
-from weakreduce import observe, paths
+from weakreduce import notes, observe, paths
 from weakreduce.encode import Call, Rest, Standin, Stream
 from weakreduce.errors import WeakreduceError
 from weakreduce.kinds import class_attribute
@@ -68,14 +68,16 @@ def note(session: Any, root: Any, error: Exception) -> Culprit | None:
     """
     if isinstance(error, WeakreduceError):
         return None
+    before = notes.of(error).copy()
     found = culprit(session, root, error)
+    said = notes.of(error)
+    said[:] = before  # it may have been raised again on the way
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
         # An error that is raised again has one of an earlier dump, one of a dump inside this
         # has that one's: two paths from two roots would say nothing.
-        notes = getattr(error, "__notes__", [])
-        notes[:] = [text for text in notes if not _is_ours(text)]
-        said = found.text if found.fatal else f"what cannot be pickled is {found.text}"
-        BaseException.add_note(error, f"{_OURS}{said}")
+        said[:] = [text for text in before if not _is_ours(text)]
+        text = found.text if found.fatal else f"what cannot be pickled is {found.text}"
+        BaseException.add_note(error, f"{_OURS}{text}")
     return found
 
 

@@ -16,6 +16,7 @@ from weakreduce.decide import INSIDE, NOT_YET, Decision, Fate
 from weakreduce.encode import Call, Reduction, Stream
 from weakreduce.kinds import Edge, Kind
 from weakreduce.known import Known
+from weakreduce.signals import Signal
 from weakreduce.walk import MISSING, Positions, Walk
 
 #: What a C pickler asks no override about.
@@ -24,7 +25,7 @@ _SETS: Final = frozenset({set, frozenset})
 _EMPTY: Final[Reduction] = (list, ())
 
 
-class LookedAhead(BaseException):
+class LookedAhead(Signal):
     """Ends a first walk: what is inside is known. A signal, which all code on the way lets pass."""
 
 

@@ -375,10 +375,21 @@ def can_pin(weak_type: type) -> bool:
     )
 
 
+#: Where the interpreter would define reducers of its own for weak things, did it have any.
+_INTERPRETERS: Final = frozenset({"weakref", "_weakref", "_weakrefset", "copyreg", "pickle"})
+
+
+def is_interpreters(reducer: Any) -> bool:
+    """Whether a reducer for a weak type is the interpreter's, and not a user's own."""
+    return getattr(reducer, "__module__", None) in _INTERPRETERS
+
+
 def _own_reduce(weak_type: type, base: type) -> bool:
     return any(
         getattr(weak_type, name) is not getattr(base, name)
         and getattr(weak_type, name) is not getattr(object, name)
+        and next(cls for cls in weak_type.__mro__ if name in vars(cls)).__module__
+        not in _INTERPRETERS
         for name in ("__reduce__", "__reduce_ex__")
     )
 

@@ -29,6 +29,7 @@ from weakreduce.encode import (
 )
 from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
 from weakreduce.known import NAMEABLE, Known, is_leaf
+from weakreduce.signals import Signal
 from weakreduce.walk import MISSING, Positions, Walk
 
 #: How deep whole referents may stand in one another.
@@ -77,7 +78,7 @@ def _holds(value: Any, wanted: Any) -> bool:
     return False
 
 
-class OrderMatters(BaseException):
+class OrderMatters(Signal):
     """The order in which what is inside is met is needed, and not known: a signal."""
 
 
@@ -469,9 +470,10 @@ class SecondWalk(Walk):
     def _close(self) -> Reduction:
         # What is asked for when the referent is written, and is None on the receiver: a ref's
         # second argument. (Items that the ref does not have would not do: where the referent
-        # leads back to the ref, the pickler does not ask for any.)
+        # leads back to the ref, the pickler does not ask for any. And `NoneType` would be no
+        # name for dill on a receiver before Python 3.10.)
         self.room += 1
-        return (types.NoneType, ())
+        return (max, ((None,),))
 
     def _parts_of(self, referent: Any) -> Reduction | None:
         if id(referent) in self.known.left_out:

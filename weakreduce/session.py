@@ -12,7 +12,7 @@ import importlib
 import itertools
 from typing import Any, Protocol
 
-from weakreduce import known, observe, words
+from weakreduce import known, notes, observe, signals, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.in_force import get_policy
@@ -25,6 +25,8 @@ from weakreduce.seen import seen
 from weakreduce.sink import Limit, Place, TooLarge
 from weakreduce.walk import Refused, Walk
 
+#: What ends a walk from the inside.
+_SIGNALS = (LookedAhead, OrderMatters, Refused, TooLarge)
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
 _PLACED = 10
 
@@ -132,6 +134,7 @@ class Session:
             found.__cause__ = error.__cause__
         seen_error = error if found is None else found
         if isinstance(seen_error, Exception) and self.place.limit is None:
+            notes.clean(seen_error)
             culprit = _blame().note(self, obj, seen_error)
             if self.watch is not None:
                 self.watch.fail(self, obj, seen_error, culprit)
@@ -139,7 +142,8 @@ class Session:
 
     def take_apart(self) -> None:
         """The payload must die with its last user, though walks and hooks refer to each other."""
-        if any(walk.weak_things for walk in self.walks):
+        # (A short cut of a first walk does not count what a second walk would write.)
+        if any(walk.weak_things or vars(walk).get("left_open") for walk in self.walks):
             seen.dumps += 1
         for part in (*self.walks, self.known, self):
             vars(part).clear()
@@ -167,7 +171,11 @@ class Session:
         self._drive(walk, obj)
 
     def _drive(self, walk: Walk, obj: Any) -> None:
-        self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
+        try:
+            self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
+        except Exception as error:
+            signals.reraise(error, *_SIGNALS)
+            raise
 
     def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
         """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
@@ -433,10 +441,14 @@ def run(
                 watch.prepare(session.first)
             elif make_engine.asks_for_all(override) or not known.short_cuts_allowed:
                 session = begin()
-            try:  # noqa: SIM105 - it runs in every dump
+            try:
                 make_engine.watch(pickler, stock, met, plans, make_plan, obj)
             except LookedAhead:
                 pass
+            except Exception as error:
+                if not isinstance(signals.behind(error, *_SIGNALS), LookedAhead):
+                    signals.reraise(error, *_SIGNALS)
+                    raise
         if session is None and place.buffers is not None and not place.buffers.settle():
             session = begin()
             session.walk_again(obj)

@@ -16,8 +16,10 @@ from functools import partial
 from operator import call
 from typing import Any, Final, final
 
+from weakreduce.signals import Signal
 
-class TooLarge(Exception):  # noqa: N818 - an answer, not an error
+
+class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
     """A place's limit is passed."""
 
 

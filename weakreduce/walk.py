@@ -34,6 +34,7 @@ from weakreduce.known import (
     reduces_by_default,
 )
 from weakreduce.observe import Watch
+from weakreduce.signals import Signal
 
 MISSING: Final[Any] = object()
 _STOCK_GETSTATE: Final[Any] = object.__getstate__
@@ -42,7 +43,7 @@ _LOOKED_AT: Final = 200
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
 
 
-class Refused(Exception):  # noqa: N818 - carries a decision to the place that knows the root
+class Refused(Signal, Exception):  # noqa: N818 - carries a decision to the place that knows the root
     """An edge was refused; turned into a `WeakrefPicklingError` with the path."""
 
     def __init__(self, edge: Edge, decision: Decision) -> None:

@@ -27,10 +27,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, final
 
-from weakreduce import kinds, paths, words
+from weakreduce import kinds, paths, signals, words
 from weakreduce.encode import user_state
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.kinds import Kind, kind_of
+from weakreduce.signals import Signal
 from weakreduce.texts import class_name
 
 _PythonPickler: Any = pickle._Pickler
@@ -45,7 +46,7 @@ _COLLECTIONS: Final = {
 _UNPICKLABLE: Final = (pickle.PicklingError, TypeError, AttributeError)
 
 
-class _Found(BaseException):
+class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
 
 
@@ -56,7 +57,7 @@ class _Scout:
     def get(self, cls: type, default: Any = None) -> Any:
         """The reducer for a type. Called for every instance that is hashed."""
         found = copyreg.dispatch_table.get(cls)
-        if found is not None:
+        if found is not None and not kinds.is_interpreters(found):
             return found
         if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
@@ -91,6 +92,9 @@ def _make_hash(stock: Any) -> Any:
         except (_Found, ReferenceError):
             # A dead proxy is no instance of anything, and says so by a ReferenceError.
             pass
+        except Exception as error:
+            if signals.behind(error, _Found) is None:
+                raise
         finally:
             _scouting.now = False
         hasher.stream.seek(written)

@@ -127,6 +127,7 @@ HOSTS: Final[dict[str, Host]] = {
             "concurrent.futures",
             ("concurrent.futures.process", "engines.executors"),
             ("concurrent.futures.process", "engines.worker_failures"),
+            ("concurrent.futures.interpreter", "engines.interpreters"),
         ),
         Host(
             "multiprocess",
@@ -231,6 +232,21 @@ def _chosen(names: tuple[str, ...], default: list[Host]) -> list[Host]:
     return [HOSTS[name] for name in names] if names else default
 
 
+def require_cpython() -> None:
+    """What is written depends on how CPython keeps weak references, and when it lets objects die.
+
+    Raises:
+        WeakreduceError: on any other interpreter.
+    """
+    if sys.implementation.name != "cpython":
+        from weakreduce.errors import WeakreduceError
+
+        raise WeakreduceError(
+            f"weakreduce writes weak references on CPython alone, and this is "
+            f"{sys.implementation.name}; what it wrote on CPython can be loaded here"
+        )
+
+
 def install(*names: HostName) -> None:
     """Extend hosts by name, or every host but plain ``"pickle"``, which has to be asked for.
 
@@ -238,7 +254,9 @@ def install(*names: HostName) -> None:
 
     Raises:
         ValueError: for an unknown host.
+        WeakreduceError: on another interpreter than CPython.
     """
+    require_cpython()
     hosts = _chosen(names, [host for host in HOSTS.values() if host.default])
     with _lock:
         for host in hosts:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS
+from weakreduce.kinds import is_interpreters
 from weakreduce.known import is_ordinary
 from weakreduce.shipping import is_shipped
 from weakreduce.walk import watch
@@ -180,9 +181,16 @@ class PicklerEngine:
         return None if found is None or self._is_own(obj_type, found) else found
 
     def claims(self, weak_type: type) -> bool:
-        """Whether a table has an entry for a weak type that is not the host's own."""
+        """Whether a table has an entry for a weak type that is a user's own.
+
+        Not the host's, nor the interpreter's, should it have any.
+        """
         found = self._entry(weak_type)
-        return found is not None and getattr(found, "__module__", "") != self.host_module
+        return (
+            found is not None
+            and getattr(found, "__module__", "") != self.host_module
+            and not is_interpreters(found)
+        )
 
     def stock_override(self, obj: Any) -> Any:
         """The pickler's own ``reducer_override``."""
@@ -331,6 +339,6 @@ def _is_global(obj: Any, name: str) -> bool:
         found: Any = sys.modules[module]
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, KeyError, AttributeError):
-        return False
+    except (ImportError, KeyError, AttributeError, pickle.PicklingError):
+        return False  # from 3.14 on `whichmodule` tells by a PicklingError that there is none
     return found is obj

@@ -15,7 +15,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Final, final
 
+from weakreduce import signals
 from weakreduce.kinds import kind_of
+from weakreduce.signals import Signal
 
 #: What multiprocessing and loky have reducers for that only read.
 HARMLESS: Final[frozenset[type]] = frozenset(
@@ -24,7 +26,7 @@ HARMLESS: Final[frozenset[type]] = frozenset(
 
 
 @final
-class WeakThingMet(pickle.PicklingError):
+class WeakThingMet(Signal, pickle.PicklingError):
     """What comes after is for another pickler to write.
 
     An engine's traceback may show it, and some engines send it: to them it is a PicklingError.
@@ -99,6 +101,18 @@ class WithoutWeakThings(_pickle.Pickler):
         self.dispatch_table = _Table(
             pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen, reducers or {}
         )
+
+    def dump(self, obj: Any) -> None:
+        """Write the payload of `obj`.
+
+        Raises:
+            WeakThingMet: at the first weak thing.
+        """
+        try:
+            super().dump(obj)
+        except Exception as error:
+            signals.reraise(error, WeakThingMet)
+            raise
 
 
 def dumps(

@@ -1,0 +1,91 @@
+"""``InterpreterPoolExecutor`` (from Python 3.14 on): tasks go to interpreters of this process.
+
+It hands over each argument and result by itself, many without any pickler, the rest by plain
+pickle. So a task with a weak thing has its arguments in one payload, made at the submitting call,
+and is opened by `run`, which readies the worker; every other is the executor's own affair.
+
+What we rely on, pinned by the tests: every task enters through ``submit``, is run by the module's
+function ``do_call``, which is sent by name, and a function is never sent with others in a tuple.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+from weakreduce.bound import Bound
+from weakreduce.engines.early import pack
+from weakreduce.hosts import scout
+from weakreduce.hosts.patch import AttributePatch
+from weakreduce.plain import plain
+from weakreduce.seen import seen
+from weakreduce.shipping import shipping
+
+
+def _dumps(obj: Any) -> bytes | memoryview:
+    try:
+        return scout.dumps(obj)
+    except scout.WeakThingMet:
+        from weakreduce.hosts.standard import dumps
+    with shipping():
+        return dumps(obj)
+
+
+def _packed(obj: Any, description: str) -> Bound | None:
+    """The payload of an object that holds a weak thing; None for any other."""
+    before = seen.dumps
+    found = pack(obj, _dumps, description)
+    return found if seen.dumps != before and type(found) is Bound else None
+
+
+def run(function: Any, packed: Any) -> Any:
+    """Run a task in a worker, where its arguments have been opened already."""
+    arguments, keywords = packed
+    if function is None:
+        function, *arguments = arguments
+    return _carried(function, *arguments, **keywords)
+
+
+def _carried(function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Any:
+    """Call a function; weak things in what it gives or raises travel."""
+    try:
+        result = function(*args, **keywords)
+    except BaseException as error:
+        packed = None if plain(error.args) and not vars(error) else _packed(error, "an error")
+        if packed is not None:
+            # The worker's own errors are pickled with what they hold: here as one payload.
+            error.__reduce_ex__ = packed.__reduce_ex__  # type: ignore[method-assign]
+        raise
+    return result if plain(result) else _packed(result, "a result") or result
+
+
+def _make_submit(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def submit(executor: Any, fn: Any, /, *args: Any, **keywords: Any) -> Any:
+        if callable(fn) and not plain((fn, args, keywords), True):
+            # A function travels without a pickler, too.
+            alone = isinstance(fn, types.FunctionType)
+            packed = _packed((args if alone else (fn, *args), keywords), "a task")
+            if packed is not None:
+                return stock(executor, run, fn if alone else None, packed)
+        return stock(executor, fn, *args, **keywords)
+
+    return submit
+
+
+def _make_do_call(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def do_call(results: Any, func: Any, args: Any, kwargs: Any) -> Any:
+        return stock(results, functools.partial(_carried, func), args, kwargs)
+
+    return do_call
+
+
+def make_patch(module: Any) -> AttributePatch:
+    """The patch of ``concurrent.futures.interpreter``."""
+    return AttributePatch(
+        (module.InterpreterPoolExecutor, "submit", _make_submit),
+        (module, "do_call", _make_do_call),
+    )
