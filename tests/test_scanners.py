@@ -125,6 +125,16 @@ def test_nothing_dangerous(shape: str, tmp_path: Path) -> None:
     assert scanned["summary"]["scanned"]["total_scanned"] == len(distinct)
 
 
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_functions_met_before_the_first_weak_thing_change_no_words(host: Any) -> None:
+    """What is known of their types by then is known of other payloads."""
+    for _ in range(2):
+        for root in ([len, str.join], [len, str.join, thing, weakref.WeakSet([thing])]):
+            data = weakreduce.dumps(root, host=host)
+    named = {arg for _, arg, _ in pickletools.genops(data) if isinstance(arg, str)}
+    assert "set.update" in named
+
+
 def test_what_is_dangerous_is_found() -> None:
     found = scan_pickle_bytes(io.BytesIO(b"cbuiltins\ngetattr\n."), "getattr")
     assert found.infected_files == 1

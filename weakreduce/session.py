@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from weakreduce import known, notes, observe, signals, words
 from weakreduce.decide import Decision, Fate
+from weakreduce.encode import DOTTED_TYPES
 from weakreduce.first_walk import FirstWalk, LookedAhead
 from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
@@ -416,6 +417,8 @@ def run(
             met.update(since)
         engine = make_engine(pickler, stock, override)
         engine.adopt(plans)
+        for obj_type in DOTTED_TYPES:
+            plans.pop(obj_type, None)  # which was for payloads without our words
         session = Session(engine, place, start, met, plans, watch)
         session.first.root = obj
         return session
