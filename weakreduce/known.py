@@ -197,6 +197,8 @@ class Known:
         self.hashed_by_identity = _Answers(
             lambda cls: class_attribute(cls, "__hash__") is object.__hash__
         )
+        #: `can_pin`.
+        self.pinnable = _Answers(can_pin)
         #: `overrides_reduce`.
         self.custom = custom = _Answers(overrides_reduce)
         self._measured: set[int] = set()
@@ -226,7 +228,7 @@ class Known:
             decision = ruled
         if decision.fate is not Fate.SNAPSHOT:
             return decision
-        if not can_pin(type(weak)):
+        if not self.pinnable[type(weak)]:
             return _UNPINNABLE
         if not self._with_snapshots:
             return decide.LEFT_OUT

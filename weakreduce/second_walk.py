@@ -34,6 +34,8 @@ from weakreduce.walk import MISSING, Positions, Walk
 
 #: How deep whole referents may stand in one another.
 _ROOM: Final = 8
+#: The construction that the default reduction names.
+_newobj: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 #: What leads nowhere.
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
 
@@ -90,7 +92,7 @@ class SecondWalk(Walk):
         #: By id, the shells of objects whose construction may lead back to them, until it is done.
         self.under_construction: dict[int, Standin] = {}
         #: By id, classes and functions that are on the receiver, with all that they hold.
-        self.complete: dict[int, Any] = {}
+        self.complete: dict[int, Any] = {id(_newobj): _newobj}
         #: By id, objects under construction, each with whether it can be constructed anew.
         self.repeatable: dict[int, tuple[Any, bool]] = {}
         #: By id, what is to be written when an object is constructed.
@@ -238,11 +240,11 @@ class SecondWalk(Walk):
 
     def _is_closed(self, part: Any) -> bool:
         """Whether the arguments of a construction can lead nowhere, from a short look at them."""
+        if id(part) in self.complete or type(part) in _ATOMS:
+            return True
         if type(part) is tuple:
             return all(map(self._is_closed, part))
-        if issubclass(type(part), NAMEABLE):
-            return self._is_complete(part)
-        return type(part) in _ATOMS
+        return issubclass(type(part), NAMEABLE) and self._is_complete(part)
 
     def _is_repeatable(self, obj: Any) -> bool:
         """Whether an object's reduction, asked for again, gives the same things.
@@ -271,7 +273,7 @@ class SecondWalk(Walk):
             return False
         # A class by value is there, empty: that is enough where all else is closed.
         function, arguments = standin.reduction
-        return function is not copyreg.__newobj__ or not self._is_closed(arguments[1:])  # type: ignore[attr-defined]
+        return function is not _newobj or not self._is_closed(arguments[1:])
 
     def _holder(self, edge: Edge) -> Any:
         """What was met last that holds a weak thing in its state; None if that is nothing.
