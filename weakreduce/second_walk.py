@@ -27,8 +27,15 @@ from weakreduce.encode import (
     Stream,
     bound_method,
 )
-from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
-from weakreduce.known import NAMEABLE, Known, is_leaf
+from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of, class_attribute
+from weakreduce.known import (
+    NAMEABLE,
+    Known,
+    constructs_by_default,
+    defines,
+    is_leaf,
+    made_type,
+)
 from weakreduce.walk import MISSING, Positions, Walk
 
 #: How deep whole referents may stand in one another.
@@ -75,6 +82,25 @@ def _holds(value: Any, wanted: Any) -> bool:
                 seen.add(id(item))
                 waiting.append(item)
     return False
+
+
+def _listed(parts: Any) -> list[Any]:
+    """State and items of a reduction, with what its iterators give."""
+    return [[*part] if hasattr(type(part), "__next__") else part for part in parts]
+
+
+def _given(part: Any) -> Any:
+    """Items as a reduction has them."""
+    return iter(part) if type(part) is list else part
+
+
+def _sets_attributes(cls: type, made_by: Any) -> bool:
+    """Whether a state of attributes may be put back in two steps."""
+    if defines(cls, "__setstate__") and (
+        class_attribute(cls, "__setstate__") is not BaseException.__setstate__
+    ):
+        return False
+    return constructs_by_default(cls) or made_type(made_by) is cls
 
 
 class OrderMatters(BaseException):
@@ -182,7 +208,18 @@ class SecondWalk(Walk):
         found = reduction(obj)
         if type(found) is not tuple or self._is_closed(found[:2]):
             return NotImplemented if found is None else found
-        standin = self.under_construction[id(obj)] = Standin(obj, found)
+        return self._begin(Standin(obj, found))
+
+    def _finished(self, standin: Standin) -> Reduction:
+        """An object that was met weakly before, or weakly alone so far."""
+        if standin.is_made or self._is_closed(standin.reduction):
+            return standin.finish()
+        return self._begin(standin)
+
+    def _begin(self, standin: Standin) -> Reduction:
+        """The construction of an object whose arguments may lead back to it."""
+        obj = standin.obj
+        self.under_construction[id(obj)] = standin
         function, arguments, *rest = standin.after_arguments(*self._afterwards(obj))
         state, items, *others = (*rest, None, None)[: max(2, len(rest))]
         return (function, arguments, state, self._when_known(obj, items), *others)
@@ -287,24 +324,88 @@ class SecondWalk(Walk):
             if cls in _OWN or issubclass(cls, NAMEABLE) or self.kind(cls) is not None:
                 continue
             found = self.known.reduced_or_none(obj)
-            if found is not None and any(_holds(part, edge.weak) for part in found[2:]):
+            if found is not None and any(_holds(part, edge.weak) for part in _listed(found[2:])):
                 return obj
         return None
 
     def _postpone(self, obj: Any) -> Any:
-        """The construction of an object; its state comes when what it leads to is constructed."""
-        found = self.known.reduced_or_none(obj)
-        referent = MISSING if found is None else self._leads_back_to(found[2:])
-        if referent is MISSING:
-            plan = self.plan(type(obj))
-            return NotImplemented if plan is None else plan(obj)
-        state = encode.same_with(obj, *found[2:])
-        standin = self.under_construction.get(id(referent))
-        if standin is None or standin.is_made:
-            self.later(state)
+        """An object whose state may lead to what is not constructed yet: that part comes later."""
+        standin = self.standins.pop(id(obj), None)
+        if standin is not None:
+            made_by = standin.reduction
+            found = self._finished(standin)
         else:
-            self.afterwards.setdefault(id(referent), []).append(state)
-        return found[:2]
+            plan = self.plan(type(obj))
+            found = NotImplemented if plan is None else plan(obj)
+            if found is NotImplemented:
+                found = self.known.reduced_or_none(obj)
+            if type(found) is not tuple:
+                return NotImplemented if found is None else found
+            made_by = found
+        shell = self.under_construction.get(id(obj))
+        if shell is None:
+            first, rest = self._put_off(obj, made_by, found[2:])
+            return (*found[:2], *first, *rest)
+        # Its items tell when it is made, and stay.
+        state, items, *others = (*found[2:], None, None)[: max(2, len(found) - 2)]
+        first, rest = self._put_off(obj, shell.reduction, (state, None, None, *others[1:]))
+        return (*found[:2], first[0], items, *others[:1], *(rest if others else ()))
+
+    def _put_off(self, obj: Any, made_by: Any, parts: Any) -> tuple[tuple[Any, ...], Any]:
+        """What can be written now of the state and the items of an object; the rest is later.
+
+        What stock writes in one go is written in order, item by item; and attribute by attribute,
+        where no code of the object's class sees that.
+        """
+        state, items, pairs, *setter = (*parts, None, None, None)[: max(3, len(parts))]
+        now: list[Any] = []
+        late: list[Any] = []
+        if not any(setter) and _sets_attributes(type(obj), made_by):
+            split = self._split_state(state)
+        else:
+            split = (state, None) if self._is_ready(state) else (None, state)
+        for early, rest in (split, self._split_items(items), self._split_items(pairs)):
+            now.append(early)
+            late.append(rest)
+        if any(part is not None for part in late):
+            referent = self._leads_back_to(late)
+            standin = self.under_construction.get(id(referent))
+            if standin is None or standin.is_made:
+                self.later(encode.same_with(obj, late[0], *map(_given, late[1:]), *setter))
+            else:
+                # By then there may be more to wait for.
+                def fill() -> Reduction:
+                    first, rest = self._put_off(obj, made_by, (*late, *setter))
+                    return (max, ((obj,),), *first, *rest)
+
+                self.afterwards.setdefault(id(referent), []).append(Rest(fill))
+        return (now[0], *map(_given, now[1:])), setter
+
+    def _is_ready(self, value: Any) -> bool:
+        return self._leads_back_to(value) is MISSING
+
+    def _split_state(self, state: Any) -> tuple[Any, Any]:
+        """The attributes that can be there now, and those that cannot."""
+        if type(state) is tuple and len(state) == 2:
+            (early, late), (early_slots, late_slots) = map(self._split_state, state)
+            return (
+                early if early_slots is None else (early, early_slots),
+                late if late_slots is None else (late, late_slots),
+            )
+        if type(state) is not dict:
+            return (state, None) if self._is_ready(state) else (None, state)
+        late = {name: value for name, value in state.items() if not self._is_ready(value)}
+        if not late:
+            return state, None
+        return {name: state[name] for name in state if name not in late} or None, late
+
+    def _split_items(self, items: Any) -> tuple[Any, Any]:
+        """The items before the first that cannot be there now, and the others."""
+        if items is None:
+            return None, None
+        known = [*items]
+        ready = [*itertools.takewhile(self._is_ready, known)]
+        return ready or None, known[len(ready) :] or None
 
     def _afterwards(self, obj: Any) -> tuple[Any, ...]:
         """What is to be written when an object is constructed, if anything may be."""
@@ -342,10 +443,10 @@ class SecondWalk(Walk):
             if obj_type is not ref:
                 identity = id(obj)
                 met[identity] = obj
-                if identity in standins:
-                    return standins.pop(identity).finish()
                 if obj_type in postponing:
                     return self._postpone(obj)
+                if identity in standins:
+                    return self._finished(standins.pop(identity))
             try:
                 plan = plans[obj_type]
             except KeyError:
