@@ -29,10 +29,12 @@ from weakreduce.encode import (
 )
 from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of, class_attribute
 from weakreduce.known import (
+    HEAP_TYPE,
     NAMEABLE,
     Known,
     constructs_by_default,
     defines,
+    has_own_arguments,
     is_leaf,
     made_type,
 )
@@ -72,16 +74,18 @@ def _items(part: Any) -> Any:
 
 def _holds(value: Any, wanted: Any) -> bool:
     """Whether builtin containers hold an object."""
-    waiting, seen = [value], {id(value)}
+    return id(wanted) in _held(value)
+
+
+def _held(value: Any) -> dict[int, Any]:
+    """All that builtin containers hold, by id."""
+    waiting, seen = [value], {id(value): value}
     while waiting:
-        part = waiting.pop()
-        if part is wanted:
-            return True
-        for item in _items(part) or ():
+        for item in _items(waiting.pop()) or ():
             if id(item) not in seen:
-                seen.add(id(item))
+                seen[id(item)] = item
                 waiting.append(item)
-    return False
+    return seen
 
 
 def _listed(parts: Any) -> list[Any]:
@@ -120,6 +124,9 @@ class SecondWalk(Walk):
         self.repeatable: dict[int, tuple[Any, bool]] = {}
         #: By id, what is to be written when an object is constructed.
         self.afterwards: dict[int, list[Any]] = {}
+        #: By id, objects that are not there yet, with what is among the arguments of their
+        #: construction, by id.
+        self.made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
         #: Whether more is `postponed` now than when this walk began: it has to be run again.
         self.postpones = False
         super().__init__(known)
@@ -238,7 +245,7 @@ class SecondWalk(Walk):
                 self.later(put_in(name, names.pop(name)))
         return adapter.closing(obj, found)
 
-    def _leads_back_to(self, value: Any) -> Any:
+    def _leads_back_to(self, value: Any, holder: Any = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
         waiting, seen = [value], {id(value)}
         while waiting:
@@ -248,7 +255,10 @@ class SecondWalk(Walk):
                 kind = None if type(part) in _ATOMS else self.kind(type(part))
                 if kind is not None and kind.base not in CONTAINERS and kind.name != "finalize":
                     (edge,) = kind.edges(part)
-                    if edge.referent is not None and self._is_circular(edge):
+                    if edge.referent is not None and (
+                        self._is_circular(edge)
+                        or (holder is not None and self._is_made_from(edge.referent, holder))
+                    ):
                         return edge.referent
                 continue
             for item in items:
@@ -300,7 +310,7 @@ class SecondWalk(Walk):
         kind = self.kind(type(edge.weak))
         if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
             return False  # containers are filled when what they need is there
-        if not self.can_make(referent):
+        if not super().can_make(referent):
             return True
         standin = self.under_construction.get(id(referent))
         if standin is None or standin.is_made:
@@ -308,6 +318,36 @@ class SecondWalk(Walk):
         # A class by value is there, empty: that is enough where all else is closed.
         function, arguments = standin.reduction
         return function is not copyreg.__newobj__ or not self._is_closed(arguments[1:])  # type: ignore[attr-defined]
+
+    def _is_made_from(self, referent: Any, holder: Any) -> bool:
+        """Whether a referent that is not there yet is constructed from an object that was met.
+
+        (`MISSING`: from any.) It has to wait for the state of that.
+        """
+        identity, cls = id(referent), type(referent)
+        standin = self.standins.get(identity)
+        if (
+            identity in self.met
+            or identity in self.under_construction
+            or (standin is not None and standin.is_made)
+            or issubclass(cls, NAMEABLE)
+            or not (
+                self.known.reduces_once(cls)
+                or (cls.__flags__ & HEAP_TYPE and has_own_arguments(cls))
+            )
+        ):
+            return False
+        found = self.made_from.get(identity)
+        if found is None:
+            reduction = self.known.reduced_or_none(referent)
+            parts = {} if reduction is None else _held(reduction[1])
+            found = self.made_from[identity] = (referent, parts)
+        if holder is not MISSING:
+            return id(holder) in found[1]
+        return not self.met.keys().isdisjoint(found[1])
+
+    def can_make(self, obj: Any) -> bool:
+        return super().can_make(obj) and not self._is_made_from(obj, MISSING)
 
     def _holder(self, edge: Edge) -> Any:
         """What was met last that holds a weak thing in its state; None if that is nothing.
@@ -361,14 +401,14 @@ class SecondWalk(Walk):
         now: list[Any] = []
         late: list[Any] = []
         if not any(setter) and _sets_attributes(type(obj), made_by):
-            split = self._split_state(state)
+            split = self._split_state(obj, state)
         else:
-            split = (state, None) if self._is_ready(state) else (None, state)
-        for early, rest in (split, self._split_items(items), self._split_items(pairs)):
+            split = self._whole_state(obj, state)
+        for early, rest in (split, self._split_items(obj, items), self._split_items(obj, pairs)):
             now.append(early)
             late.append(rest)
         if any(part is not None for part in late):
-            referent = self._leads_back_to(late)
+            referent = self._leads_back_to(late, obj)
             standin = self.under_construction.get(id(referent))
             if standin is None or standin.is_made:
                 self.later(encode.same_with(obj, late[0], *map(_given, late[1:]), *setter))
@@ -381,30 +421,38 @@ class SecondWalk(Walk):
                 self.afterwards.setdefault(id(referent), []).append(Rest(fill))
         return (now[0], *map(_given, now[1:])), setter
 
-    def _is_ready(self, value: Any) -> bool:
-        return self._leads_back_to(value) is MISSING
-
-    def _split_state(self, state: Any) -> tuple[Any, Any]:
+    def _split_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
         """The attributes that can be there now, and those that cannot."""
         if type(state) is tuple and len(state) == 2:
-            (early, late), (early_slots, late_slots) = map(self._split_state, state)
+            (early, late), (early_slots, late_slots) = (
+                self._split_state(obj, part) for part in state
+            )
             return (
                 early if early_slots is None else (early, early_slots),
                 late if late_slots is None else (late, late_slots),
             )
         if type(state) is not dict:
-            return (state, None) if self._is_ready(state) else (None, state)
-        late = {name: value for name, value in state.items() if not self._is_ready(value)}
+            return self._whole_state(obj, state)
+        late = {
+            name: value
+            for name, value in state.items()
+            if self._leads_back_to(value, obj) is not MISSING
+        }
         if not late:
             return state, None
         return {name: state[name] for name in state if name not in late} or None, late
 
-    def _split_items(self, items: Any) -> tuple[Any, Any]:
+    def _whole_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+        return (state, None) if self._leads_back_to(state, obj) is MISSING else (None, state)
+
+    def _split_items(self, obj: Any, items: Any) -> tuple[Any, Any]:
         """The items before the first that cannot be there now, and the others."""
         if items is None:
             return None, None
         known = [*items]
-        ready = [*itertools.takewhile(self._is_ready, known)]
+        ready = [
+            *itertools.takewhile(lambda item: self._leads_back_to(item, obj) is MISSING, known)
+        ]
         return ready or None, known[len(ready) :] or None
 
     def _afterwards(self, obj: Any) -> tuple[Any, ...]:
@@ -426,6 +474,18 @@ class SecondWalk(Walk):
             self.snapshots.pop(id(edge.referent), None)
             self.lost.append((edge, decide.CIRCULAR.reason))
             return decide.CIRCULAR
+        if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_made_from(
+            edge.referent, MISSING
+        ):
+            holder = self._holder(edge)
+            if (
+                holder is not None
+                and type(holder) not in self.known.postponing
+                and self._is_made_from(edge.referent, holder)
+            ):
+                self.known.postponing.add(type(holder))
+                self.postpones = True
+                return decide.CIRCULAR
         return decision
 
     # --- the payload --------------------------------------------------------------------

@@ -97,8 +97,6 @@ def dump(
     Pickler(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback).dump(obj)
 
 
-
-
 #: What stands for ``pickle.Pickler`` where that is installed; its name is written as that.
 PublicPickler: Any = type(
     "Pickler", (_pickle.Pickler,), {"__module__": "pickle", "__doc__": _pickle.Pickler.__doc__}
