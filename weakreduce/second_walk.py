@@ -127,6 +127,8 @@ class SecondWalk(Walk):
         #: By id, objects that are not there yet, with what is among the arguments of their
         #: construction, by id.
         self.made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
+        #: By id, references for which all holders that stand together were looked for.
+        self.shared_out: dict[int, Any] = {}
         #: Whether more is `postponed` now than when this walk began: it has to be run again.
         self.postpones = False
         super().__init__(known)
@@ -368,6 +370,27 @@ class SecondWalk(Walk):
                 return obj
         return None
 
+    def _postpone_like(self, holder: Any, edge: Edge) -> None:
+        """Postpone states like the holder's, and of all that holds the same reference beside it.
+
+        A pickler asks for a reference once: each run of the walk would find one type of these.
+        """
+        postponing = self.known.postponing
+        postponing.add(type(holder))
+        self.postpones = True
+        if id(edge.weak) in self.shared_out:
+            return
+        self.shared_out[id(edge.weak)] = edge.weak
+        found = self.known.reduced_or_none(edge.referent)
+        beside = {} if found is None else {type(part): part for part in _held(found[1]).values()}
+        for cls, obj in beside.items():
+            if cls in postponing or cls in _ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
+                continue
+            if _items(obj) is None and self.kind(cls) is None:
+                found = self.known.reduced_or_none(obj)
+                if found is not None and any(_holds(p, edge.weak) for p in _listed(found[2:])):
+                    postponing.add(cls)
+
     def _postpone(self, obj: Any) -> Any:
         """An object whose state may lead to what is not constructed yet: that part comes later."""
         standin = self.standins.pop(id(obj), None)
@@ -464,10 +487,9 @@ class SecondWalk(Walk):
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
         if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
-            holder = type(self._holder(edge))
-            if holder is not types.NoneType and holder not in self.known.postponing:
-                self.known.postponing.add(holder)
-                self.postpones = True
+            holder = self._holder(edge)
+            if holder is not None and type(holder) not in self.known.postponing:
+                self._postpone_like(holder, edge)
                 return decide.CIRCULAR
             if self.policy.unpicklable == "raise":
                 return self.refuse(edge, decide.CIRCULAR._replace(fate=Fate.REFUSE))
@@ -483,8 +505,7 @@ class SecondWalk(Walk):
                 and type(holder) not in self.known.postponing
                 and self._is_made_from(edge.referent, holder)
             ):
-                self.known.postponing.add(type(holder))
-                self.postpones = True
+                self._postpone_like(holder, edge)
                 return decide.CIRCULAR
         return decision
 
