@@ -192,6 +192,8 @@ class SecondWalk(Walk):
 
     def _when_known(self, obj: Any, items: Any) -> Iterator[Any]:
         self.under_construction.pop(id(obj), None)
+        if items is not None and type(obj) in self.known.postponing:
+            (_, items, _), _ = self._put_off(obj, (), (None, items))
         if items is not None:
             yield from items
 
@@ -409,10 +411,10 @@ class SecondWalk(Walk):
         if shell is None:
             first, rest = self._put_off(obj, made_by, found[2:])
             return (*found[:2], *first, *rest)
-        # Its items tell when it is made, and stay.
-        state, items, *others = (*found[2:], None, None)[: max(2, len(found) - 2)]
-        first, rest = self._put_off(obj, shell.reduction, (state, None, None, *others[1:]))
-        return (*found[:2], first[0], items, *others[:1], *(rest if others else ()))
+        # Its items are asked for when it is made.
+        state, items, pairs, *setter = (*found[2:], None, None, None)[: max(3, len(found) - 2)]
+        first, rest = self._put_off(obj, shell.reduction, (state, None, pairs, *setter))
+        return (*found[:2], first[0], items, first[2], *rest)
 
     def _put_off(self, obj: Any, made_by: Any, parts: Any) -> tuple[tuple[Any, ...], Any]:
         """What can be written now of the state and the items of an object; the rest is later.
