@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import gc
 import json
 import os
@@ -136,7 +137,15 @@ class Registers(Copies):
             child.parent = weakref.ref(self)
 
 
-PARENTS = [Keeps, Copies, FreshTuple, FreshList, FreshDict, NewArguments, Registers]
+class Reads(Copies):
+    """Its constructor needs the children's own attributes."""
+
+    def __init__(self, children: Any) -> None:
+        super().__init__(children)
+        self.numbers = [child.number for child in children]
+
+
+PARENTS = [Keeps, Copies, FreshTuple, FreshList, FreshDict, NewArguments, Registers, Reads]
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
@@ -169,6 +178,64 @@ def test_parents_that_are_constructed_from_their_children(
             assert [child.number for child in made.children] == [0, 1, 2]
             assert all(child.parent() is made for child in made.children)
             assert all(child.sibling is made.children[0] for child in made.children)
+
+
+class InnerChild(Child):
+    def __init__(self, number: int, inner: Any) -> None:
+        super().__init__(number)
+        self.inner = inner
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_two_constructions_that_one_child_waits_for(host: Any) -> None:
+    child = Child(1)
+    inner = Reads([child])
+    outer = Reads([InnerChild(2, inner)])
+    child.both = [weakref.ref(inner), weakref.ref(outer)]  # type: ignore[attr-defined]
+    copy = weakreduce.loads(weakreduce.dumps(outer, host=host), host=host)
+    found = copy.children[0].inner
+    assert [reference() for reference in found.children[0].both] == [found, copy]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_items_that_wait_for_what_is_constructed_from_their_container(host: Any) -> None:
+    queue: Any = collections.deque()
+    table: Any = collections.OrderedDict(first=1)
+    keeper = Keeps((queue, table))
+    queue += [1, weakref.ref(keeper), 2]
+    table["keeper"], table["last"] = weakref.ref(keeper), 3
+    copy = weakreduce.loads(weakreduce.dumps(keeper, host=host), host=host)
+    queue, table = copy.children
+    assert (queue[0], queue[1](), queue[2]) == (1, copy, 2)
+    assert list(table) == ["first", "keeper", "last"]
+    assert table["keeper"]() is copy
+
+
+class Extra:
+    owner: Any
+
+
+class WithExtra:
+    """Constructed from what leads back to it; and met weakly before it is met strongly."""
+
+    group: Any
+
+    def __init__(self, extra: Any) -> None:
+        self.extra = extra
+
+    def __reduce__(self) -> Any:
+        return WithExtra, (self.extra,), dict(vars(self))
+
+
+def test_what_is_constructed_from_what_leads_back_is_constructed_once() -> None:
+    one, two = WithExtra(Extra()), WithExtra(Extra())
+    one.extra.owner, two.extra.owner = weakref.ref(one), weakref.ref(two)
+    keeper = Keeps([one, two])
+    one.group = two.group = weakref.WeakSet([keeper, one])
+    copy = weakreduce.loads(weakreduce.dumps([two, keeper]))
+    gc.collect()
+    assert set(copy[0].group) == {copy[1], copy[1].children[0]}
+    assert copy[1].children[0].extra.owner() is copy[1].children[0]
 
 
 class Part:

@@ -27,8 +27,17 @@ from weakreduce.encode import (
     Stream,
     bound_method,
 )
-from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of
-from weakreduce.known import NAMEABLE, Known, is_leaf
+from weakreduce.kinds import CONTAINERS, Edge, Kind, bases_of, class_attribute
+from weakreduce.known import (
+    HEAP_TYPE,
+    NAMEABLE,
+    Known,
+    constructs_by_default,
+    defines,
+    has_own_arguments,
+    is_leaf,
+    made_type,
+)
 from weakreduce.signals import Signal
 from weakreduce.walk import MISSING, Positions, Walk
 
@@ -68,16 +77,37 @@ def _items(part: Any) -> Any:
 
 def _holds(value: Any, wanted: Any) -> bool:
     """Whether builtin containers hold an object."""
-    waiting, seen = [value], {id(value)}
+    return id(wanted) in _held(value)
+
+
+def _held(value: Any) -> dict[int, Any]:
+    """All that builtin containers hold, by id."""
+    waiting, seen = [value], {id(value): value}
     while waiting:
-        part = waiting.pop()
-        if part is wanted:
-            return True
-        for item in _items(part) or ():
+        for item in _items(waiting.pop()) or ():
             if id(item) not in seen:
-                seen.add(id(item))
+                seen[id(item)] = item
                 waiting.append(item)
-    return False
+    return seen
+
+
+def _listed(parts: Any) -> list[Any]:
+    """State and items of a reduction, with what its iterators give."""
+    return [[*part] if hasattr(type(part), "__next__") else part for part in parts]
+
+
+def _given(part: Any) -> Any:
+    """Items as a reduction has them."""
+    return iter(part) if type(part) is list else part
+
+
+def _sets_attributes(cls: type, made_by: Any) -> bool:
+    """Whether a state of attributes may be put back in two steps."""
+    if defines(cls, "__setstate__") and (
+        class_attribute(cls, "__setstate__") is not BaseException.__setstate__
+    ):
+        return False
+    return constructs_by_default(cls) or made_type(made_by) is cls
 
 
 class OrderMatters(Signal):
@@ -97,6 +127,11 @@ class SecondWalk(Walk):
         self.repeatable: dict[int, tuple[Any, bool]] = {}
         #: By id, what is to be written when an object is constructed.
         self.afterwards: dict[int, list[Any]] = {}
+        #: By id, objects that are not there yet, with what is among the arguments of their
+        #: construction, by id.
+        self.made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
+        #: By id, references for which all holders that stand together were looked for.
+        self.shared_out: dict[int, Any] = {}
         #: Whether more is `postponed` now than when this walk began: it has to be run again.
         self.postpones = False
         super().__init__(known)
@@ -160,6 +195,8 @@ class SecondWalk(Walk):
 
     def _when_known(self, obj: Any, items: Any) -> Iterator[Any]:
         self.under_construction.pop(id(obj), None)
+        if items is not None and type(obj) in self.known.postponing:
+            (_, items, _), _ = self._put_off(obj, (), (None, items))
         if items is not None:
             yield from items
 
@@ -185,7 +222,18 @@ class SecondWalk(Walk):
         found = reduction(obj)
         if type(found) is not tuple or self._is_closed(found[:2]):
             return NotImplemented if found is None else found
-        standin = self.under_construction[id(obj)] = Standin(obj, found)
+        return self._begin(Standin(obj, found))
+
+    def _finished(self, standin: Standin) -> Reduction:
+        """An object that was met weakly before, or weakly alone so far."""
+        if standin.is_made or self._is_closed(standin.reduction):
+            return standin.finish()
+        return self._begin(standin)
+
+    def _begin(self, standin: Standin) -> Reduction:
+        """The construction of an object whose arguments may lead back to it."""
+        obj = standin.obj
+        self.under_construction[id(obj)] = standin
         function, arguments, *rest = standin.after_arguments(*self._afterwards(obj))
         state, items, *others = (*rest, None, None)[: max(2, len(rest))]
         return (function, arguments, state, self._when_known(obj, items), *others)
@@ -204,7 +252,7 @@ class SecondWalk(Walk):
                 self.later(put_in(name, names.pop(name)))
         return adapter.closing(obj, found)
 
-    def _leads_back_to(self, value: Any) -> Any:
+    def _leads_back_to(self, value: Any, holder: Any = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
         waiting, seen = [value], {id(value)}
         while waiting:
@@ -214,7 +262,10 @@ class SecondWalk(Walk):
                 kind = None if type(part) in _ATOMS else self.kind(type(part))
                 if kind is not None and kind.base not in CONTAINERS and kind.name != "finalize":
                     (edge,) = kind.edges(part)
-                    if edge.referent is not None and self._is_circular(edge):
+                    if edge.referent is not None and (
+                        self._is_circular(edge)
+                        or (holder is not None and self._is_made_from(edge.referent, holder))
+                    ):
                         return edge.referent
                 continue
             for item in items:
@@ -266,7 +317,7 @@ class SecondWalk(Walk):
         kind = self.kind(type(edge.weak))
         if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
             return False  # containers are filled when what they need is there
-        if not self.can_make(referent):
+        if not super().can_make(referent):
             return True
         standin = self.under_construction.get(id(referent))
         if standin is None or standin.is_made:
@@ -274,6 +325,36 @@ class SecondWalk(Walk):
         # A class by value is there, empty: that is enough where all else is closed.
         function, arguments = standin.reduction
         return function is not _newobj or not self._is_closed(arguments[1:])
+
+    def _is_made_from(self, referent: Any, holder: Any) -> bool:
+        """Whether a referent that is not there yet is constructed from an object that was met.
+
+        (`MISSING`: from any.) It has to wait for the state of that.
+        """
+        identity, cls = id(referent), type(referent)
+        standin = self.standins.get(identity)
+        if (
+            identity in self.met
+            or identity in self.under_construction
+            or (standin is not None and standin.is_made)
+            or issubclass(cls, NAMEABLE)
+            or not (
+                self.known.reduces_once(cls)
+                or (cls.__flags__ & HEAP_TYPE and has_own_arguments(cls))
+            )
+        ):
+            return False
+        found = self.made_from.get(identity)
+        if found is None:
+            reduction = self.known.reduced_or_none(referent)
+            parts = {} if reduction is None else _held(reduction[1])
+            found = self.made_from[identity] = (referent, parts)
+        if holder is not MISSING:
+            return id(holder) in found[1]
+        return not self.met.keys().isdisjoint(found[1])
+
+    def can_make(self, obj: Any) -> bool:
+        return super().can_make(obj) and not self._is_made_from(obj, MISSING)
 
     def _holder(self, edge: Edge) -> Any:
         """What was met last that holds a weak thing in its state; None if that is nothing.
@@ -290,24 +371,117 @@ class SecondWalk(Walk):
             if cls in _OWN or issubclass(cls, NAMEABLE) or self.kind(cls) is not None:
                 continue
             found = self.known.reduced_or_none(obj)
-            if found is not None and any(_holds(part, edge.weak) for part in found[2:]):
+            if found is not None and any(_holds(part, edge.weak) for part in _listed(found[2:])):
                 return obj
         return None
 
+    def _postpone_like(self, holder: Any, edge: Edge) -> None:
+        """Postpone states like the holder's, and of all that holds the same reference beside it.
+
+        A pickler asks for a reference once: each run of the walk would find one type of these.
+        """
+        postponing = self.known.postponing
+        postponing.add(type(holder))
+        self.postpones = True
+        if id(edge.weak) in self.shared_out:
+            return
+        self.shared_out[id(edge.weak)] = edge.weak
+        found = self.known.reduced_or_none(edge.referent)
+        beside = {} if found is None else {type(part): part for part in _held(found[1]).values()}
+        for cls, obj in beside.items():
+            if cls in postponing or cls in _ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
+                continue
+            if _items(obj) is None and self.kind(cls) is None:
+                found = self.known.reduced_or_none(obj)
+                if found is not None and any(_holds(p, edge.weak) for p in _listed(found[2:])):
+                    postponing.add(cls)
+
     def _postpone(self, obj: Any) -> Any:
-        """The construction of an object; its state comes when what it leads to is constructed."""
-        found = self.known.reduced_or_none(obj)
-        referent = MISSING if found is None else self._leads_back_to(found[2:])
-        if referent is MISSING:
-            plan = self.plan(type(obj))
-            return NotImplemented if plan is None else plan(obj)
-        state = encode.same_with(obj, *found[2:])
-        standin = self.under_construction.get(id(referent))
-        if standin is None or standin.is_made:
-            self.later(state)
+        """An object whose state may lead to what is not constructed yet: that part comes later."""
+        standin = self.standins.pop(id(obj), None)
+        if standin is not None:
+            made_by = standin.reduction
+            found = self._finished(standin)
         else:
-            self.afterwards.setdefault(id(referent), []).append(state)
-        return found[:2]
+            plan = self.plan(type(obj))
+            found = NotImplemented if plan is None else plan(obj)
+            if found is NotImplemented:
+                found = self.known.reduced_or_none(obj)
+            if type(found) is not tuple:
+                return NotImplemented if found is None else found
+            made_by = found
+        shell = self.under_construction.get(id(obj))
+        if shell is None:
+            first, rest = self._put_off(obj, made_by, found[2:])
+            return (*found[:2], *first, *rest)
+        # Its items are asked for when it is made.
+        state, items, pairs, *setter = (*found[2:], None, None, None)[: max(3, len(found) - 2)]
+        first, rest = self._put_off(obj, shell.reduction, (state, None, pairs, *setter))
+        return (*found[:2], first[0], items, first[2], *rest)
+
+    def _put_off(self, obj: Any, made_by: Any, parts: Any) -> tuple[tuple[Any, ...], Any]:
+        """What can be written now of the state and the items of an object; the rest is later.
+
+        What stock writes in one go is written in order, item by item; and attribute by attribute,
+        where no code of the object's class sees that.
+        """
+        state, items, pairs, *setter = (*parts, None, None, None)[: max(3, len(parts))]
+        now: list[Any] = []
+        late: list[Any] = []
+        if not any(setter) and _sets_attributes(type(obj), made_by):
+            split = self._split_state(obj, state)
+        else:
+            split = self._whole_state(obj, state)
+        for early, rest in (split, self._split_items(obj, items), self._split_items(obj, pairs)):
+            now.append(early)
+            late.append(rest)
+        if any(part is not None for part in late):
+            referent = self._leads_back_to(late, obj)
+            standin = self.under_construction.get(id(referent))
+            if standin is None or standin.is_made:
+                self.later(encode.same_with(obj, late[0], *map(_given, late[1:]), *setter))
+            else:
+                # By then there may be more to wait for.
+                def fill() -> Reduction:
+                    first, rest = self._put_off(obj, made_by, (*late, *setter))
+                    return (max, ((obj,),), *first, *rest)
+
+                self.afterwards.setdefault(id(referent), []).append(Rest(fill))
+        return (now[0], *map(_given, now[1:])), setter
+
+    def _split_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+        """The attributes that can be there now, and those that cannot."""
+        if type(state) is tuple and len(state) == 2:
+            (early, late), (early_slots, late_slots) = (
+                self._split_state(obj, part) for part in state
+            )
+            return (
+                early if early_slots is None else (early, early_slots),
+                late if late_slots is None else (late, late_slots),
+            )
+        if type(state) is not dict:
+            return self._whole_state(obj, state)
+        late = {
+            name: value
+            for name, value in state.items()
+            if self._leads_back_to(value, obj) is not MISSING
+        }
+        if not late:
+            return state, None
+        return {name: state[name] for name in state if name not in late} or None, late
+
+    def _whole_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+        return (state, None) if self._leads_back_to(state, obj) is MISSING else (None, state)
+
+    def _split_items(self, obj: Any, items: Any) -> tuple[Any, Any]:
+        """The items before the first that cannot be there now, and the others."""
+        if items is None:
+            return None, None
+        known = [*items]
+        ready = [
+            *itertools.takewhile(lambda item: self._leads_back_to(item, obj) is MISSING, known)
+        ]
+        return ready or None, known[len(ready) :] or None
 
     def _afterwards(self, obj: Any) -> tuple[Any, ...]:
         """What is to be written when an object is constructed, if anything may be."""
@@ -318,16 +492,26 @@ class SecondWalk(Walk):
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
         if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
-            holder = type(self._holder(edge))
-            if holder is not types.NoneType and holder not in self.known.postponing:
-                self.known.postponing.add(holder)
-                self.postpones = True
+            holder = self._holder(edge)
+            if holder is not None and type(holder) not in self.known.postponing:
+                self._postpone_like(holder, edge)
                 return decide.CIRCULAR
             if self.policy.unpicklable == "raise":
                 return self.refuse(edge, decide.CIRCULAR._replace(fate=Fate.REFUSE))
             self.snapshots.pop(id(edge.referent), None)
             self.lost.append((edge, decide.CIRCULAR.reason))
             return decide.CIRCULAR
+        if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_made_from(
+            edge.referent, MISSING
+        ):
+            holder = self._holder(edge)
+            if (
+                holder is not None
+                and type(holder) not in self.known.postponing
+                and self._is_made_from(edge.referent, holder)
+            ):
+                self._postpone_like(holder, edge)
+                return decide.CIRCULAR
         return decision
 
     # --- the payload --------------------------------------------------------------------
@@ -345,10 +529,10 @@ class SecondWalk(Walk):
             if obj_type is not ref:
                 identity = id(obj)
                 met[identity] = obj
-                if identity in standins:
-                    return standins.pop(identity).finish()
                 if obj_type in postponing:
                     return self._postpone(obj)
+                if identity in standins:
+                    return self._finished(standins.pop(identity))
             try:
                 plan = plans[obj_type]
             except KeyError:
