@@ -39,6 +39,12 @@ HOSTS = ["cloudpickle", "dill", "pickle"]
 PATIENCE = 60
 
 
+@pytest.fixture(autouse=True)
+def _without_what_other_tests_keep() -> None:
+    for table in (homes._places, homes.away, homes._sent):
+        table.clear()
+
+
 def elsewhere(
     payload: bytes, host: str = "cloudpickle", protocol: int = 5, identity: str = "home"
 ) -> bytes:
@@ -233,6 +239,8 @@ def test_circles_through_a_construction(tmp_path: Path) -> None:
     expected = json.loads((tmp_path / "expected.json").read_text())
     assert len(expected) > 1000
     assert not [label for label, (number, _) in expected.items() if number is None]
+    some = dict(list(expected.items())[::4])  # all of them are in test_circles.py
+    (tmp_path / "expected.json").write_text(json.dumps(some))
     assert received("cloudpickle", tmp_path) == []
 
 
