@@ -198,7 +198,7 @@ class _Watch:
         wanted = [id(edge.weak) for edge, _ in edges if type(edge.weak) in _ONE_FOR_ALL]
         if not wanted:
             return {}
-        along = [id(edge.referent) for edge, decision in edges if _fate(decision) == "snapshot"]
+        along = [id(edge.referent) for edge, decision in edges if _fate(decision) in COPIES]
         return paths.held_times(root, wanted, along, session.engine.by_name)
 
 
