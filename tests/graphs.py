@@ -379,6 +379,7 @@ def policies() -> dict[str, Any]:
         "severs": weakreduce.Policy(rules=((Valued, "sever"), (Slotted, "dangle"))),
         "refuses some": weakreduce.Policy(rules=((Callable_, "refuse"), (weakref.ref, "dangle"))),
         "limits": weakreduce.Policy(max_snapshot_bytes=150),
+        "home": weakreduce.Policy(identity="home"),
         "drops": weakreduce.Policy(callbacks="drop", outside="dangle", rules=((Node, "snapshot"),)),
     }
 

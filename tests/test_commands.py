@@ -30,6 +30,7 @@ from weakreduce.__main__ import main
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 PROTOCOLS = [2, 3, 4, 5]
+HOME = weakreduce.Policy(identity="home")
 
 
 def everything() -> list[Any]:
@@ -56,7 +57,7 @@ def everything() -> list[Any]:
 
 KEPT: list[Any] = []
 STATE = {"link": "linked", "snapshot": "pinned", "token": "named", "dangle": "dangling",
-         "dead": "dangling"}  # fmt: skip
+         "dead": "dangling", "home": "home"}  # fmt: skip
 
 
 def held(path: Path) -> dict[str, dict[str, int]]:
@@ -80,8 +81,10 @@ def told(report: weakreduce.Report) -> dict[str, dict[str, int]]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
-def test_inspect_and_explain_agree(policy: str, host: str, protocol: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", ["snapshot", "dangle", HOME])
+def test_inspect_and_explain_agree(
+    policy: str | weakreduce.Policy, host: str, protocol: int, tmp_path: Path
+) -> None:
     root = everything()
     path = tmp_path / "x.pkl"
     path.write_bytes(weakreduce.dumps(root, policy=policy, host=host, protocol=protocol))

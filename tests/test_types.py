@@ -41,6 +41,7 @@ reference = weakref.ref(thing)
 policy("snapshot"), policy("dangle"), policy("strict"), policy("forbid"), policy(), policy(None)
 policy(Policy()), policy("dangle", callbacks="drop"), policy(outside="refuse")
 policy(unpicklable="raise", max_snapshot_bytes=10, finalizers="rearm", live="forbid")
+policy(identity="home"), Policy(identity="copy")
 policy(rules=((Thing, "dangle"), (is_small, "sever"), (Thing, "snapshot"), (Thing, "refuse")))
 policy("strict", rules=())
 Policy(outside="dangle", unpicklable="dangle", max_snapshot_bytes=None, callbacks="keep")
@@ -55,7 +56,7 @@ weakreduce.load(io.BytesIO(), host="dill")
 weakreduce.bind(thing, "dangle")
 assert_type(explain(thing, "strict", host="pickle", keep=3), Report)
 finding: Finding = explain(thing)[0]
-finding.fate == "snapshot" or finding.fate == "token" or finding.fate == "dead"
+finding.fate == "snapshot" or finding.fate == "token" or finding.fate == "home"
 with weakreduce.record(keep=10) as report:
     print(report.counts)
 weakreduce.install()

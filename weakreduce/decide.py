@@ -23,6 +23,7 @@ class Fate(enum.Enum):
     TOKEN = "token"  # noqa: S105 - a fate, not a secret
     LINK = "link"
     SNAPSHOT = "snapshot"
+    HOME = "home"
     DANGLE = "dangle"
     SEVER = "sever"
     REFUSE = "refuse"
@@ -58,6 +59,9 @@ CIRCULAR = Decision(
 UNREFERABLE = Decision(
     Fate.DANGLE, "its copy is of a type that cannot be weakly referenced", asked=False
 )
+#: Of a snapshot that resolves to the object that was sent, where that lives.
+HOME = Decision(Fate.HOME, 'policy identity="home" takes it along, and home again')
+CAME = Decision(Fate.HOME, "it is a copy that came from another process, and goes home")
 FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
 
 

@@ -1,7 +1,7 @@
 """Encode: write a weak thing, whose fates are decided, as calls of the standard library.
 
 Rule: nothing here decides, and every callable that it writes belongs to the standard
-library (`wire.shared` alone excepted). What is written is a small program for the
+library (those of `wire.py` alone excepted). What is written is a small program for the
 unpickler; `Call` is one expression of it. The tricks, each used in one place:
 
 - ``max((x,))`` is ``x``: an expression that is an object we have already, so that its state
@@ -184,6 +184,12 @@ class Writer(Protocol):
     def function(self, edge: Edge) -> Any:
         """The same for the function of a WeakMethod."""
 
+    def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+        """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
+
+    def holding(self, function: Any, callback: Any) -> Any:
+        """What a WeakMethod calls, and holds its function by, where that is made on the way."""
+
     def callback(self, edge: Edge) -> Any:
         """What to write for the callback of an edge that travels, or None."""
 
@@ -238,15 +244,27 @@ def _with_new_identity(state: Any, referent: Any, target: Any) -> Any:
     }
 
 
-def _slot(edge: Edge, target: Any, callback: Any, fate: Fate) -> Any:
+def _target(walk: Writer, edge: Edge, fate: Fate) -> tuple[Any, Any]:
+    """What a weak thing is made on, and whether it is pinned: a bool, or an expression of one."""
+    copy = walk.target(edge)
+    return walk.at_home(edge.referent, copy) if fate is Fate.HOME else (copy, fate is Fate.SNAPSHOT)
+
+
+def _either(without: Any, pinned: Any, pin: Any) -> Any:
+    """One of two things, by whether a weak thing is pinned."""
+    if type(pin) is bool:
+        return pinned if pin else without
+    return Call(operator.getitem, (without, pinned), pin)
+
+
+def _slot(edge: Edge, target: Any, callback: Any, pin: Any) -> Any:
     """The content of a callback slot: the callback, the pin, both in one, or None."""
-    if fate is not Fate.SNAPSHOT:
-        return callback
-    return target if callback is None and edge.function is None else (target, callback)
+    pinned = target if callback is None and edge.function is None else (target, callback)
+    return _either(callback, pinned, pin)
 
 
 def _travels(fate: Fate) -> bool:
-    return fate in (Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN)
+    return fate in (Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN, Fate.HOME)
 
 
 def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
@@ -254,17 +272,24 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     fate = walk.decide(edge).fate
     cls = type(weak)
     alive = _travels(fate)
-    target = walk.target(edge) if alive else _dead_target()
+    target, pin = _target(walk, edge, fate) if alive else (_dead_target(), False)
+    holds: Any = False
     state = user_state(weak, kind.internals)
     if alive and state is not None:
         state = _with_new_identity(state, edge.referent, target)
     if kind.base is weakref.WeakMethod:
-        target = (
-            bound_method(edge.function, walk.function(edge), target)
-            if alive
-            else bound_method(copy.copy, copy.copy, target)
-        )
-    slot = _slot(edge, target, walk.callback(edge), fate) if alive else None
+        function: Any = copy.copy
+        if alive:
+            function = walk.function(edge)
+            if fate is Fate.HOME:
+                function, holds = walk.at_home(edge.function, function)
+        target = bound_method(edge.function if alive else function, function, target)
+    slot = None
+    if alive:
+        callback = walk.callback(edge)
+        slot = _slot(edge, target, callback, pin)
+        if holds is not False:
+            slot = _either(walk.holding(function, callback), (target, callback), pin)
     construct: Any
     if kind.base is weakref.WeakMethod and cls is not weakref.WeakMethod:
         construct, arguments = weakref.WeakMethod.__new__, [cls, target]
@@ -291,8 +316,8 @@ def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if not _travels(fate):
         dead = _dead_target(type(weak) is weakref.CallableProxyType)
         return (walk.first(weakref.proxy), (dead,))
-    target = walk.target(edge)
-    slot = _slot(edge, target, walk.callback(edge), fate)
+    target, pin = _target(walk, edge, fate)
+    slot = _slot(edge, target, walk.callback(edge), pin)
     arguments = (target,) if slot is None else (target, slot)
     return (walk.first(weakref.proxy), arguments)
 
@@ -325,8 +350,8 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
     if kept:
         referents = [edge.referent for edge, _ in kept]
-        targets = [walk.target(edge) for edge, _ in kept]
-        pinned = [fate is Fate.SNAPSHOT for _, fate in kept]
+        found = [_target(walk, edge, fate) for edge, fate in kept]
+        targets, pins = [target for target, _ in found], [pin for _, pin in found]
         hashed = base is not weakref.WeakValueDictionary and any(
             hashed_by_value(type(referent)) for referent in referents
         )
@@ -335,7 +360,7 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         late = not all(map(walk.can_make, (*referents, *keys, *values)))
         if hashed and not late and base is weakref.WeakKeyDictionary:
             steps.append(values)
-        fill = _filling(base, weak, own_collection, targets, pinned, keys, values)
+        fill = _filling(base, weak, own_collection, targets, pins, keys, values)
         if hashed or late:
             walk.later(fill)
         else:
@@ -355,7 +380,7 @@ def _filling(
     weak: Any,
     own_collection: bool,
     targets: list[Any],
-    pinned: list[bool],
+    pins: list[Any],
     keys: list[Any],
     values: list[Any],
 ) -> Call:
@@ -363,10 +388,10 @@ def _filling(
     # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
     evict = _attribute(weak, "_remove")
     callbacks: Any
-    if all(pinned):
+    if all(pin is True for pin in pins):
         callbacks = targets
-    elif any(pinned):
-        callbacks = [target if pin else evict for target, pin in zip(targets, pinned, strict=True)]
+    elif any(pins):
+        callbacks = list(map(_either, itertools.repeat(evict), targets, pins))
     else:
         callbacks = Call(itertools.repeat, evict)
     update: Any = dict.update
@@ -419,8 +444,8 @@ def _registered(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     fate = walk.decide(edge).fate
     if not _travels(fate):
         return (walk.first(kind.rebuild), (None,))
-    build = kind.pin if fate is Fate.SNAPSHOT else kind.rebuild
-    return (walk.first(build), (walk.target(edge),))
+    target, pin = _target(walk, edge, fate)
+    return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))
 
 
 _ENCODERS = {

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, final, get_args, overload
 
-FateName = Literal["snapshot", "refuse", "dangle", "token", "dead", "link"]
+FateName = Literal["snapshot", "home", "refuse", "dangle", "token", "dead", "link"]
 #: Fates in the order of a report, the ones that cost most first.
 FATES: Final[tuple[FateName, ...]] = get_args(FateName)
+#: Those of which a copy travels that only weak things need.
+COPIES: Final = FATES[:2]
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
 #: Rows of the table that `str` makes.
@@ -32,10 +34,11 @@ class Finding:
             ``"WeakKeyDictionary"``, ``"WeakValueDictionary"``, ``"finalize"``, or the name of a
             registered type. Each entry of a container is a finding.
         referent: the name of the referent's type; None where it is dead.
-        fate: ``"link"``, ``"snapshot"``, ``"dangle"``, ``"token"``, ``"refuse"`` or ``"dead"``.
+        fate: ``"link"``, ``"snapshot"``, ``"home"``, ``"dangle"``, ``"token"``, ``"refuse"`` or
+            ``"dead"``.
         reason: why, in words.
-        bytes: of a snapshot, the size of the referent's own pickle with all that it drags in;
-            None for other fates, and where it was not measured.
+        bytes: of a snapshot, also one that goes home, the size of the referent's own pickle with
+            all that it drags in; None for other fates, and where it was not measured.
         dump: which dump of a `record` it belongs to, counted from 0.
         held: how many places hold this very weak reference (``weakref.ref(x)`` gives one object
             to all who ask); 1 where that was not counted.
@@ -210,7 +213,7 @@ class Report(Sequence[Finding]):
         parts = [counts or "no weak edge"]
         if self.total_bytes is not None:
             size = f"{self.total_bytes:,} bytes"
-            if self.snapshot_bytes and self.counts.get("snapshot"):
+            if self.snapshot_bytes and not self.counts.keys().isdisjoint(COPIES):
                 size += f", {self.snapshot_bytes:,} of them for snapshots"
             parts.append(size)
         if self.errors:

@@ -100,9 +100,30 @@ def _method_callback(weak: Any) -> tuple[Any, bool]:
     names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, cells, strict=False):
         if name == "callback":
-            pin = pin_of(cell.cell_contents)
-            return (cell.cell_contents, False) if pin is None else (pin.callback, True)
+            found = cell.cell_contents
+            if type(found) is Holding:
+                return found.callback, False
+            pin = pin_of(found)
+            return (found, False) if pin is None else (pin.callback, True)
     return None, False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The callback of a WeakMethod that holds its function, and lets its instance go.
+
+    Where a class travels by value, its original's functions are replaced when that comes home, or
+    nothing but the WeakMethod has the copy.
+    """
+
+    function: Any
+    callback: Any
+
+    def __call__(self, weak: Any) -> None:
+        """The instance is dead."""
+        if self.callback is not None:
+            self.callback(weak)
 
 
 def _method_edges(weak: Any) -> list[Edge]:

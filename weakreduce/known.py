@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from weakreduce import decide
+from weakreduce import decide, homes
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
 from weakreduce.kinds import bases_of, can_pin, class_attribute, flags_of, kind_of, names_of
@@ -257,6 +257,8 @@ class Known:
             and not policy.rules
             and policy.live == "allow"
             and policy.max_snapshot_bytes is None
+            and policy.identity == "copy"
+            and not (self.readies and homes.away)
             and not self.failed
             and not self.failed_entries
             and not self.adapter.has_persistent_ids

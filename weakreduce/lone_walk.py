@@ -13,7 +13,7 @@ import functools
 import operator
 from typing import Any, final
 
-from weakreduce import encode, words
+from weakreduce import encode, homes, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction
 from weakreduce.in_force import get_policy
@@ -29,6 +29,8 @@ class LoneWalk(Walk):
 
     def __init__(self, known: Known) -> None:
         super().__init__(known)
+        # Nobody says that an engine of ours ships the bytes.
+        known.readies = self.policy.ready_receiver == "always"
         self.fills: list[Call] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[tuple[Edge, str]] = []
@@ -42,14 +44,10 @@ class LoneWalk(Walk):
             return self.refuse(edge, decision)
         if not decision.asked:
             self.lost.append((edge, decision.reason))
-        return decision
+        return self.snapshot(edge, decision) if decision.fate is Fate.SNAPSHOT else decision
 
     def strong(self, obj: Any) -> Any:
         return obj
-
-    def first(self, function: Any) -> Any:
-        # Nobody says that an engine of ours ships the bytes, so they do not ready the receiver.
-        return super().first(function) if self.policy.ready_receiver == "always" else function
 
     def later(self, fill: Call) -> None:
         self.fills.append(fill)
@@ -88,6 +86,7 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
         found = walk.reduction(kind, weak)
         if walk.lost:
             words.warn(None, walk.lost, [])
+        homes.sent(walk.numbered)
     except Refused as refused:
         raise words.refusal(policy, None, refused.edge, refused.decision) from None
     finally:

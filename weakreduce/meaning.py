@@ -117,7 +117,7 @@ class Meaning:
     ``"attribute"`` (of `items[0]`), ``"weak"`` (a reference: its word is the kind, its items are
     the referent and whether it is pinned), ``"container"``, ``"entries"`` (a map of references:
     referents and callbacks), ``"fresh"`` (nothing but its holders keeps it), ``"bound"`` (a method
-    of `items[0]`), ``"shared"``, ``"partial"``, ``"pin"``, ``"object"``.
+    of `items[0]`), ``"shared"``, ``"home"``, ``"partial"``, ``"pin"``, ``"object"``.
     """
 
     def __init__(self, facts: Facts, limits: Limits, words: Words, fresh: Words) -> None:
@@ -395,6 +395,8 @@ def _state(target: Value, pinned: bool) -> str:
         return "unknown"
     if target.kind == "shared":
         return "named"
+    if target.kind == "home":
+        return "home"
     # Nobody else has it: it dies with the load.
     fresh = target.kind in ("fresh", "set") and not target.items
     return "dangling" if fresh and target.held == 0 else "linked"

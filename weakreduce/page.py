@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 
-from weakreduce.findings import Report
+from weakreduce.findings import COPIES, Report
 from weakreduce.pictures import COLOURS
 from weakreduce.table import alike, extra, not_kept
 from weakreduce.texts import printable
@@ -99,7 +99,7 @@ def _sizes(report: Report) -> str:
     if report.total_bytes is None:
         return "Nothing is sent."
     text = f"{report.total_bytes:,} bytes"
-    if report.snapshot_bytes and report.counts.get("snapshot"):
+    if report.snapshot_bytes and not report.counts.keys().isdisjoint(COPIES):
         text += f", {report.snapshot_bytes:,} of them for snapshots"
     return text
 

@@ -26,7 +26,7 @@ from weakreduce.texts import listed, printable, quoted
 _SHOWN: Final = 20  # pickles of one file that the text lists
 _KEPT: Final = 1000  # pickles of one file that are kept one by one
 _DEEPEST: Final = 20  # pickles inside pickles inside pickles
-_STATES: Final = ("linked", "pinned", "named", "dangling", "unknown", "empty")
+_STATES: Final = ("linked", "pinned", "home", "named", "dangling", "unknown", "empty")
 #: Bytes of a file that are held in memory; a larger one is mapped, a longer stream refused.
 _IN_MEMORY: Final = 1 << 26
 _PACKED: Final = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from weakreduce.findings import Picture, Report
+from weakreduce.findings import COPIES, Picture, Report
 from weakreduce.texts import printable, shortened
 
 #: Fate -> colour, which reads on white and on dark paper, and to the colour-blind.
 COLOURS: Final = {
     "link": "#0072b2",
     "snapshot": "#d55e00",
+    "home": "#b8860b",
     "dangle": "#8a8a8a",
     "dead": "#8a8a8a",
     "token": "#009e73",
@@ -80,7 +81,7 @@ def dot(report: Report, limit: int) -> str:
     for holder, referent, label, fate in picture.weak:
         colour = f'color="{COLOURS[fate]}", fontcolor="{COLOURS[fate]}"'
         text = _quoted(_short(label))[:-1] + f'\\n{fate}"'
-        style = "style=dashed" if fate != "snapshot" else 'style="dashed,bold"'
+        style = "style=dashed" if fate not in COPIES else 'style="dashed,bold"'
         lines.append(f"  n{holder} -> n{referent} [label={text}, {style}, {colour}];")
     if left:
         how = f"limit={report.edges} shows them"

@@ -30,6 +30,7 @@ Unpicklable = Literal["dangle", "raise"]
 Callbacks = Literal["keep", "drop"]
 Finalizers = Literal["detach", "rearm"]
 ReadyReceiver = Literal["engines", "always", "never"]
+Identity = Literal["copy", "home"]
 Live = Literal["allow", "forbid"]
 RuleFate = Literal["snapshot", "dangle", "refuse", "sever"]
 
@@ -43,6 +44,7 @@ class Changes(TypedDict, total=False):
     callbacks: Callbacks
     finalizers: Finalizers
     ready_receiver: ReadyReceiver
+    identity: Identity
     rules: tuple[tuple[Match, RuleFate], ...]
     live: Live
 
@@ -95,6 +97,8 @@ class Policy:
         ready_receiver: whose payloads import weakreduce on the receiver, where it is installed
             there, so that weak things can be sent back: those that ``"engines"`` ship and
             `bind` makes, ``"always"`` all, or ``"never"`` any.
+        identity: ``"copy"``, or ``"home"``: a snapshot that comes back behind a weak reference
+            resolves to the object that was sent, where that still lives.
         rules: pairs ``(match, fate)``, the first match wins, ahead of `outside`. `match`
             is a type (of the weak thing or of the referent) or a predicate
             ``(weak, referent) -> bool``; `fate` is ``"snapshot"``, ``"dangle"``,
@@ -111,6 +115,7 @@ class Policy:
     callbacks: Callbacks = "keep"
     finalizers: Finalizers = "detach"
     ready_receiver: ReadyReceiver = "engines"
+    identity: Identity = "copy"
     rules: tuple[tuple[Match, RuleFate], ...] = ()
     live: Live = "allow"
 

@@ -491,7 +491,7 @@ class SecondWalk(Walk):
 
     def decide(self, edge: Edge) -> Decision:
         decision = super().decide(edge)
-        if decision.fate in (Fate.LINK, Fate.SNAPSHOT) and self._is_circular(edge):
+        if decision.fate in (Fate.LINK, Fate.SNAPSHOT, Fate.HOME) and self._is_circular(edge):
             holder = self._holder(edge)
             if holder is not None and type(holder) not in self.known.postponing:
                 self._postpone_like(holder, edge)
@@ -585,7 +585,8 @@ class SecondWalk(Walk):
             self.snapshots.setdefault(id(edge.referent), edge)
             if edge.function is not None and not self._holds(edge.function):
                 self.snapshots.setdefault(id(edge.function), edge)
-        elif not decision.asked:
+            return self.snapshot(edge, decision)
+        if not decision.asked:
             self.lost.append((edge, decision.reason))
         return decision
 

@@ -12,7 +12,7 @@ import importlib
 import itertools
 from typing import Any, Protocol
 
-from weakreduce import known, notes, observe, signals, words
+from weakreduce import homes, known, notes, observe, signals, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import DOTTED_TYPES
 from weakreduce.first_walk import FirstWalk, LookedAhead
@@ -97,11 +97,12 @@ class Session:
         """Leave the payload of `obj` in its place, given that the first walk has been run."""
         lost = self.complete(obj)
         dropped = list(self.known.dropped.values())
+        for_itself = observe.around.get() is False if self.watch is None else self.watch.quiet
+        if self.ran.numbered and not for_itself:
+            homes.sent(self.ran.numbered)
         if self.watch is not None:
             self.watch.finish(self, obj, lost, dropped)
-        if (lost or dropped) and not (
-            observe.around.get() is False if self.watch is None else self.watch.quiet
-        ):
+        if (lost or dropped) and not for_itself:
             words.warn(obj, lost, dropped)
 
     def complete(self, obj: Any) -> list[tuple[Edge, str]]:

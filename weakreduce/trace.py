@@ -16,6 +16,7 @@ from weakreduce import api, blame, hosts, observe, paths, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
 from weakreduce.findings import (
+    COPIES,
     DRAWN,
     FATES,
     Failure,
@@ -94,7 +95,7 @@ class _Watch:
         kind, fate = kind_of(type(edge.weak)), _fate(decision)
         self.kinds["" if kind is None else kind.name, fate] += 1
         kept = self.seen.setdefault(fate, [])
-        if len(kept) < (MOST if fate == "snapshot" else self.keep):
+        if len(kept) < (MOST if fate in COPIES else self.keep):
             kept.append((edge, decision))
 
     def refused(self, edge: Edge, decision: Decision) -> None:
@@ -108,7 +109,7 @@ class _Watch:
         report.total_bytes = session.place.size()
         report.snapshot_bytes = 0
         sizes: dict[int, int] = {}
-        snapshots = self.seen.get("snapshot", [])
+        snapshots = [seen for fate in COPIES for seen in self.seen.get(fate, ())]
         if snapshots and self.measures:
             scale = Scale(session)
             try:
@@ -197,7 +198,7 @@ class _Watch:
         wanted = [id(edge.weak) for edge, _ in edges if type(edge.weak) in _ONE_FOR_ALL]
         if not wanted:
             return {}
-        along = [id(edge.referent) for edge, decision in edges if _fate(decision) == "snapshot"]
+        along = [id(edge.referent) for edge, decision in edges if _fate(decision) in COPIES]
         return paths.held_times(root, wanted, along, session.engine.by_name)
 
 
@@ -219,7 +220,7 @@ def _finding(
         None if edge.referent is None else class_name(type(edge.referent)),
         fate,
         printable(reason),
-        sizes.get(id(edge.referent)) if fate == "snapshot" else None,
+        sizes.get(id(edge.referent)) if fate in COPIES else None,
         held=held.get(id(edge.weak)) or 1,
     )
 

@@ -168,6 +168,10 @@ def _shared(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     return meaning.node("shared")
 
 
+def _at_home(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    return meaning.node("home", arguments[:1])
+
+
 def _module(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     if arguments and type(arguments[0]) is str:
         meaning.imports(arguments[0])
@@ -238,6 +242,7 @@ CALLS: Final[Words] = {
     "builtins.object.__new__": _bare,
     "weakref.finalize": _armed,
     "weakreduce.wire.shared": _shared,
+    "weakreduce.wire.at_home": _at_home,
     "operator.itemgetter": _node("pin"),
     "types.MethodType": _method,
     "builtins.classmethod.__get__": _bound_class_method,

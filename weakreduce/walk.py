@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from weakreduce import decide, encode, names, wire
+from weakreduce import decide, encode, homes, names, wire
 from weakreduce.alike import Alike
 from weakreduce.decide import Decision, Fate
 from weakreduce.encode import Call, Reduction, Rest, Stream, hashed_by_value
@@ -108,6 +108,8 @@ class Walk:
         self.plans: dict[type, Callable[[Any], Any] | None] = {} if plans is None else plans
         self._kinds: dict[type, Kind | None] = {}
         self.weak_things = 0
+        #: What payloads may name from now on, if this one is sent.
+        self.numbered: list[Any] = []
         self.early: dict[int, Any] = {}
         self._ahead: list[Any] = []
         self._watch: Watch | None = None
@@ -389,6 +391,33 @@ class Walk:
             needs_callable = type(edge.weak) is not weakref.ProxyType
             return Call(wire.shared, name, needs_callable)
         return self._hashable(edge.referent, self.shell(edge.referent))
+
+    def snapshot(self, edge: Edge, decision: Decision) -> Decision:
+        """The decision for a snapshot, which may go home where it comes back, or came from."""
+        if self.policy.identity == "home":
+            return decide.HOME
+        # Where the receiver is readied, it has what is needed to find what was sent.
+        return decide.CAME if self.known.readies and homes.came(edge.referent) else decision
+
+    def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+        """What a snapshot's object is on the receiver, and whether it has to be kept alive there.
+
+        Both are expressions, given that of its copy.
+        """
+        if self._holds(obj):  # of a WeakMethod's two
+            return copy, False
+        ours = self.policy.identity == "home"
+        of = homes.homes_of(obj, ours=ours)
+        if not of:
+            return copy, True
+        if ours:
+            self.numbered.append(obj)
+        found = Call(wire.at_home, copy, *of)
+        return found, Call(wire.is_away, found, *of)
+
+    def holding(self, function: Any, callback: Any) -> Any:
+        """What a WeakMethod calls, and holds its function by, where that is made on the way."""
+        return Call(wire.holding, function, callback)
 
     def function(self, edge: Edge) -> Any:
         """What to write for the function of a WeakMethod."""

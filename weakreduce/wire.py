@@ -1,7 +1,8 @@
 """Every function of ours whose name may stand in a payload.
 
-Only a shared name (`weakreduce.share`) needs one: all else is written with the standard
-library alone. Old payloads call these, so names stay and arguments added later have defaults.
+Only a shared name (`weakreduce.share`) and ``Policy(identity="home")`` need one: all else is
+written with the standard library alone. Old payloads call these, so names stay and arguments added
+later have defaults.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import functools
 import warnings
 from typing import Any
 
-from weakreduce import names
+from weakreduce import homes, names
 from weakreduce.errors import DanglingWarning
+from weakreduce.kinds import Holding
 
 
 def shared(name: str, is_callable: bool = True) -> Any:
@@ -29,3 +31,25 @@ def shared(name: str, is_callable: bool = True) -> Any:
         stacklevel=2,
     )
     return functools.partial(int) if is_callable else set()
+
+
+def at_home(copy: Any, *of: Any) -> Any:
+    """The object that a copy was made of, where it lives in this process; else the copy.
+
+    `of` are the object's homes: the id of a process and a serial number, one after the other.
+    """
+    found = homes.original(of)
+    if found is not None:
+        return found
+    homes.remember(copy, of)
+    return copy
+
+
+def is_away(found: Any, *of: Any) -> bool:
+    """Whether what `at_home` found is the copy, which nothing else may keep alive."""
+    return homes.original(of) is not found
+
+
+def holding(function: Any, callback: Any = None) -> Any:
+    """A callback of a WeakMethod that keeps its function alive, and calls `callback`, if any."""
+    return Holding(function, callback)

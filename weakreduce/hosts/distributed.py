@@ -77,7 +77,10 @@ def _make_normalize(stock: Any) -> Any:
             (match, "snapshot" if fate == "refuse" else fate) for match, fate in policy.rules
         )
         outside = "snapshot" if policy.outside == "refuse" else policy.outside
-        with block(policy, outside=outside, live="allow", unpicklable="dangle", rules=rules):
+        changes: dict[str, Any] = {"outside": outside, "live": "allow", "unpicklable": "dangle"}
+        # Neither process nor receiver plays a part.
+        changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
+        with block(policy, **changes):
             return stock(obj)
 
     return _normalize_pickle
