@@ -139,11 +139,12 @@ class TablePatch:
         """Put ours in place; nothing where they are there already."""
         if self.applied:
             return
+        self.remove()  # an exception may have come in between
         table = self.table
         entry = Saver if table.is_dill else Reducer
         self.ours = {weak_type: entry(table, weak_type) for weak_type in WEAK_TYPES}
-        table.applied = True
         table.entries.update(self.ours)
+        table.applied = True
 
     def remove(self) -> None:
         """Put back what was there, unless somebody has put in an entry of their own since."""
