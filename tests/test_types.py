@@ -20,7 +20,10 @@ from weakreduce.hosts import HOSTS
 from weakreduce.policies import NAMED, Changes, PolicyName
 
 RIGHT = f"""
+import gzip
 import io
+import mmap
+import pickle
 import weakref
 from collections.abc import Callable
 from typing import assert_type
@@ -52,7 +55,13 @@ assert_type(weakreduce.get_policy(), Policy)
 assert_type(dumps(thing, policy="dangle", host="dill", protocol=4), bytes)
 weakreduce.dump(thing, io.BytesIO(), host="pickle", policy=Policy())
 weakreduce.loads(b"", host="cloudpickle", buffers=None)
+weakreduce.loads(memoryview(b"")), weakreduce.loads(bytearray()), weakreduce.loads(mmap.mmap(0, 1))
 weakreduce.load(io.BytesIO(), host="dill")
+buffers: list[pickle.PickleBuffer] = []
+weakreduce.loads(dumps(thing, protocol=5, buffer_callback=buffers.append), buffers=buffers)
+with open("file", "wb") as out, gzip.open("file", "rb") as back:
+    weakreduce.dump(thing, out, buffer_callback=None)
+    weakreduce.load(back)
 weakreduce.bind(thing, "dangle")
 assert_type(explain(thing, "strict", host="pickle", keep=3), Report)
 finding: Finding = explain(thing)[0]
@@ -121,7 +130,14 @@ weakreduce.dumps(1, host="nope")
 weakreduce.dumps(1, policy="loose")
 weakreduce.dumps(1, polcy="strict")
 weakreduce.dump(1, host="dill")
+weakreduce.dump(1, "file")
+weakreduce.dump(1, open("file", "w"))
+weakreduce.dumps(1, buffer_callback=3)
 weakreduce.load(object(), host="marshal")
+weakreduce.load("file")
+weakreduce.load(open("file"))
+weakreduce.loads("text")
+weakreduce.loads(b"", buffers=3)
 weakreduce.loads(b"", host="marshal")
 weakreduce.bind(1, "loose")
 weakreduce.explain(1, "loose")

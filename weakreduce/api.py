@@ -13,7 +13,7 @@ import platform
 import types
 import weakref
 from importlib.metadata import version
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from weakreduce import hosts
 from weakreduce.bound import Bound
@@ -25,10 +25,29 @@ from weakreduce.policies import Policy, PolicyName
 from weakreduce.shipping import shipping
 from weakreduce.texts import class_name
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from _typeshed import ReadableBuffer
+
 _W = TypeVar("_W")
 #: The hosts of `dumps` and its kin.
 OwnHost = Literal["cloudpickle", "dill", "pickle"]
 _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
+
+
+class Writable(Protocol):
+    """A file, open for writing bytes."""
+
+    def write(self, payload: bytes, /) -> object: ...
+
+
+class Readable(Protocol):
+    """A file, open for reading bytes."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
 
 
 @functools.cache
@@ -46,12 +65,12 @@ def check_host(host: str) -> None:
 
 def dump(
     obj: Any,
-    file: Any,
+    file: Writable,
     *,
     policy: PolicyName | Policy | None = None,
     host: OwnHost = "cloudpickle",
     protocol: int | None = None,
-    buffer_callback: Any = None,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
 ) -> None:
     """Write the payload of `obj` to `file`, whether weakreduce is installed or not.
 
@@ -79,7 +98,7 @@ def dumps(
     policy: PolicyName | Policy | None = None,
     host: OwnHost = "cloudpickle",
     protocol: int | None = None,
-    buffer_callback: Any = None,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
 ) -> bytes:
     """The payload of `obj` as bytes; the arguments are those of `dump`."""
     file = io.BytesIO()
@@ -87,7 +106,9 @@ def dumps(
     return file.getvalue()
 
 
-def load(file: Any, *, host: OwnHost = "cloudpickle", buffers: Any = None) -> Any:
+def load(
+    file: Readable, *, host: OwnHost = "cloudpickle", buffers: Iterable[Any] | None = None
+) -> Any:
     """Read one payload from `file`."""
     check_host(host)
     if host == "dill":
@@ -97,7 +118,12 @@ def load(file: Any, *, host: OwnHost = "cloudpickle", buffers: Any = None) -> An
     return pickle.load(file, buffers=buffers)
 
 
-def loads(data: Any, *, host: OwnHost = "cloudpickle", buffers: Any = None) -> Any:
+def loads(
+    data: ReadableBuffer,
+    *,
+    host: OwnHost = "cloudpickle",
+    buffers: Iterable[Any] | None = None,
+) -> Any:
     """The object in a payload."""
     return load(io.BytesIO(data), host=host, buffers=buffers)
 
