@@ -5,6 +5,7 @@ from __future__ import annotations
 import _pickle
 import copy
 import gc
+import importlib
 import io
 import pickle
 import shelve
@@ -294,3 +295,24 @@ def test_nothing_is_kept() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("base", ["pickle", "cloudpickle", "dill"])
+def test_an_override_of_the_users_own_comes_first(base: str) -> None:
+    stock = pickle.Pickler if base == "pickle" else importlib.import_module(base).Pickler
+
+    class Own(stock):  # type: ignore[misc, valid-type]
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, weakref.ref) and obj() is mine:
+                return str, ("its own way",)
+            return super().reducer_override(obj) if base == "cloudpickle" else NotImplemented
+
+    mine, other = Thing(), Thing()
+    for root in ([weakref.ref(mine), weakref.ref(other), mine, other],
+                 [mine, other, weakref.ref(mine), weakref.ref(other)]):  # fmt: skip
+        with weakreduce.policy("strict"):
+            found = pickle.loads(dumped(Own, root))
+        assert "its own way" in found
+        (reference,) = (item for item in found if isinstance(item, weakref.ref))
+        assert any(reference() is item for item in found)

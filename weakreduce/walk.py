@@ -155,7 +155,10 @@ class Walk:
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.name == "finalize" and self._leaves_finalizers()):
-            return self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
+            weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
+            if not adapter.wants_override(obj_type):
+                return weak
+            return functools.partial(self._override_or, weak)  # a user's own comes first
         if kind is not None and self._watch is not None:
             return self._watched_finalizer(kind, self._watch)
         if obj_type in encode.DOTTED_TYPES and adapter.protocol >= 4:
