@@ -366,7 +366,8 @@ def test_arrays_of_objects_travel_as_lists_do(backend: str, holder: str) -> None
     with weakreduce.policy("dangle"):
         assert parallel(backend)(tasks) == ["link", None]
     with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
-        parallel(backend)(tasks)
+        # Alone: a call that is ended while another task waits is a race in loky itself.
+        parallel(backend)(tasks[1:])
     results = parallel(backend)([delayed(same_net)(inner), delayed(same_net)(outer)])
     assert [name_behind(result) for result in results] == ["link", "outside"]
 
