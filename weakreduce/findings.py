@@ -73,6 +73,69 @@ class Failure:
 
 
 @final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weight:
+    """A strong part of a payload, and what it weighs.
+
+    Attributes:
+        path: where the part is.
+        type: the name of its type.
+        bytes: the size of its own pickle with all that it holds strongly, the referents of
+            snapshots left aside. What several parts share counts for each of them.
+        exact: False where `bytes` was not measured by pickling the part: then it is how much the
+            part takes in the payload, from its beginning to its end.
+    """
+
+    path: str
+    type: str
+    bytes: int
+    exact: bool = True
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Advice:
+    """A policy under which a payload is smaller, or possible at all; it was tried.
+
+    Attributes:
+        line: what to write between the brackets of ``weakreduce.policy(...)``.
+        bytes: the payload's size under it.
+        saves: how many bytes that saves; None where nothing could be sent before.
+    """
+
+    line: str
+    bytes: int
+    saves: int | None
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadReport:
+    """Why a load fails; all three are None where it works.
+
+    Attributes:
+        error: the error in one line.
+        path: where in the payload that is, as an expression of ``root``; None where the payload
+            does not tell.
+        call: what was called with what, or what else was about to be done.
+    """
+
+    error: str | None = None
+    path: str | None = None
+    call: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is None:
+            return "it loads"
+        lines = [self.error]
+        if self.path is not None:
+            lines.append(f"  at {self.path}")
+        if self.call is not None:
+            lines.append(f"  in {self.call}")
+        return "\n".join(lines)
+
+
+@final
 class Picture(NamedTuple):
     """What a picture shows: holders, the strong paths to them, and weak edges."""
 
