@@ -84,10 +84,10 @@ class Loader(_Base):  # type: ignore[misc]
             self.call = None
             try:
                 step(self)
-            except (IndexError, struct.error) as error:
-                if error.__traceback__ is not None and _is_ours(error):
-                    raise _underflow() from None
-                raise
+            except IndexError:
+                if self.call is not None or step in _OURS:
+                    raise
+                raise _underflow() from None
 
     # --- reading ----------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Loader(_Base):  # type: ignore[misc]
     def readline(self) -> bytes:
         """A line of the pickle, with its end."""
         stop = self.data.find(b"\n", self.next)
-        if stop < 0:
+        if stop < 0 or (stop == self.next and self.data[self.at] != ord("V")):
             raise pickle.UnpicklingError("pickle data was truncated")
         return self.read(stop + 1 - self.next)
 
@@ -208,6 +208,7 @@ class Loader(_Base):  # type: ignore[misc]
     def _new(self, arguments: Any, keywords: Any, opcode: str) -> None:
         cls = self._pop()
         self.call = f"{named(cls)}.__new__{given((cls, *listed(arguments)), keywords)}"
+        make: Any = cls
         for value, right, what in (
             (cls, type, "class argument must be a type"),
             (arguments, tuple, "expected an arg tuple"),
@@ -216,7 +217,7 @@ class Loader(_Base):  # type: ignore[misc]
             if not isinstance(value, right):
                 name = class_name(type(value))
                 raise pickle.UnpicklingError(f"{opcode} {what}, not {name}")
-        self.append(cls.__new__(cls, *arguments, **keywords))
+        self.append(make.__new__(make, *arguments, **keywords))
 
     def instance(self) -> None:
         """Protocol 0's instance of a class."""
@@ -228,15 +229,16 @@ class Loader(_Base):  # type: ignore[misc]
 
     def object(self) -> None:
         """Protocol 1's."""
-        cls, *arguments = self.pop_mark() or (_raise(_underflow()),)
+        items = self.pop_mark()
+        if not items:
+            raise _underflow()
+        cls, *arguments = items
         self.call = called(cls, arguments)
         self._instantiate(cls, arguments)
 
     def _instantiate(self, cls: Any, arguments: list[Any]) -> None:
-        if not arguments and isinstance(cls, type) and not hasattr(cls, "__getinitargs__"):
-            self.append(cls.__new__(cls))
-        else:
-            self.append(cls(*arguments))
+        bare = not arguments and isinstance(cls, type) and not hasattr(cls, "__getinitargs__")
+        self.append(getattr(cls, "__new__")(cls) if bare else cls(*arguments))  # noqa: B009
 
     def add(self) -> None:
         """Items of a list, or of what extends as one."""
@@ -322,18 +324,6 @@ class Loader(_Base):  # type: ignore[misc]
             setattr(found, key, value)
 
 
-def _raise(error: Exception) -> Any:
-    raise error
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether an error is raised by an opcode itself, and by nothing that it has called."""
-    traceback, last = error.__traceback__, None
-    while traceback is not None:
-        last, traceback = traceback.tb_frame.f_globals.get("__name__"), traceback.tb_next
-    return last in (__name__, "pickle")
-
-
 def explain_load(
     data: Any, *, host: api.OwnHost = "cloudpickle", buffers: Iterable[Any] | None = None
 ) -> LoadReport:
@@ -392,13 +382,15 @@ class DillLoader(Loader):
         return super().find_class(module, name)
 
 
-_Run = Callable[[Any], None] | None
-#: Opcode -> what runs it.
-_RUN: Final[list[_Run]] = [_Base.dispatch.get(code) for code in range(256)]
-for _code, _run in {
+#: The steps of ours; the others are `pickle._Unpickler`'s.
+_STEPS: Final[dict[bytes, Callable[[Any], None]]] = {
     b"\x95": Loader.frame, b"I": Loader.integer, b"F": Loader.real, b"R": Loader.reduce,
     b"\x81": Loader.new, b"\x92": Loader.new_with_keywords, b"i": Loader.instance,
     b"o": Loader.object, b"a": Loader.add, b"e": Loader.add_many, b"\x90": Loader.add_to_set,
     b"s": Loader.set_item, b"u": Loader.set_items, b"b": Loader.build,
-}.items():  # fmt: skip
-    _RUN[_code[0]] = _run
+}  # fmt: skip
+_OURS: Final = frozenset(_STEPS.values())
+#: Opcode -> what runs it.
+_RUN: Final[list[Callable[[Any], None] | None]] = [
+    _STEPS.get(bytes([code]), _Base.dispatch.get(code)) for code in range(256)
+]

@@ -117,7 +117,7 @@ class _Places:
             return held[0]  # type: ignore[no-any-return]
         if word == "operator.getitem" and len(arguments) == 2:
             number = arguments[1]
-            if type(number) is int and number < len(held) and first.kind in ("list", "tuple"):  # type: ignore[union-attr]
+            if type(number) is int and number < len(held) and id(first) not in self._paired:
                 return held[number]  # type: ignore[no-any-return]
         node = self._node("call", word)
         self._calls[id(node)] = function, arguments
