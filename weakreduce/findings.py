@@ -163,6 +163,14 @@ def rank(finding: Finding) -> tuple[int, int]:
     return FATES.index(finding.fate), -1 - finding.bytes if finding.bytes is not None else 0
 
 
+def heaviest(weights: Iterable[Weight]) -> tuple[Weight, ...]:
+    """Weights of several dumps: what several of them sent is there once, the heaviest first."""
+    found: dict[tuple[str, str], Weight] = {}
+    for weight in sorted(weights, key=lambda weight: -weight.bytes):
+        found.setdefault((weight.path, weight.type), weight)
+    return tuple(found.values())
+
+
 def chosen(groups: dict[str, list[Any]], keep: int) -> dict[str, list[Any]]:
     """At most `keep` items of all groups together: a share for each fate, then what is left."""
     taken = {fate: min(len(items), keep // len(FATES)) for fate, items in groups.items()}
@@ -193,6 +201,10 @@ class Report(Sequence[Finding]):
         kinds: ``(kind, fate)`` -> number of edges.
         partial: whether `explain` had to stop at something that cannot be pickled, so that what
             comes after it is not in the numbers. (Any dump that is recorded stops at its error.)
+        heaviest: the strong parts of the payload that weigh most, the heaviest first, each opened
+            as long as one of its own parts takes most of it.
+        advice: policies under which the payload is smaller, or possible at all, the best first;
+            each was tried. Of a `record` there is none.
         failures: the objects that cannot be pickled.
         errors: the errors that dumps raise, in one line each.
     """
@@ -206,6 +218,8 @@ class Report(Sequence[Finding]):
         self.snapshot_bytes: int | None = None
         self.kinds: Counter[tuple[str, str]] = Counter()
         self.partial = False
+        self.heaviest: tuple[Weight, ...] = ()
+        self.advice: tuple[Advice, ...] = ()
         self.failures: list[Failure] = []
         self.errors: list[str] = []
         self.picture = Picture({}, {}, [])
@@ -250,6 +264,7 @@ class Report(Sequence[Finding]):
                 setattr(self, name, (getattr(self, name) or 0) + added)
         self.kinds.update(other.kinds)
         self.partial = self.partial or other.partial
+        self.heaviest = heaviest([*self.heaviest, *other.heaviest])[: self.keep]
         self.failures = [*self.failures, *other.failures][: self.keep]
         self.errors = [*self.errors, *other.errors][: self.keep]
         self.take(dataclasses.replace(finding, dump=number) for finding in other)
@@ -318,6 +333,8 @@ class Report(Sequence[Finding]):
                 {"kind": kind, "fate": fate, "edges": number}
                 for (kind, fate), number in sorted(self.kinds.items())
             ],
+            "heaviest": [dataclasses.asdict(weight) for weight in self.heaviest],
+            "advice": [dataclasses.asdict(advice) for advice in self.advice],
             "findings": [dataclasses.asdict(finding) for finding in self._findings],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
             "errors": list(self.errors),

@@ -130,6 +130,18 @@ def _tell_apart(group: list[str], found: dict[str, str], width: int) -> bool:
     return len({found[text] for text in group}) > 1
 
 
+def sized(number: int) -> str:
+    """A number of bytes in three digits and a unit."""
+    size = float(number)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 999.5:
+            break
+        size /= 1000
+    else:
+        unit = "GB"
+    return f"{number} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
+
+
 def padded(text: str, width: int) -> str:
     """A text with spaces behind it, to a width in columns."""
     return text + " " * (width - columns(text))

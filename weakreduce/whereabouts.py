@@ -117,7 +117,7 @@ class _Places:
             return held[0]  # type: ignore[no-any-return]
         if word == "operator.getitem" and len(arguments) == 2:
             number = arguments[1]
-            if type(number) is int and number < len(held) and id(first) not in self._paired:
+            if type(number) is int and number < len(held) and not self._is_paired(first):
                 return held[number]  # type: ignore[no-any-return]
         node = self._node("call", word)
         self._calls[id(node)] = function, arguments
@@ -213,8 +213,7 @@ class _Places:
         if state is not None:
             yield from self._state_parts(state, path)
         if type(obj.items) is list:
-            paired = obj.kind == "dict" or id(obj) in self._paired
-            yield from (_entries if paired else _items)(obj, path)
+            yield from (_entries if self._is_paired(obj) else _items)(obj, path)
         function, arguments = self._calls.get(id(obj), (None, ()))
         yield path, function
         for number, held in enumerate(arguments):
@@ -222,6 +221,9 @@ class _Places:
                 yield f"{path}()", held
             else:
                 yield f"{path}.__reduce__()[1][{number}]", held
+
+    def _is_paired(self, obj: Value) -> bool:
+        return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
 
     def _state_parts(self, state: Value, path: str) -> Iterator[tuple[str, Value]]:
         dicts = [state]
