@@ -97,7 +97,7 @@ def fragment(report: Report) -> str:
     if is_worth_weighing(report):
         parts.append(_weights(report))
     if report.advice:
-        parts.append("<p>Advice, tried, for <code>weakreduce.policy(...)</code>:</p>")
+        parts.append("<p>For <code>weakreduce.policy(...)</code>, each was tried:</p>")
         parts += [
             f'<p class="advice">{_code(advice.line)}: {_text(outcome(advice))}</p>'
             for advice in report.advice

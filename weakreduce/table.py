@@ -48,7 +48,7 @@ def text(report: Report, width: int | None, rows: int) -> str:
     if is_worth_weighing(report):
         lines += ["", "what weighs:", *_weights(report, width)]
     if report.advice:
-        lines += ["", "advice, tried, for weakreduce.policy(...):"]
+        lines += ["", *paragraph("", "for weakreduce.policy(...), each was tried:", width)]
         for advice in report.advice:
             lines += paragraph("  ", f"{advice.line}: {outcome(advice)}", width)
     if report.failures:
@@ -90,7 +90,7 @@ def _weights(report: Report, width: int) -> list[str]:
     found = told_apart([printable(each.path) for each in report.heaviest], room)
     lines = []
     for size, path, name in zip(sizes, found, types, strict=True):
-        lines += paragraph(f"  {size:>{across}}  ", f"{path}  {name}", width)
+        lines += paragraph(f"  {size:>{across}}  ", f"{path} ({name})", width)
     return lines
 
 

@@ -132,14 +132,13 @@ def _tell_apart(group: list[str], found: dict[str, str], width: int) -> bool:
 
 def sized(number: int) -> str:
     """A number of bytes in three digits and a unit."""
-    size = float(number)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 999.5:
-            break
+    if number < 1000:
+        return f"{number} bytes"
+    size, units = number / 1000, ["kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:
         size /= 1000
-    else:
-        unit = "GB"
-    return f"{number} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
+        del units[0]
+    return f"{size:.3g} {units[0]}"
 
 
 def padded(text: str, width: int) -> str:

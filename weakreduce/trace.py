@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from weakreduce import api, blame, hosts, observe, paths, weights, words
+from weakreduce import advise, api, blame, hosts, observe, paths, weights, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
 from weakreduce.findings import (
@@ -28,6 +28,7 @@ from weakreduce.findings import (
     chosen,
 )
 from weakreduce.first_walk import FirstWalk
+from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.locks import new_lock
@@ -403,6 +404,8 @@ class _Explaining(_Watch):
         self.left_out = left_out
         self.progress = progress
         self.culprit: Any = None
+        #: Policies that may help.
+        self.guesses: list[Policy] = []
         #: What `_leave_out` left out: the objects and why.
         self.alike: list[tuple[Any, str]] = []
 
@@ -437,6 +440,17 @@ class _Explaining(_Watch):
             return ask(obj)
 
         outermost = walk.override = override
+
+    def _fill(
+        self,
+        session: Any,
+        report: Report,
+        root: Any,
+        sizes: dict[int, int],
+        dropped: dict[int, str],
+    ) -> None:
+        self.guesses = advise.guesses(session.policy, self.seen, self.refusals, sizes)
+        super()._fill(session, report, root, sizes, dropped)
 
     def _end(self, report: Report, root: Any) -> None:
         super()._end(report, root)
@@ -493,7 +507,7 @@ def explain(
     left_out: dict[int, Any] = {}
     failures: list[Failure] = []
     errors: list[str] = []
-    again = 0
+    again, around = 0, get_policy()
     with block(policy), Progress("explaining") as progress:
         while True:
             watch = _Explaining(keep, left_out, progress)
@@ -518,6 +532,10 @@ def explain(
     report.errors = errors[:1]
     if report.errors:
         report.total_bytes = report.snapshot_bytes = None
+    with block(policy):
+        report.advice = advise.tried(
+            obj, host, watch.guesses, report.total_bytes, (around, get_policy())
+        )
     return report
 
 
