@@ -21,6 +21,11 @@ _MODULES: Final[dict[str, str]] = {
 }  # fmt: skip
 #: What gives a weak reference on its first argument.
 _REFERENCES: Final = frozenset({"weakref.ref", "weakref.ReferenceType", "weakref.KeyedRef"})
+#: What makes a container of the items of its argument: the container's kind.
+_COLLECTIONS: Final = {
+    "builtins.set": "set", "builtins.frozenset": "set", "builtins.list": "list",
+    "collections.deque": "list",
+}  # fmt: skip
 #: A path of more characters than this has lost its use.
 _LONGEST: Final = 4000
 
@@ -119,6 +124,10 @@ class _Places:
             number = arguments[1]
             if type(number) is int and number < len(held) and not self._is_paired(first):
                 return held[number]  # type: ignore[no-any-return]
+        if word in _COLLECTIONS and len(arguments) == 1 and held:
+            node = self._node(_COLLECTIONS[word])
+            node.items = list(held)
+            return node
         node = self._node("call", word)
         self._calls[id(node)] = function, arguments
         return node
@@ -181,6 +190,12 @@ class _Places:
         """States and arguments that stand beside what they belong to."""
         while len(stack) - depth > 1:
             before, last = stack[-2:]
+            owner = stack[-3] if len(stack) - depth > 2 else None
+            if type(owner) is Node and owner.kind == "dict" and not owner.items:
+                # An only entry has no mark.
+                owner.items = stack[-2:]
+                del stack[-2:]
+                continue
             if type(before) is not Node or before is OTHER or before is LOST:
                 return
             if before.kind == "call" and id(before) not in self._states:
@@ -188,8 +203,8 @@ class _Places:
             elif before.kind == "global":
                 arguments = last.items if type(last) is Node and last.kind == "tuple" else [last]
                 stack[-2] = self.call(before, arguments or ())
-            elif before.kind in ("list", "dict", "set") and depth == 0:
-                before.items = [*(before.items or ()), last]
+            elif before.kind == "list" and not before.items:
+                before.items = [last]
             else:
                 return
             stack.pop()
