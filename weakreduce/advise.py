@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 from weakreduce import api, decide, observe
 from weakreduce.decide import Decision
-from weakreduce.findings import Advice
+from weakreduce.findings import COPIES, Advice
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.policies import NAMED, Policy, RuleFate, shown
@@ -61,7 +61,7 @@ def guesses(
         refusals: what was refused.
         sizes: id -> bytes of the own pickle of referents of snapshots.
     """
-    snapshots = [edge for edge, _ in seen.get("snapshot", ())]
+    snapshots = [edge for fate in COPIES for edge, _ in seen.get(fate, ())]
     refused = [*refusals, *seen.get("refuse", ())]
     found = [
         *_against_refusals(policy, refused),
