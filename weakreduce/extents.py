@@ -8,6 +8,7 @@ Rule: nothing is run, and the work is in proportion to the number of opcodes.
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, final
 
@@ -60,12 +61,28 @@ class _Plan:
 _PLANS: Final = {ord(code.code): _Plan(code) for code in pickletools.opcodes}
 
 
+#: Ways through the reader: a constant; one that says how long it is; MEMOIZE; all others.
+_CONSTANT, _LONG, _MEMOIZE, _OTHER = range(4)
+
+
+def _way(plan: _Plan) -> int:
+    if plan.name == "MEMOIZE":
+        return _MEMOIZE
+    if not plan.pushes or plan.takes or plan.is_marked or plan.lines:
+        return _OTHER
+    return _LONG if plan.is_long else _CONSTANT
+
+
+#: Opcode -> its way, and its width with that of its argument.
+_WAYS: Final = {code: (_way(plan), 1 + plan.width) for code, plan in _PLANS.items()}
+
+
 class Unread(ValueError):  # noqa: N818 - an answer
     """The bytes are no pickle, or one of more opcodes than may be looked at."""
 
 
 def sizes(
-    data: bytes, more: Sequence[tuple[int, int, Any]], first: int, most: float
+    data: bytes, more: Sequence[tuple[int, int, Any]], first: int, most: int = sys.maxsize
 ) -> dict[int, int]:
     """Memo entry -> bytes, of each object in a payload that has one.
 
@@ -90,27 +107,39 @@ def sizes(
     }
 
 
-def _read(data: bytes, memoized: int, most: float) -> dict[int, tuple[int, int]]:
+def _read(data: bytes, memoized: int, most: int) -> dict[int, tuple[int, int]]:
     """Memo entry -> where the object begins and where it ends."""
     #: Where each object on the stack begins, and its entry in the memo.
     starts: list[int] = []
     entries: list[int] = []
     marks: list[tuple[int, int]] = []
     found: dict[int, tuple[int, int]] = {}
-    plans, at, count = _PLANS, 0, 0
-    while True:
-        plan = plans[data[at]]
-        count += 1
-        if count > most:
-            raise Unread
-        after = at + 1 + plan.width
-        if plan.is_long:
+    ways, plans, at = _WAYS, _PLANS, 0
+    for _ in range(most):
+        code = data[at]
+        way, after = ways[code]
+        after += at
+        # The frequent ones first: constants, and what puts into the memo.
+        if way == _LONG:
             after += int.from_bytes(data[at + 1 : after], "little")
+        if way <= _LONG:
+            starts.append(at)
+            entries.append(_NONE)
+            at = after
+            continue
+        if way == _MEMOIZE:
+            if entries[-1] == _NONE:
+                entries[-1] = memoized
+            memoized += 1
+            at = after
+            continue
+        plan = plans[code]
         for _ in range(plan.lines):
             after = data.index(b"\n", after) + 1
         if plan.is_put:
             if entries[-1] == _NONE:
-                entries[-1] = memoized if after == at + 1 else _number(data[at + 1 : after], plan)
+                argument = data[at + 1 : after]
+                entries[-1] = int(argument) if plan.lines else int.from_bytes(argument, "little")
             memoized += 1
             at = after
             continue
@@ -123,14 +152,13 @@ def _read(data: bytes, memoized: int, most: float) -> dict[int, tuple[int, int]]
             if plan.name == "POP" and marks and marks[-1][0] == len(starts):
                 marks.pop()
                 taken = 0
-        if taken:
-            end = at
-            for _ in range(taken):
-                begin, entry = starts.pop(), entries.pop()
-                # What is taken from the memo has no entry of its own on the stack.
-                if entry != _NONE:
-                    found[entry] = begin, end
-                end = begin
+        end = at
+        for _ in range(taken):
+            begin, entry = starts.pop(), entries.pop()
+            # What is taken from the memo has no entry of its own on the stack.
+            if entry != _NONE:
+                found[entry] = begin, end
+            end = begin
         if plan.pushes:
             starts.append(start)
             entries.append(_NONE)
@@ -139,7 +167,4 @@ def _read(data: bytes, memoized: int, most: float) -> dict[int, tuple[int, int]]
         elif plan.name == "STOP":
             return found
         at = after
-
-
-def _number(argument: bytes, plan: _Plan) -> int:
-    return int(argument) if plan.lines else int.from_bytes(argument, "little")
+    raise Unread

@@ -20,8 +20,8 @@ from weakreduce.texts import class_name, printable
 _MOST: Final = 20
 _BEGINNING: Final = 5
 _BESIDES: Final = 10
-#: Opcodes of somebody else's dump that are looked at: a third of a second.
-_WATCHED: Final = 300_000
+#: Objects of somebody else's dump that are looked at: a third of a second.
+_WATCHED: Final = 100_000
 #: Objects that are not in the payload themselves, and are looked through for some that are.
 _THROUGH: Final = 2_000
 #: A part is opened if it takes more than one in so many bytes of its holder.
@@ -62,9 +62,10 @@ def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
         root: the root.
         scale: measures the parts by themselves; None: what they take in the payload has to do.
     """
+    if scale is None and len(payload.memo) - payload.first > _WATCHED:
+        return []
     try:
-        most = _WATCHED if scale is None else float("inf")
-        sizes = extents.sizes(payload.data, payload.more, payload.first, most)
+        sizes = extents.sizes(payload.data, payload.more, payload.first)
         listed = _Descent(payload, sizes).parts(root)
     except Exception:  # noqa: BLE001 - of a report's numbers, these are left out
         return []
@@ -104,7 +105,7 @@ class _Descent:
     def parts(self, root: Any) -> list[_Part]:
         """All that is to be listed."""
         self.seen.add(id(root))
-        holder = _Part(self.size(root) or self.total, "root", root)
+        holder = _Part(self.size(id(root)) or self.total, "root", root)
         levels: list[list[_Part]] = []
         while len(levels) < paths.LONGEST:
             held = heapq.nlargest(_BESIDES, self.held(holder), key=lambda part: part.size)
@@ -118,9 +119,9 @@ class _Descent:
             found = found[:_BEGINNING] + found[_BEGINNING - _MOST :]
         return found or [holder]
 
-    def size(self, obj: Any) -> int | None:
+    def size(self, identity: int) -> int | None:
         """What an object takes in the payload; None where it is not in it."""
-        entry = self.memo.get(id(obj))
+        entry = self.memo.get(identity)
         return None if entry is None else self.sizes.get(entry[0])
 
     def held(self, holder: _Part) -> list[_Part]:
@@ -140,14 +141,15 @@ class _Descent:
     def look(self, obj: Any, path: str, found: list[_Part], passed: list[tuple[str, Any]]) -> None:
         """Sort the parts of an object into those in the payload and those to be looked through."""
         for step, held in self.strong(obj, path):
-            if id(held) in self.seen:
+            identity = id(held)
+            if identity in self.seen:
                 continue
-            size = self.size(held)
+            size = self.size(identity)
             if size is not None:
-                self.seen.add(id(held))
-                found.append(_Part(size, self.names.get(id(held), step), held))
+                self.seen.add(identity)
+                found.append(_Part(size, self.names.get(identity, step), held))
             elif not issubclass(type(held), paths.LEAVES):
-                self.seen.add(id(held))
+                self.seen.add(identity)
                 passed.append((step, held))
 
     def strong(self, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
