@@ -223,9 +223,13 @@ def test_what_an_engine_was_sent() -> None:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         with weakreduce.record() as report:
-            assert pool.submit(len, bytes(200_000)).result(timeout=300) == 200_000
-    assert any(abs(weight.bytes - 200_000) < 100 for weight in report.heaviest)
-    assert any(weight.type == "bytes" for weight in report.heaviest)
+            task = pool.submit(repr, things.Thing(data=bytes(200_000)))
+            assert "Thing" in task.result(timeout=300)
+    assert paths(report) == ["args[0]", "args[0].data"]
+    assert abs(report.heaviest[1].bytes - 200_000) < 100
+    with context.Pool(1) as pool, weakreduce.record() as report:
+        assert pool.apply(len, ([things.Big(size=200_000)],)) == 1
+    assert paths(report)[:3] == ["args[0]", "args[0][0]", "args[0][0].data"]
 
 
 def test_a_dump_that_writes_to_its_file_itself(tmp_path: Any) -> None:

@@ -19,6 +19,8 @@ FATES: Final[tuple[FateName, ...]] = get_args(FateName)
 COPIES: Final = FATES[:2]
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
+#: A part that is less than one in so many is too small to be told.
+SMALL: Final = 100
 #: Rows of the table that `str` makes.
 ROWS: Final = 50
 
@@ -164,10 +166,15 @@ def rank(finding: Finding) -> tuple[int, int]:
 
 
 def heaviest(weights: Iterable[Weight]) -> tuple[Weight, ...]:
-    """Weights of several dumps: what several of them sent is there once, the heaviest first."""
+    """Weights of several dumps, the heaviest first.
+
+    What several of them sent is there once; what is small beside the heaviest is left out.
+    """
     found: dict[tuple[str, str], Weight] = {}
-    for weight in sorted(weights, key=lambda weight: -weight.bytes):
-        found.setdefault((weight.path, weight.type), weight)
+    ordered = sorted(weights, key=lambda weight: -weight.bytes)
+    for weight in ordered:
+        if weight.bytes * SMALL >= ordered[0].bytes:
+            found.setdefault((weight.path, weight.type), weight)
     return tuple(found.values())
 
 

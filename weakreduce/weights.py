@@ -8,11 +8,12 @@ the user's is run but what pickling runs.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from weakreduce import extents, paths
-from weakreduce.findings import Weight
+from weakreduce.bound import Bound
+from weakreduce.findings import SMALL, Weight
 from weakreduce.measure import Scale
 from weakreduce.texts import class_name, printable
 
@@ -20,14 +21,14 @@ from weakreduce.texts import class_name, printable
 _MOST: Final = 20
 _BEGINNING: Final = 5
 _BESIDES: Final = 10
+#: What an engine sends in place of what it was given, whose pickle was a dump of its own.
+_TOLD: Final = frozenset({Bound})
 #: Objects of somebody else's dump that are looked at: a third of a second.
 _WATCHED: Final = 100_000
 #: Objects that are not in the payload themselves, and are looked through for some that are.
 _THROUGH: Final = 2_000
 #: A part is opened if it takes more than one in so many bytes of its holder.
 _SHARE: Final = 2
-#: A part is too small to be listed if it takes less than one in so many bytes of the payload.
-_SMALL: Final = 100
 
 
 class _Part(NamedTuple):
@@ -66,7 +67,7 @@ def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
         return []
     try:
         sizes = extents.sizes(payload.data, payload.more, payload.first)
-        listed = _Descent(payload, sizes).parts(root)
+        listed = _Descent(payload, sizes, frozenset() if scale else _TOLD).parts(root)
     except Exception:  # noqa: BLE001 - of a report's numbers, these are left out
         return []
     exact: dict[int, int] = {}
@@ -93,31 +94,41 @@ def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
 class _Descent:
     """From the root to the heaviest part of the heaviest part, as long as there is one."""
 
-    def __init__(self, payload: Payload, sizes: dict[int, int]) -> None:
+    def __init__(self, payload: Payload, sizes: dict[int, int], told: frozenset[type[Any]]) -> None:
+        self.told = told
         self.total = len(payload.data) + sum(size for _, size, _ in payload.more)
         self.memo = payload.memo
         self.sizes = sizes
         self.by_name = payload.by_name
         self.shapes: dict[Any, Any] = {}
         self.seen: set[int] = set()
-        self.names = {id(held): name for name, held in reversed(paths.given.get(()))}
+        #: What an engine was given, where the root is a wrapping of its own.
+        self.given: tuple[paths.Named, ...] = paths.given.get(())
 
     def parts(self, root: Any) -> list[_Part]:
         """All that is to be listed."""
         self.seen.add(id(root))
-        holder = _Part(self.size(id(root)) or self.total, "root", root)
-        levels: list[list[_Part]] = []
-        while len(levels) < paths.LONGEST:
-            held = heapq.nlargest(_BESIDES, self.held(holder), key=lambda part: part.size)
-            levels.append([part for part in held if part.size * _SMALL >= self.total])
-            if not held or held[0].size * _SHARE <= holder.size:
-                break
-            holder = held[0]
+        levels: list[list[_Part]] = [[]]
+        self.sort(self.given, levels[0], [])
+        whole = _Part(self.size(id(root)) or self.total, "root", root)
+        for holder in levels[0].copy() or [whole]:
+            self.descend(holder, levels)
         found = [part for level in levels for part in level]
         if len(found) > _MOST:
             # Of a long way, its beginning and its end.
             found = found[:_BEGINNING] + found[_BEGINNING - _MOST :]
-        return found or [holder]
+        if found or type(root) in self.told:
+            return found
+        return [whole._replace(size=self.total)]
+
+    def descend(self, holder: _Part, levels: list[list[_Part]]) -> None:
+        """Open a part, and its heaviest part, and so on."""
+        while len(levels) < paths.LONGEST:
+            held = heapq.nlargest(_BESIDES, self.held(holder), key=lambda part: part.size)
+            levels.append([part for part in held if part.size * SMALL >= self.total])
+            if not held or held[0].size * _SHARE <= holder.size:
+                break
+            holder = held[0]
 
     def size(self, identity: int) -> int | None:
         """What an object takes in the payload; None where it is not in it."""
@@ -128,26 +139,34 @@ class _Descent:
         """The parts of a holder that are in the payload."""
         found: list[_Part] = []
         passed: list[tuple[str, Any]] = []
-        self.look(holder.obj, holder.path, found, passed)
+        self.sort(self.strong(holder.obj, holder.path), found, passed)
         # A reduction that hands over what is inside its attributes, and not those.
         left = _THROUGH
         while passed and left and 2 * sum(part.size for part in found) < holder.size:
             nearer, passed = passed, []
             for path, obj in nearer[:left]:
-                self.look(obj, path, found, passed)
+                self.sort(self.strong(obj, path), found, passed)
             left -= min(left, len(nearer))
         return found
 
-    def look(self, obj: Any, path: str, found: list[_Part], passed: list[tuple[str, Any]]) -> None:
-        """Sort the parts of an object into those in the payload and those to be looked through."""
-        for step, held in self.strong(obj, path):
+    def sort(
+        self,
+        parts: Iterable[tuple[str, Any]],
+        found: list[_Part],
+        passed: list[tuple[str, Any]],
+    ) -> None:
+        """Tell parts that are in the payload from those that are to be looked through."""
+        for step, held in parts:
             identity = id(held)
             if identity in self.seen:
                 continue
             size = self.size(identity)
-            if size is not None:
+            if size is not None and type(held) in self.told:
                 self.seen.add(identity)
-                found.append(_Part(size, self.names.get(identity, step), held))
+                self.total -= size
+            elif size is not None:
+                self.seen.add(identity)
+                found.append(_Part(size, step, held))
             elif not issubclass(type(held), paths.LEAVES):
                 self.seen.add(identity)
                 passed.append((step, held))
