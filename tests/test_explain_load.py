@@ -195,6 +195,13 @@ def test_persistent_ids_buffers_and_extensions() -> None:
     assert (report.path, report.call) == ("root[1]", "copyreg extension 30292")
 
 
+def test_what_is_used_up_on_the_way() -> None:
+    """An object that is popped, and not in what is built."""
+    data = b"]" + b"c" + __name__.encode() + b"\nnever\n)R0."
+    report = weakreduce.explain_load(data)
+    assert (report.error, report.path) == ("RuntimeError: never", "root[0]")
+
+
 def test_encodings() -> None:
     report = weakreduce.explain_load(b"]U\x01\xffa.")
     assert report.error is not None and report.error.startswith("UnicodeDecodeError")

@@ -33,6 +33,14 @@ _LONGEST: Final = 4000
 def path_at(data: bytes, position: int) -> str | None:
     """The path of what the opcode at a position makes or fills; None where that is not known."""
     places = _Places(data, position)
+    found = _path(places)
+    if found is None and places.after < len(data):
+        # It is used up on the way: then where it was when it was made.
+        found = _path(_Places(data[: places.after], position))
+    return found
+
+
+def _path(places: _Places) -> str | None:
     try:
         places.machine.run(0)
     except TooLarge:
@@ -55,6 +63,8 @@ class _Places:
         #: What the opcode works on, and the last object that was complete.
         self.target: Node | None = None
         self.root: Value = None
+        #: Where the next opcode stands.
+        self.after = len(data)
         #: id -> function and arguments, of calls; id -> state; ids of what holds entries.
         self._calls: dict[int, tuple[Value, Sequence[Value]]] = {}
         self._states: dict[int, Value] = {}
@@ -95,7 +105,7 @@ class _Places:
                 found = machine.stack[-1]
                 if type(found) is not Node or found is OTHER or found is LOST:
                     found = machine.stack[-1] = self._node("other")
-                self.target = found
+                self.target, self.after = found, after
             return after
 
         return watched
