@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
     from weakreduce.findings import Finding, Report
     from weakreduce.kinds import register
+    from weakreduce.loading import explain_load
     from weakreduce.policies import Policy
     from weakreduce.trace import explain, record
 
@@ -36,6 +37,7 @@ __all__ = [
     "dump",
     "dumps",
     "explain",
+    "explain_load",
     "get_policy",
     "info",
     "install",
@@ -56,12 +58,13 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
-    **dict.fromkeys(("Finding", "Report"), "weakreduce.findings"),
+    **dict.fromkeys(("Finding", "Report", "Weight", "Advice", "LoadReport"), "weakreduce.findings"),
     **dict.fromkeys(("explain", "record"), "weakreduce.trace"),
     **dict.fromkeys(
         ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.errors"
     ),
     "Policy": "weakreduce.policies",
+    "explain_load": "weakreduce.loading",
     "register": "weakreduce.kinds",
 }
 

@@ -1,9 +1,10 @@
-"""``python -m weakreduce``: `demo`, `info`, `explain` and `inspect`."""
+"""``python -m weakreduce``: `demo`, `info`, `explain`, `explain-load` and `inspect`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -143,6 +144,22 @@ def _inspect(chosen: argparse.Namespace) -> int:
     return 1 if any(contents.junk for contents in found) else 0
 
 
+def _explain_load(chosen: argparse.Namespace) -> int:
+    from weakreduce import loading
+
+    try:
+        with contextlib.ExitStack() as files:
+            source = files.enter_context(open(chosen.file, "rb")) if chosen.file != "-" else None
+            data = (source or sys.stdin.buffer).read()
+    except OSError as error:
+        raise _Stopped(f"cannot read {chosen.file}: {error}") from error
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    report = loading.explain_load(data, host=chosen.host)
+    print(json.dumps(dataclasses.asdict(report), indent=2) if chosen.json else report)
+    return 0 if report.error is None else 1
+
+
 def _demo(chosen: argparse.Namespace) -> int:
     from weakreduce import demo
 
@@ -174,8 +191,8 @@ def _number(text: str) -> int:
 
 _number.__name__ = "number"  # as argparse calls it
 _STATUSES = """\
-exit status: 0 if all is well; 1 if what was asked about would not be sent, if a
-self-test failed, or if junk follows a good pickle; 2 if the command cannot be
+exit status: 0 if all is well; 1 if what was asked about would not be sent, or
+does not load, if a self-test failed, or if junk follows a good pickle; 2 if the command cannot be
 carried out (no command, a file that is no pickle): stderr says why.
 `python -m weakreduce COMMAND --help` has the options of a command.
 """
@@ -211,6 +228,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explain.add_argument("--html", metavar="FILE", help="write a page")
     explain.add_argument("--dot", metavar="FILE", help="write a picture for Graphviz")
+    text = "load a pickle, which RUNS what it says, and show where that fails"
+    load = command("explain-load", _explain_load, text)
+    load.add_argument("file", metavar="FILE", help="the file (it is run); - is standard input")
+    load.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
+    load.add_argument("--json", action="store_true", help="print JSON")
     inspect = command("inspect", _inspect, "show what weak things a pickle holds; runs nothing")
     inspect.add_argument("files", metavar="FILE", nargs="+", help="files; - is standard input")
     inspect.add_argument(
@@ -224,8 +246,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, or list them all where none is given; the exit status.
 
-    0: done. 1: what was asked about would not be sent, a self-test failed, or junk follows a good
-    pickle. 2: the command cannot be carried out; a message on stderr says why.
+    0: done. 1: what was asked about would not be sent, or does not load, a self-test failed, or
+    junk follows a good pickle. 2: the command cannot be carried out; a message on stderr says why.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -19,6 +19,8 @@ FATES: Final[tuple[FateName, ...]] = get_args(FateName)
 COPIES: Final = FATES[:2]
 #: How many weak edges a report's picture has at most.
 DRAWN: Final = 200
+#: A part that is less than one in so many is too small to be told.
+SMALL: Final = 100
 #: Rows of the table that `str` makes.
 ROWS: Final = 50
 
@@ -73,6 +75,69 @@ class Failure:
 
 
 @final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weight:
+    """A strong part of a payload, and what it weighs.
+
+    Attributes:
+        path: where the part is.
+        type: the name of its type.
+        bytes: the size of its own pickle with all that it holds strongly, the referents of
+            snapshots left aside. What several parts share counts for each of them.
+        exact: False where `bytes` was not measured by pickling the part: then it is how much the
+            part takes in the payload, from its beginning to its end.
+    """
+
+    path: str
+    type: str
+    bytes: int
+    exact: bool = True
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Advice:
+    """A policy under which a payload is smaller, or possible at all; it was tried.
+
+    Attributes:
+        line: what to write between the brackets of ``weakreduce.policy(...)``.
+        bytes: the payload's size under it.
+        saves: how many bytes that saves; None where nothing could be sent before.
+    """
+
+    line: str
+    bytes: int
+    saves: int | None
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadReport:
+    """Why a load fails; all three are None where it works.
+
+    Attributes:
+        error: the error in one line.
+        path: where in the payload that is, as an expression of ``root``; None where the payload
+            does not tell.
+        call: what was called with what, or what else was about to be done.
+    """
+
+    error: str | None = None
+    path: str | None = None
+    call: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is None:
+            return "it loads"
+        lines = [self.error]
+        if self.path is not None:
+            lines.append(f"  at {self.path}")
+        if self.call is not None:
+            lines.append(f"  in {self.call}")
+        return "\n".join(lines)
+
+
+@final
 class Picture(NamedTuple):
     """What a picture shows: holders, the strong paths to them, and weak edges."""
 
@@ -98,6 +163,19 @@ class Picture(NamedTuple):
 def rank(finding: Finding) -> tuple[int, int]:
     """The sort key of a report's findings: snapshots first, the largest of them first."""
     return FATES.index(finding.fate), -1 - finding.bytes if finding.bytes is not None else 0
+
+
+def heaviest(weights: Iterable[Weight]) -> tuple[Weight, ...]:
+    """Weights of several dumps, the heaviest first.
+
+    What several of them sent is there once; what is small beside the heaviest is left out.
+    """
+    found: dict[tuple[str, str], Weight] = {}
+    ordered = sorted(weights, key=lambda weight: -weight.bytes)
+    for weight in ordered:
+        if weight.bytes * SMALL >= ordered[0].bytes:
+            found.setdefault((weight.path, weight.type), weight)
+    return tuple(found.values())
 
 
 def chosen(groups: dict[str, list[Any]], keep: int) -> dict[str, list[Any]]:
@@ -130,6 +208,10 @@ class Report(Sequence[Finding]):
         kinds: ``(kind, fate)`` -> number of edges.
         partial: whether `explain` had to stop at something that cannot be pickled, so that what
             comes after it is not in the numbers. (Any dump that is recorded stops at its error.)
+        heaviest: the strong parts of the payload that weigh most, the heaviest first, each opened
+            as long as one of its own parts takes most of it.
+        advice: policies under which the payload is smaller, or possible at all, the best first;
+            each was tried. Of a `record` there is none.
         failures: the objects that cannot be pickled.
         errors: the errors that dumps raise, in one line each.
     """
@@ -143,6 +225,8 @@ class Report(Sequence[Finding]):
         self.snapshot_bytes: int | None = None
         self.kinds: Counter[tuple[str, str]] = Counter()
         self.partial = False
+        self.heaviest: tuple[Weight, ...] = ()
+        self.advice: tuple[Advice, ...] = ()
         self.failures: list[Failure] = []
         self.errors: list[str] = []
         self.picture = Picture({}, {}, [])
@@ -187,6 +271,7 @@ class Report(Sequence[Finding]):
                 setattr(self, name, (getattr(self, name) or 0) + added)
         self.kinds.update(other.kinds)
         self.partial = self.partial or other.partial
+        self.heaviest = heaviest([*self.heaviest, *other.heaviest])[: self.keep]
         self.failures = [*self.failures, *other.failures][: self.keep]
         self.errors = [*self.errors, *other.errors][: self.keep]
         self.take(dataclasses.replace(finding, dump=number) for finding in other)
@@ -255,6 +340,8 @@ class Report(Sequence[Finding]):
                 {"kind": kind, "fate": fate, "edges": number}
                 for (kind, fate), number in sorted(self.kinds.items())
             ],
+            "heaviest": [dataclasses.asdict(weight) for weight in self.heaviest],
+            "advice": [dataclasses.asdict(advice) for advice in self.advice],
             "findings": [dataclasses.asdict(finding) for finding in self._findings],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
             "errors": list(self.errors),

@@ -9,7 +9,7 @@ import html
 
 from weakreduce.findings import COPIES, Report
 from weakreduce.pictures import COLOURS
-from weakreduce.table import alike, extra, not_kept
+from weakreduce.table import alike, extra, is_worth_weighing, not_kept, outcome, weight
 from weakreduce.texts import printable
 
 #: Wide places have a table; narrow ones a block for each row. What counts is the width of the
@@ -30,6 +30,8 @@ _STYLE = """
 .weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; color: inherit;
   padding: 0; }
 .weakreduce small { display: block; font-size: 12px; opacity: .8; }
+.weakreduce .weights { margin-top: 1rem; } .weakreduce .weights th.path { width: auto; }
+.weakreduce .advice { border-left: 4px solid #009e73; padding: .1rem .8rem; }
 .weakreduce .error { border-left: 4px solid #cc0033; padding: .3rem .8rem; margin: .6rem 0;
   overflow-wrap: anywhere; }
 .weakreduce p { margin: .4rem 0; overflow-wrap: anywhere; }
@@ -92,6 +94,14 @@ def fragment(report: Report) -> str:
         parts.append(_table(report))
     if report.edges > len(report):
         parts.append(f"<p>{_text(not_kept(report))}</p>")
+    if is_worth_weighing(report):
+        parts.append(_weights(report))
+    if report.advice:
+        parts.append("<p>For <code>weakreduce.policy(...)</code>, each was tried:</p>")
+        parts += [
+            f'<p class="advice">{_code(advice.line)}: {_text(outcome(advice))}</p>'
+            for advice in report.advice
+        ]
     return "\n".join([*filter(None, parts), "</div>"])
 
 
@@ -121,6 +131,19 @@ def _table(report: Report) -> str:
         '<table><thead><tr><th class="fate">fate</th><th class="bytes">bytes</th>'
         '<th class="path">path</th><th class="edge">kind → referent</th>'
         f"<th>why</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _weights(report: Report) -> str:
+    rows = "".join(
+        f'<tr><td class="bytes">{weight(each)}</td><td class="path">{_code(each.path)}</td>'
+        f'<td class="edge">{_text(each.type)}</td></tr>'
+        for each in report.heaviest
+    )
+    return (
+        '<table class="weights"><thead><tr><th class="bytes">bytes</th>'
+        f'<th class="path">what weighs</th><th class="edge">type</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 

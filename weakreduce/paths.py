@@ -28,7 +28,8 @@ from weakreduce.known import HEAP_TYPE, NAMEABLE
 from weakreduce.steps import in_python, named, static
 from weakreduce.texts import class_name
 
-_LEAVES = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
+#: What holds nothing that would be looked for.
+LEAVES: Final = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
 #: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
 _OPENED = frozenset(
     {object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
@@ -189,7 +190,7 @@ def _item_parts(obj: Any, path: str, shape: _Shape) -> Iterator[tuple[str, Any]]
 def parts(obj: Any, path: str, shapes: _Shapes | None = None) -> Iterator[tuple[str, Any]]:
     """What an object holds strongly, each with its path; `shapes` remembers those of types."""
     obj_type = type(obj)
-    if issubclass(obj_type, _LEAVES):
+    if issubclass(obj_type, LEAVES):
         return
     if issubclass(obj_type, type):
         yield from _class_parts(obj, path)
@@ -276,7 +277,8 @@ def _attributes(obj: Any) -> dict[Any, Any]:
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _is_closed(obj: Any, by_name: Callable[[Any], bool] | None) -> bool:
+def is_closed(obj: Any, by_name: Callable[[Any], bool] | None) -> bool:
+    """Whether an object is written as a name, so that nothing behind it travels."""
     if by_name is None or not issubclass(type(obj), NAMEABLE):
         return False
     try:
@@ -312,7 +314,7 @@ def held_times(
             return {}
         obj = objects[place]
         place += 1
-        if _is_closed(obj, by_name):
+        if is_closed(obj, by_name):
             continue
         held = [each for _, each in parts(obj, HOLDER, shapes)]
         kind = kind_of(type(obj))
@@ -323,7 +325,7 @@ def held_times(
             identity = id(each)
             if identity in times:
                 times[identity] += 1
-            if identity not in seen and not issubclass(type(each), _LEAVES):
+            if identity not in seen and not issubclass(type(each), LEAVES):
                 seen.add(identity)
                 objects.append(each)
     return times
@@ -385,7 +387,7 @@ class Search:
                     self._visit(holder, step, referent, missing)
                 continue
             obj = objects[place]
-            if _is_closed(obj, self._by_name):
+            if is_closed(obj, self._by_name):
                 place += 1
                 continue
             kind = kind_of(type(obj))
@@ -396,7 +398,7 @@ class Search:
             for step, held in parts(obj, HOLDER, self._shapes):
                 identity = id(held)
                 if identity not in seen:
-                    if issubclass(type(held), _LEAVES) and identity not in missing:
+                    if issubclass(type(held), LEAVES) and identity not in missing:
                         continue
                     seen.add(identity)
                     self._visit(place, step, held, missing)

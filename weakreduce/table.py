@@ -12,14 +12,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from weakreduce.findings import Finding, Report
-from weakreduce.texts import columns, padded, paragraph, printable, shortened, told_apart
+from weakreduce.findings import Advice, Finding, Report, Weight
+from weakreduce.texts import columns, padded, paragraph, printable, shortened, sized, told_apart
 
 #: Characters of an error in the table.
 _LONGEST: Final = 2000
 #: Columns of the narrowest text, and of the narrowest that is a table.
 _NARROWEST: Final = 20
 _TABLE: Final = 64
+#: Bytes of a part that is worth a line.
+_HEAVY: Final = 1000
 #: Lines of a path where there is no table.
 _LINES: Final = 6
 
@@ -43,6 +45,12 @@ def text(report: Report, width: int | None, rows: int) -> str:
             lines += paragraph(f"[{number}] ", shortened(reason, _LONGEST), width)
     for line in _more(report, sum(number for _, number in shown)):
         lines += paragraph("", line, width)
+    if is_worth_weighing(report):
+        lines += ["", "what weighs:", *_weights(report, width)]
+    if report.advice:
+        lines += ["", *paragraph("", "for weakreduce.policy(...), each was tried:", width)]
+        for advice in report.advice:
+            lines += paragraph("  ", f"{advice.line}: {outcome(advice)}", width)
     if report.failures:
         lines += ["", "cannot be pickled:"]
         for failure in report.failures:
@@ -55,6 +63,35 @@ def text(report: Report, width: int | None, rows: int) -> str:
         for error in errors:
             lines += paragraph("  ", shortened(error, _LONGEST), width)
     return "\n".join(lines)
+
+
+def is_worth_weighing(report: Report) -> bool:
+    """Whether a payload is so large that it is of interest what in it weighs."""
+    return bool(report.heaviest) and report.heaviest[0].bytes >= _HEAVY
+
+
+def outcome(advice: Advice) -> str:
+    """What comes of following an advice."""
+    if advice.saves is None:
+        return f"it can be sent, {sized(advice.bytes)}"
+    return f"{sized(advice.bytes + advice.saves)} becomes {sized(advice.bytes)}"
+
+
+def weight(weighed: Weight) -> str:
+    """A size; one that was not measured by itself has a mark."""
+    return f"{'' if weighed.exact else '~'}{weighed.bytes:,}"
+
+
+def _weights(report: Report, width: int) -> list[str]:
+    sizes = [weight(each) for each in report.heaviest]
+    across = max(map(len, sizes))
+    room = max(width - across - 4, _NARROWEST - 4)
+    types = [printable(each.type) for each in report.heaviest]
+    found = told_apart([printable(each.path) for each in report.heaviest], room)
+    lines = []
+    for size, path, name in zip(sizes, found, types, strict=True):
+        lines += paragraph(f"  {size:>{across}}  ", f"{path} ({name})", width)
+    return lines
 
 
 def _terminal() -> int:

@@ -130,6 +130,17 @@ def _tell_apart(group: list[str], found: dict[str, str], width: int) -> bool:
     return len({found[text] for text in group}) > 1
 
 
+def sized(number: int) -> str:
+    """A number of bytes in three digits and a unit."""
+    if number < 1000:
+        return f"{number} bytes"
+    size, units = number / 1000, ["kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.3g} {units[0]}"
+
+
 def padded(text: str, width: int) -> str:
     """A text with spaces behind it, to a width in columns."""
     return text + " " * (width - columns(text))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from weakreduce import api, blame, hosts, observe, paths, words
+from weakreduce import advise, api, blame, hosts, observe, paths, weights, words
 from weakreduce.decide import Decision, Fate
 from weakreduce.errors import WeakreduceError
 from weakreduce.findings import (
@@ -24,9 +24,11 @@ from weakreduce.findings import (
     Finding,
     Picture,
     Report,
+    Weight,
     chosen,
 )
 from weakreduce.first_walk import FirstWalk
+from weakreduce.in_force import get_policy
 from weakreduce.in_force import policy as block
 from weakreduce.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.locks import new_lock
@@ -109,11 +111,13 @@ class _Watch:
         report.total_bytes = session.place.size()
         report.snapshot_bytes = 0
         sizes: dict[int, int] = {}
+        strong = weights.payload_of(session) if self.measures else None
         snapshots = [seen for fate in COPIES for seen in self.seen.get(fate, ())]
         if snapshots and self.measures:
             scale = Scale(session)
             try:
                 without = scale.weigh(root, snapshots=False)
+                strong = None if without is None else weights.payload_of(session)
                 edges = {id(edge.referent): edge.referent for edge, _ in snapshots}
                 sizes = scale.sizes(list(edges.values()), self.progress.tick)
             finally:
@@ -125,12 +129,18 @@ class _Watch:
                 report.snapshot_bytes = max(0, report.total_bytes - without)
         elif snapshots:
             report.snapshot_bytes = None
+        if strong is not None:
+            report.heaviest = self._heaviest(session, strong, root)
         if self.refusals:
             report.errors.append(self._refusal(session, root))
             report.total_bytes = report.snapshot_bytes = None
         dropped_callbacks = {id(callback): reason for callback, reason in dropped}
         self._fill(session, report, root, sizes, dropped_callbacks)
         self._end(report, root)
+
+    def _heaviest(self, session: Any, strong: weights.Payload, root: Any) -> tuple[Weight, ...]:
+        """What weighs, as far as it shows in the payload: the dump is somebody else's."""
+        return tuple(weights.heaviest(strong, root, None))
 
     def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
         """Make the report of a dump that raises."""
@@ -394,6 +404,8 @@ class _Explaining(_Watch):
         self.left_out = left_out
         self.progress = progress
         self.culprit: Any = None
+        #: Policies that may help.
+        self.guesses: list[Policy] = []
         #: What `_leave_out` left out: the objects and why.
         self.alike: list[tuple[Any, str]] = []
 
@@ -429,6 +441,17 @@ class _Explaining(_Watch):
 
         outermost = walk.override = override
 
+    def _fill(
+        self,
+        session: Any,
+        report: Report,
+        root: Any,
+        sizes: dict[int, int],
+        dropped: dict[int, str],
+    ) -> None:
+        self.guesses = advise.guesses(session.policy, self.seen, self.refusals, sizes)
+        super()._fill(session, report, root, sizes, dropped)
+
     def _end(self, report: Report, root: Any) -> None:
         super()._end(report, root)
         listed = self.alike[: self.keep]
@@ -438,6 +461,14 @@ class _Explaining(_Watch):
             path = search.path(obj) or "below root"
             failure = Failure(path, _name(obj), cause, blame.described(path, obj))
             report.failures.append(failure)
+
+    def _heaviest(self, session: Any, strong: weights.Payload, root: Any) -> tuple[Weight, ...]:
+        """What weighs, each part pickled by itself as far as the budget goes."""
+        scale = Scale(session)
+        try:
+            return tuple(weights.heaviest(strong, root, scale))
+        finally:
+            scale.put_back()
 
     def fail(self, session: Any, root: Any, error: Exception, culprit: Any) -> None:
         """Make the report, and remember what was to blame."""
@@ -476,7 +507,7 @@ def explain(
     left_out: dict[int, Any] = {}
     failures: list[Failure] = []
     errors: list[str] = []
-    again = 0
+    again, around = 0, get_policy()
     with block(policy), Progress("explaining") as progress:
         while True:
             watch = _Explaining(keep, left_out, progress)
@@ -501,6 +532,10 @@ def explain(
     report.errors = errors[:1]
     if report.errors:
         report.total_bytes = report.snapshot_bytes = None
+    with block(policy):
+        report.advice = advise.tried(
+            obj, host, watch.guesses, report.total_bytes, (around, get_policy())
+        )
     return report
 
 

@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from weakreduce import paths
+from weakreduce import observe, paths
 from weakreduce.bound import Bound
 from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import scout
@@ -140,10 +140,11 @@ def forking_dumps(forking_pickler: Any) -> Dumps:
     """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
 
     def dumps(obj: Any) -> bytes | memoryview:
-        try:
-            return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
-        except scout.WeakThingMet:
-            pass  # it is not the cause of what may be raised below
+        if observe.watch_for(None) is None:
+            try:
+                return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
+            except scout.WeakThingMet:
+                pass  # it is not the cause of what may be raised below
         found: memoryview = forking_pickler.dumps(obj)
         return found
 
