@@ -18,7 +18,8 @@ import things
 from things import Thing
 
 import weakreduce
-from weakreduce.kinds import has_registered, proxy_referent
+from weakreduce import kinds
+from weakreduce.kinds import proxy_referent
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 STOCK = {"cloudpickle": cloudpickle.dumps, "dill": dill.dumps, "pickle": pickle.dumps}
@@ -208,6 +209,7 @@ def test_a_refusal_by_a_predicate_without_a_repr() -> None:
 
 
 def test_registered_types_are_let_go() -> None:
+    before = len(kinds._registered)  # those of other tests live on
     for kind in ("functions", "itself", "its methods", "an heir"):
 
         class Handle:
@@ -235,7 +237,7 @@ def test_registered_types_are_let_go() -> None:
         del Handle, used, opened, rebuild
         gc.collect()
         assert type_of_it() is None, kind
-    assert not has_registered()
+    assert len(kinds._registered) == before
 
 
 # --- copies that cannot be weakly referenced -----------------------------------------------------
