@@ -407,7 +407,8 @@ print([sorted(n for n in a if a[n] is not vars(b).get(n)) for a, b in zip(ours, 
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(
         [["_graph_to_futures", "_publish_dataset", "_scatter"], ["__getattr__"],
-         ["cloudpickle", "pickle"], ["serialize"], ["reducer_override"], ["_normalize_pickle", "pickle"]]
+         ["cloudpickle", "pickle"], ["serialize"], ["reducer_override"],
+         ["_normalize_pickle", "pickle"]]
     )  # fmt: skip
 
 

@@ -72,7 +72,18 @@ def guesses(
         found.append(replace(policy, callbacks="drop"))
     if (edges or refused) and policy.outside != "dangle":
         found.append(replace(policy, outside="dangle"))
-    return list(dict.fromkeys(each for each in found if each != policy))
+    distinct = {_identity(each): each for each in found}
+    distinct.pop(_identity(policy), None)
+    return list(distinct.values())
+
+
+def _told(rules: Any) -> tuple[tuple[int, str], ...]:
+    return tuple((id(match), fate) for match, fate in rules)
+
+
+def _identity(policy: Policy) -> tuple[Any, ...]:
+    """What tells policies apart, without a question to the classes in their rules."""
+    return (_told(policy.rules), *(getattr(policy, each.name) for each in fields(policy) if each.name != "rules"))
 
 
 def _ruled(policy: Policy, types: Sequence[type], fate: RuleFate) -> Policy:
@@ -186,8 +197,12 @@ def line(policy: Policy, base: Policy, reported: Policy) -> str:
             if named == reported:
                 texts, base = [f'"{name}"'], named
     for field in fields(Policy):
-        value = getattr(policy, field.name)
-        if value != getattr(base, field.name):
+        value, other = getattr(policy, field.name), getattr(base, field.name)
+        if field.name == "rules":
+            differs = _told(value) != _told(other)
+        else:
+            differs = value != other
+        if differs:
             text = _rules(policy, base) if field.name == "rules" else repr(value)
             texts.append(f"{field.name}={text}")
     return ", ".join(texts)
@@ -195,7 +210,7 @@ def line(policy: Policy, base: Policy, reported: Policy) -> str:
 
 def _rules(policy: Policy, base: Policy) -> str:
     count = len(base.rules)
-    is_more = count > 0 and policy.rules[-count:] == base.rules
+    is_more = count > 0 and _told(policy.rules[-count:]) == _told(base.rules)
     own, kept = (policy.rules[:-count], base.rules) if is_more else (policy.rules, ())
     texts = [f"({_name(match)}, {fate!r})" for match, fate in own]
     names = [_name(match) for match, _ in kept]
