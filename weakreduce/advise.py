@@ -83,7 +83,8 @@ def _told(rules: Any) -> tuple[tuple[int, str], ...]:
 
 def _identity(policy: Policy) -> tuple[Any, ...]:
     """What tells policies apart, without a question to the classes in their rules."""
-    return (_told(policy.rules), *(getattr(policy, each.name) for each in fields(policy) if each.name != "rules"))
+    names = [each.name for each in fields(policy) if each.name != "rules"]
+    return (_told(policy.rules), *(getattr(policy, name) for name in names))
 
 
 def _ruled(policy: Policy, types: Sequence[type], fate: RuleFate) -> Policy:
@@ -198,12 +199,9 @@ def line(policy: Policy, base: Policy, reported: Policy) -> str:
                 texts, base = [f'"{name}"'], named
     for field in fields(Policy):
         value, other = getattr(policy, field.name), getattr(base, field.name)
-        if field.name == "rules":
-            differs = _told(value) != _told(other)
-        else:
-            differs = value != other
-        if differs:
-            text = _rules(policy, base) if field.name == "rules" else repr(value)
+        is_rules = field.name == "rules"
+        if _told(value) != _told(other) if is_rules else value != other:
+            text = _rules(policy, base) if is_rules else repr(value)
             texts.append(f"{field.name}={text}")
     return ", ".join(texts)
 
