@@ -548,7 +548,10 @@ def is_leaf(obj: Any) -> bool:
     state = _get_state(obj)
     if type(state) is dict:
         # Names are text, but for those that somebody put into the instance's dict.
-        return _ATOMS.issuperset(map(type, state.values())) and _TEXT.issuperset(map(type, state))
+        entries = state.copy()  # in one step: other threads may write to it
+        return _ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
+            map(type, entries)
+        )
     return state is None
 
 
