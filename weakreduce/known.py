@@ -342,7 +342,10 @@ class Known:
         if found is None:
             if id(obj) in self.raised:
                 _, error, traceback = self.raised[id(obj)]
-                raise error.with_traceback(traceback)
+                try:
+                    raise error.with_traceback(traceback)
+                finally:
+                    del error, traceback  # which lead to this frame, and so back to themselves
             try:
                 found = self.ask(obj)
             except Exception as error:
