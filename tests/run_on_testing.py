@@ -216,7 +216,7 @@ def on_this_machine(version: str, deadline: Deadline) -> list[str] | None:
         (venv / "made").touch()
     pip = [str(venv / "bin/pip"), "install", "-q", "--no-deps", "-e", str(ROOT)]
     run("installing weakreduce", pip, deadline)
-    return [str(venv / "bin/python"), "-m", "pytest", "-p", "no:cacheprovider"]
+    return [str(venv / "bin/python"), "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 
 def test(version: str, options: argparse.Namespace, deadline: Deadline) -> int:
@@ -242,6 +242,7 @@ def main() -> int:
     """Run the tests on each Python that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", nargs="+", choices=PYTHONS, default=list(PYTHONS))
+    parser.add_argument("--newest", action="store_true", help="the newest that can be had alone")
     parser.add_argument("--all", action="store_true", help="the engines' tests, too")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/weakreduce/testing")
     parser.add_argument("--limit", type=float, help="seconds for everything")
@@ -250,7 +251,10 @@ def main() -> int:
     options = parser.parse_args()
     deadline = Deadline(options.limit)
     failed = False
-    for version in options.python:
+    # What is installed here costs no time, so it comes before the folder of a newer one.
+    installed = [version for version in reversed(PYTHONS) if shutil.which(f"python{version}")]
+    versions = [*installed, PYTHONS[-1]][:1] if options.newest else options.python
+    for version in versions:
         print(f"Python {version}:", flush=True)
         try:
             failed |= test(version, options, deadline) != 0
