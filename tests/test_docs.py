@@ -69,9 +69,7 @@ def script(blocks, method=None):
     """The blocks as one script, on the lines of their page; before each, a mark is printed."""
     start = ""
     if method is not None:
-        start = (
-            f"{GUARD} import multiprocessing; multiprocessing.set_start_method({method!r}); "
-        )
+        start = f"{GUARD} import multiprocessing; multiprocessing.set_start_method({method!r}); "
         if any("import multiprocess\n" in source for _, source, _ in blocks):
             start += f"import multiprocess; multiprocess.set_start_method({method!r}); "
     text = ""
