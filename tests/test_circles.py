@@ -15,6 +15,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import gaps
 import pytest
 
 import weakreduce
@@ -65,6 +66,7 @@ def test_classes_of_a_script_that_keep_their_instances(tmp_path: Path) -> None:
     assert received("cloudpickle", tmp_path) == []
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)
 def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
     """dill makes a class from all that it holds, so a reference in it to an instance dangles."""
     expected = payloads("dill", tmp_path)

@@ -419,6 +419,7 @@ def test_a_picture_shows_holders_and_weak_edges() -> None:
     assert "1 more weak edges" in report.to_dot(limit=1)
 
 
+@pytest.mark.needs("tqdm")
 def test_a_progress_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     import tqdm
 

@@ -14,6 +14,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import gaps
 import java
 import pytest
 
@@ -29,6 +30,7 @@ WITHOUT = {
     "docs/performance.md",
     "docs/reference/api.md",
     "docs/reference/engines.md",
+    "docs/reference/pythons.md",
 }
 OTHERS = {"", "bash", "mermaid", "text"}
 #: What starts processes that import the script, or may.
@@ -67,11 +69,9 @@ def script(blocks, method=None):
     """The blocks as one script, on the lines of their page; before each, a mark is printed."""
     start = ""
     if method is not None:
-        start = (
-            f"{GUARD} import multiprocessing, multiprocess; "
-            f"multiprocessing.set_start_method({method!r}); "
-            f"multiprocess.set_start_method({method!r}); "
-        )
+        start = f"{GUARD} import multiprocessing; multiprocessing.set_start_method({method!r}); "
+        if any("import multiprocess\n" in source for _, source, _ in blocks):
+            start += f"import multiprocess; multiprocess.set_start_method({method!r}); "
     text = ""
     for number, (line, source, _) in enumerate(blocks):
         text += "\n" * (line - 1 - text.count("\n"))
@@ -130,8 +130,24 @@ def starts_processes(page):
     return any(way in source for _, source, _ in examples(page) for way in ways)
 
 
+IMPORT = re.compile(r"^ *(?:import|from) (\w+)", re.MULTILINE)
+
+
+def needed_by(page):
+    """The packages that the examples of a page import."""
+    found = {name for _, source, _ in examples(page) for name in IMPORT.findall(source)}
+    if found & {"dill", "multiprocess"}:
+        found.add(gaps.DILL_BY_VALUE)
+    return sorted(found)
+
+
 def by_path(*pages):
     return pytest.mark.parametrize("page", pages, ids=relative)
+
+
+def by_page_that_runs(*pages):
+    marked = [pytest.param(page, marks=pytest.mark.needs(*needed_by(page))) for page in pages]
+    return pytest.mark.parametrize("page", marked, ids=relative)
 
 
 def test_no_page_is_passed_in_silence():
@@ -142,13 +158,13 @@ def test_no_page_is_passed_in_silence():
         assert text.count("```") == 2 * len(FENCE.findall(text)), page.name
 
 
-@by_path(*PAGES_WITH)
+@by_page_that_runs(*PAGES_WITH)
 def test_examples(page, tmp_path, pytestconfig):
     check(page, examples(page), tmp_path, pytestconfig)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@by_path(*filter(starts_processes, PAGES_WITH))
+@by_page_that_runs(*filter(starts_processes, PAGES_WITH))
 def test_examples_pasted_one_by_one(page, method, tmp_path, pytestconfig):
     blocks = examples(page)
     for number in range(1, len(blocks) + 1):

@@ -18,7 +18,13 @@ import weakreduce
 UNPICKLABLE = "pickle|serialize|generator"
 
 
-@pytest.fixture(scope="module", params=list(ENGINES))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.needs(*engine.needs))
+        for name, engine in ENGINES.items()
+    ],
+)
 def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Submit]]:
     engine = ENGINES[request.param]
     with engine.open() as submit:

@@ -197,7 +197,7 @@ def test_what_a_class_by_value_holds_is_told(host: str) -> None:
         return  # it has no classes by value
     with pytest.raises(TypeError) as caught:
         dumps([Local])
-    assert "root[0].lock" in caught.value.__notes__[0]
+    assert "root[0].lock" in caught.value.__notes__[-1]
 
 
 def test_threads_do_not_wait_for_one_another() -> None:

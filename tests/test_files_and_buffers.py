@@ -13,19 +13,26 @@ from typing import Any
 
 import cloudpickle
 import dill
-import multiprocess.reduction
+import gaps
 import pytest
 import things
 
 import weakreduce
 from weakreduce import locks, names
 
+
+def of_multiprocess() -> Any:
+    from multiprocess.reduction import ForkingPickler
+
+    return ForkingPickler
+
+
 WAYS = {
     "cloudpickle by position": lambda f, c: cloudpickle.Pickler(f, 5, c),
     "cloudpickle by name": lambda f, c: cloudpickle.Pickler(file=f, protocol=5, buffer_callback=c),
     "dill": lambda f, c: dill.Pickler(f, 5, buffer_callback=c),
     "forking": lambda f, c: ForkingPickler(f, 5, True, c),
-    "multiprocess": lambda f, c: multiprocess.reduction.ForkingPickler(f, 5, buffer_callback=c),
+    "multiprocess": lambda f, c: of_multiprocess()(f, 5, buffer_callback=c),
 }
 
 
@@ -34,7 +41,7 @@ def buffer() -> pickle.PickleBuffer:
 
 
 @pytest.mark.parametrize("uninstalled", [False, True])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", gaps.params(*WAYS))
 def test_every_buffer_goes_out_once(way: str, uninstalled: bool) -> None:
     buffers: list[Any] = []
     file = io.BytesIO()

@@ -33,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gaps
 import pytest
 
 HERE = Path(__file__).parent
@@ -430,7 +431,7 @@ def child_answers(host: str, what: str) -> None:
                     lambda: module.Pickler(file, protocol).dump(obj) or file.getvalue()
                 )
                 assert through_class == found or name == "class", (name, protocol)
-            if what == "payloads":
+            if what == "payloads" and (name in PAYLOADS or gaps.writes_code(host)):
                 assert module.loads(base64.b64decode(found)) is not None
                 apart = ("cyclic", "leads back", "names", "deep", "shared", "bound")
                 if name in PAYLOADS and name not in apart:
@@ -462,7 +463,8 @@ def test_the_same_bytes_and_the_same_errors(host: str, what: str) -> None:
     assert set(stock) == set(ours)
     assert [name for name in stock if stock[name] != ours[name]] == []
     errors = {name for name, found in stock.items() if ": " in found}
-    assert errors == (errors if what == "errors" else set())
+    lacking = set() if host == "pickle" or gaps.writes_code(host) else set(BY_VALUE)
+    assert what == "errors" or {name.rpartition(" ")[0] for name in errors} <= lacking
 
 
 def child_buffers(host: str) -> None:
@@ -939,6 +941,10 @@ def child_cycles(host: str) -> None:
         yield [weakref.ref(held), held, stuck()], None, "snapshot"
         yield [stuck()], None, "snapshot"
         yield [weakref.ref(large)], large, weakreduce.Policy(max_snapshot_bytes=10)
+        raises = Explosive()  # asked once, and raised again by each walk
+        yield [weakref.ref(raises)], raises, "snapshot"
+        yield [weakref.ref(raises)], raises, weakreduce.Policy(unpicklable="raise")
+        yield [weakref.ref(held), raises], held, "snapshot"
 
     for turn in range(2):  # the first fills caches
         for number, (root, kept, policy) in enumerate(cases()):
@@ -947,9 +953,9 @@ def child_cycles(host: str) -> None:
             try:
                 weakreduce.dumps(root, policy=policy, host=host)
             except Exception as error:
-                assert number not in (0, 2, 6), error
+                assert number not in (0, 2, 6, 7), error
             else:
-                assert number in (0, 2, 6)
+                assert number in (0, 2, 6, 7)
             del root, kept
             unreachable = gc.collect()
             assert turn == 0 or unreachable == 0, (number, unreachable)
@@ -967,7 +973,8 @@ def child_leak_count(host: str) -> None:
     import weakreduce
 
     warnings.simplefilter("ignore", weakreduce.DanglingWarning)
-    cases = [make for name, make in _leak_cases().items() if name != "snapshot fails"]
+    left_out = ("snapshot fails", *["function"] * (not gaps.writes_code(host)))
+    cases = [make for name, make in _leak_cases().items() if name not in left_out]
 
     def once() -> None:
         for make in cases:

@@ -14,6 +14,7 @@ from typing import Any
 
 import cloudpickle
 import dill
+import gaps
 import pytest
 import things
 from things import Thing
@@ -39,13 +40,16 @@ print(weakreduce.info()["hosts"][sys.argv[4]]["state"])
 """
 
 
-JOBLIB_HAS_A_COPY = importlib.util.find_spec("joblib.externals.cloudpickle") is not None
+JOBLIB_HAS_A_COPY = (
+    importlib.util.find_spec("joblib") is not None
+    and importlib.util.find_spec("joblib.externals.cloudpickle") is not None
+)
 
 
 @pytest.mark.parametrize("weakreduce_first", [True, False])
 @pytest.mark.parametrize(
     ("module", "host"),
-    [
+    gaps.params(
         ("cloudpickle", "cloudpickle"),
         ("dill", "dill"),
         ("multiprocess.reduction", "dill"),
@@ -53,7 +57,7 @@ JOBLIB_HAS_A_COPY = importlib.util.find_spec("joblib.externals.cloudpickle") is 
         ("pyspark.cloudpickle", "pyspark.cloudpickle"),
         # joblib has none since 1.6; the lowest releases are tested, too.
         *[("joblib.externals.cloudpickle",) * 2] * JOBLIB_HAS_A_COPY,
-    ],
+    ),
 )
 def test_every_copy_in_either_order(module: str, host: str, weakreduce_first: bool) -> None:
     order = ["weakreduce", module] if weakreduce_first else [module, "weakreduce"]

@@ -224,7 +224,7 @@ def test_what_cannot_be_pickled_in_an_array_is_found() -> None:
     generator = (n for n in ())  # which dill, where it was imported first, cannot pickle either
     with pytest.raises(TypeError, match="generator") as raised:
         joblib.dump({"a": objects(Thing(), generator)}, io.BytesIO())
-    assert "root['a'][1]" in raised.value.__notes__[0]
+    assert "root['a'][1]" in raised.value.__notes__[-1]
 
 
 # --- what is not weak ---------------------------------------------------------------------

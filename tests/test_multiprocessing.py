@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import cargo
+import gaps
 import pytest
 import things
 
@@ -38,7 +39,7 @@ MODULES = ("multiprocessing", "multiprocess")
 
 def modules_and_methods() -> list[Any]:
     return [
-        pytest.param((module, method), id=f"{module}, {method}")
+        pytest.param((module, method), id=f"{module}, {method}", marks=pytest.mark.needs(module))
         for module in MODULES
         for method in METHODS
     ]
@@ -48,6 +49,13 @@ def modules_and_methods() -> list[Any]:
 def context(request: pytest.FixtureRequest) -> Any:
     module, method = request.param
     return importlib.import_module(module).get_context(method)
+
+
+@pytest.fixture(params=METHODS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = multiprocessing.get_context(request.param)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as workers:
+        yield workers
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +185,12 @@ def test_what_the_engine_refuses_it_refuses_as_ever(pool: Any) -> None:
         pool.apply_async("nothing to call", (thing,)).get(PATIENCE)
     with pytest.raises(TypeError, match="must be a mapping"):
         pool.apply_async(print, (thing,), None).get(PATIENCE)
-    with concurrent.futures.ProcessPoolExecutor(1) as executor:
-        future = executor.submit("nothing to call", thing)
-        with pytest.raises(TypeError, match="not callable"):
-            future.result(PATIENCE)
+
+
+def test_what_an_executor_refuses_it_refuses_as_ever(executor: Any) -> None:
+    future = executor.submit("nothing to call", things.Thing())
+    with pytest.raises(TypeError, match="not callable"):
+        future.result(PATIENCE)
 
 
 def test_a_warning_names_the_users_line(pool: Any) -> None:
@@ -347,21 +357,19 @@ def test_executors(method: str) -> None:
 @pytest.mark.parametrize("place", cargo.PLACES)
 @pytest.mark.parametrize("kind", [kind for kind in cargo.KINDS if kind != "finalize"])
 def test_a_task_with_a_weak_thing_that_cannot_be_pickled_raises_in_submit(
-    kind: str, place: str
+    executor: Any, kind: str, place: str
 ) -> None:
     """Also where the weak thing was met by a short cut, and not written yet."""
     load, _target = cargo.load(kind, place)
-    with concurrent.futures.ProcessPoolExecutor(1) as executor:
-        for task in ([load, threading.Lock()], [threading.Lock(), load][::-1]):
-            with pytest.raises(TypeError, match="pickle"):
-                executor.submit(id, task)
+    for task in ([load, threading.Lock()], {"load": load, "stuck": [threading.Lock()]}):
+        with pytest.raises(TypeError, match="pickle"):
+            executor.submit(id, task)
 
 
-def test_remote_tracebacks_are_as_always() -> None:
+def test_remote_tracebacks_are_as_always(executor: Any) -> None:
     """What we send in a task's place shows in no traceback."""
-    with concurrent.futures.ProcessPoolExecutor(1) as executor:
-        load, _target = cargo.load("ref", "inside")
-        error = executor.submit(cargo.fail, "ref", "inside", load).exception(PATIENCE)
+    load, _target = cargo.load("ref", "inside")
+    error = executor.submit(cargo.fail, "ref", "inside", load).exception(PATIENCE)
     lines = [line for line in str(error.__cause__).splitlines() if "File" in line]
     assert [line.rpartition(" in ")[2] for line in lines] == ["_process_worker", "fail"]
 
@@ -412,7 +420,8 @@ def test_a_task_without_weak_things_waits_as_it_is_or_as_few_bytes() -> None:
     assert early.waiting.bytes == before
 
 
-def test_an_error_without_weak_things_is_the_engines() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_an_error_without_weak_things_is_the_engines(method: str) -> None:
     """The queue prints it, as it always did, and goes on."""
     code = """
 import multiprocessing, sys
@@ -421,7 +430,7 @@ if sys.argv[1] == "ours":
 class Stuck:
     def __reduce__(self):
         raise ZeroDivisionError("stuck")
-queue = multiprocessing.Queue()
+queue = multiprocessing.get_context(sys.argv[2]).Queue()
 queue.put(Stuck())
 queue.put(1)
 print(queue.get(timeout=60))
@@ -429,7 +438,7 @@ print(queue.get(timeout=60))
     said = []
     for whose in ("stock", "ours"):
         run = subprocess.run(
-            [sys.executable, "-c", code, whose], capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", code, whose, method], capture_output=True, text=True, timeout=120
         )
         assert (run.returncode, run.stdout) == (0, "1\n"), run.stderr
         lines = run.stderr.splitlines()
@@ -438,6 +447,7 @@ print(queue.get(timeout=60))
     assert said == [["ZeroDivisionError: stuck"], ["ZeroDivisionError: stuck", note]]
 
 
+@pytest.mark.needs("tblib")
 @pytest.mark.parametrize("task", [cargo.give_stuck, cargo.fail_stuck])
 def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
     task: Any, monkeypatch: pytest.MonkeyPatch
@@ -454,7 +464,7 @@ def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
         assert workers.submit(abs, -1).result(60) == 1
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", gaps.params(*MODULES))
 def test_uninstall_puts_everything_back(module: str) -> None:
     code = f"""
 import {module}.pool, {module}.queues, {module}.reduction, concurrent.futures.process
@@ -482,7 +492,7 @@ print([sorted(n for n in a if a[n] is not b.get(n)) for a, b in zip(ours, stock)
 class TestWhatWeRelyOn:
     """If one of these fails, an engine has changed and `weakreduce.engines` has to follow."""
 
-    @pytest.mark.parametrize("module", MODULES)
+    @pytest.mark.parametrize("module", gaps.params(*MODULES))
     def test_pools(self, module: str) -> None:
         pool = importlib.import_module(f"{module}.pool")
         generate = pool.Pool._guarded_task_generation

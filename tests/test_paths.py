@@ -430,7 +430,7 @@ def test_reports_name_what_is_in_arrays_and_frames(host: Any) -> None:
         assert failure.path == expected.removesuffix("me") + "bad"
         with pytest.raises(TypeError) as caught:
             weakreduce.dumps(root, host=host)
-        assert failure.path in caught.value.__notes__[0]
+        assert failure.path in caught.value.__notes__[-1]
         del target.bad  # type: ignore[attr-defined]
 
 

@@ -19,16 +19,24 @@ import pytest
 import weakreduce
 from weakreduce.hosts import scout
 
+METHODS = ("fork", "spawn", "forkserver")
 
-@pytest.fixture(scope="module")
-def executor() -> Iterator[Any]:
-    with concurrent.futures.ProcessPoolExecutor(1) as workers:
+
+@pytest.fixture(scope="module", params=METHODS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = multiprocessing.get_context(request.param)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as workers:
         yield workers
 
 
-@pytest.fixture(scope="module", params=[multiprocessing, multiprocess])
+@pytest.fixture(
+    scope="module",
+    params=[(module, method) for module in (multiprocessing, multiprocess) for method in METHODS],
+    ids=lambda made: f"{made[0].__name__}, {made[1]}",
+)
 def pool(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with request.param.Pool(1) as workers:
+    module, method = request.param
+    with module.get_context(method).Pool(1) as workers:
         yield workers
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import cloudpickle
 import dill
+import gaps
 import pytest
 from things import Thing
 
@@ -77,7 +78,9 @@ for make in (
 """
 
 
-@pytest.mark.parametrize("host", ["cloudpickle", "dill", "ray.cloudpickle", "pyspark.cloudpickle"])
+@pytest.mark.parametrize(
+    "host", gaps.params("cloudpickle", "dill", "ray.cloudpickle", "pyspark.cloudpickle")
+)
 def test_nothing_changes_where_nothing_is_weak(host: str) -> None:
     said = [
         subprocess.run([sys.executable, "-W", "ignore", "-c", SENDER, host, whose],

@@ -13,6 +13,8 @@ from engines import ray_cluster
 
 import weakreduce
 
+pytestmark = pytest.mark.needs("ray")
+
 ITEMS = 7  # more than a chunk for each worker
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cargo
+import gaps
 import pytest
 from engines import PATIENCE, TESTS
 
@@ -87,7 +88,7 @@ def parsl_call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
         yield lambda function, *arguments: parsl.python_app(function)(*arguments).result(PATIENCE)
 
 
-@pytest.fixture(params=["submitit", "executorlib", "ipyparallel"])
+@pytest.fixture(params=gaps.params("submitit", "executorlib", "ipyparallel"))
 def call(request: pytest.FixtureRequest) -> Call:
     found: Call = request.getfixturevalue(f"{request.param}_call")
     return found
@@ -140,6 +141,7 @@ def test_a_refusal_is_raised_by_bind(call: Call) -> None:
     assert call(cargo.add, 1, 2) == 3
 
 
+@pytest.mark.needs("submitit")
 def test_submitit_needs_no_bind(submitit_call: Call) -> None:
     target = cargo.Target()
     weak = weakref.ref(target)
@@ -149,6 +151,7 @@ def test_submitit_needs_no_bind(submitit_call: Call) -> None:
     assert cargo.look(found) == "pinned"
 
 
+@pytest.mark.needs("executorlib")
 def test_executorlib_takes_weak_things_but_not_the_block(executorlib_call: Call) -> None:
     # It pickles in a thread of its own, under the process's default.
     target = cargo.Target()
@@ -160,6 +163,7 @@ def test_executorlib_takes_weak_things_but_not_the_block(executorlib_call: Call)
     assert cargo.look(found) == "pinned"
 
 
+@pytest.mark.needs("parsl", gaps.DILL_BY_VALUE)
 def test_parsl_takes_weak_things_but_not_the_block(parsl_call: Call) -> None:
     # It pickles in a thread of its own, the function and each argument by themselves.
     target = cargo.Target()
@@ -171,12 +175,14 @@ def test_parsl_takes_weak_things_but_not_the_block(parsl_call: Call) -> None:
     assert cargo.look(found) == "pinned"
 
 
+@pytest.mark.needs("ipyparallel")
 def test_ipyparallel_takes_no_weak_thing_as_it_is(ipyparallel_call: Call) -> None:
     target = cargo.Target()
     with pytest.raises(TypeError, match="cannot pickle 'weakref"):
         ipyparallel_call(cargo.look, weakref.ref(target))
 
 
+@pytest.mark.needs("ipyparallel")
 def test_ipyparallel_with_its_cloudpickle_needs_no_bind(ipyparallel_call: Call) -> None:
     import ipyparallel.serialize
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import gaps
 import pytest
 import things
 from things import Thing
@@ -189,7 +190,7 @@ def test_by_name_lives_under_every_policy(host: str, referent: Any) -> None:
         assert not weakreduce.is_pinned(twin)
 
 
-@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+@pytest.mark.parametrize("host", gaps.BY_VALUE)
 def test_by_value(host: str) -> None:
     """Functions and classes that travel by value are referents like any other."""
 

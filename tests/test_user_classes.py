@@ -131,7 +131,7 @@ def test_what_stock_does_not_ask(host: str, meta: Any, body: Any, make: Any) -> 
         with pytest.raises(TypeError) as caught:
             weakreduce.dumps([root, things.Locked()], host=host)
         assert str(caught.value) == "cannot pickle a lock"
-        assert "root[1]" in caught.value.__notes__[0]
+        assert "root[1]" in caught.value.__notes__[-1]
 
 
 class Unchecked(type):

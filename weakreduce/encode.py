@@ -219,8 +219,11 @@ def user_state(weak: Any, internals: frozenset[str]) -> Any:
     if type(weak).__getstate__ is not _stock_getstate:
         return state
     attributes, slots = state if isinstance(state, tuple) else (state, None)
-    kept = {name: value for name, value in (attributes or {}).items() if name not in internals}
-    kept_slots = {name: value for name, value in (slots or {}).items() if name not in internals}
+    # The attributes themselves, which other threads may write to.
+    kept, kept_slots = dict(attributes or {}), dict(slots or {})
+    for name in internals:
+        kept.pop(name, None)
+        kept_slots.pop(name, None)
     if kept_slots:
         return (kept or None, kept_slots)
     return kept or None
@@ -234,13 +237,13 @@ def _with_new_identity(state: Any, referent: Any, target: Any) -> Any:
     if type(state) is tuple:
         return tuple(_with_new_identity(part, referent, target) for part in state)
     if type(state) is not dict or not any(
-        type(value) is int and value == id(referent) for value in state.values()
+        type(value) is int and value == id(referent) for value in list(state.values())
     ):
         return state
     new = Call(id, target)
     return {
         name: new if type(value) is int and value == id(referent) else value
-        for name, value in state.items()
+        for name, value in list(state.items())
     }
 
 

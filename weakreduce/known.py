@@ -342,7 +342,10 @@ class Known:
         if found is None:
             if id(obj) in self.raised:
                 _, error, traceback = self.raised[id(obj)]
-                raise error.with_traceback(traceback)
+                try:
+                    raise error.with_traceback(traceback)
+                finally:
+                    del error, traceback  # which lead to this frame, and so back to themselves
             try:
                 found = self.ask(obj)
             except Exception as error:
@@ -548,7 +551,10 @@ def is_leaf(obj: Any) -> bool:
     state = _get_state(obj)
     if type(state) is dict:
         # Names are text, but for those that somebody put into the instance's dict.
-        return _ATOMS.issuperset(map(type, state.values())) and _TEXT.issuperset(map(type, state))
+        entries = state.copy()  # in one step: other threads may write to it
+        return _ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
+            map(type, entries)
+        )
     return state is None
 
 

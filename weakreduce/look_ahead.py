@@ -113,7 +113,7 @@ def _shows_what_it_holds(obj_type: type) -> bool:
         own = class_attribute(base, "__dict__")
         if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
             return False
-        for name, found in own.items():
+        for name, found in list(own.items()):  # a first pickle of the class adds to them
             if type(found) is types.MemberDescriptorType:
                 if class_attribute(cls, name) is not found:
                     return False  # hidden

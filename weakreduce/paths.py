@@ -65,7 +65,7 @@ class _Shape:
             (name, descriptor)
             for cls in bases_of(obj_type) or ()
             if cls is not types.FunctionType  # behind all of its globals is the whole program
-            for name, descriptor in names_of(cls).items()
+            for name, descriptor in list(names_of(cls).items())
             if isinstance(descriptor, types.MemberDescriptorType)
             and static(obj_type, name) is descriptor  # else another one is read under its name
         ]
@@ -104,7 +104,7 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
         yield f"{path}.__closure__[{number}].cell_contents", content
     for number, default in enumerate(obj.__defaults__ or ()):
         yield f"{path}.__defaults__[{number}]", default
-    for name, default in (obj.__kwdefaults__ or {}).items():
+    for name, default in list((obj.__kwdefaults__ or {}).items()):
         yield f"{path}.__kwdefaults__[{name!r}]", default
     names: set[str] = set()
     codes = [obj.__code__]
@@ -112,9 +112,10 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
         code = codes.pop()
         names.update(code.co_names)
         codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    for name in sorted(names & obj.__globals__.keys()):
-        yield f"{path}.__globals__[{name!r}]", obj.__globals__[name]
-    for name, annotation in (obj.__annotations__ or {}).items():
+    found = obj.__globals__.copy()
+    for name in sorted(names & found.keys()):
+        yield f"{path}.__globals__[{name!r}]", found[name]
+    for name, annotation in list((obj.__annotations__ or {}).items()):
         yield f"{path}.__annotations__[{steps.written(name)}]", annotation
 
 

@@ -38,8 +38,8 @@ def plain(obj: Any, names: bool = False, depth: int = 5) -> bool:
         return (
             depth > 0
             and len(obj) <= _ITEMS
-            and all_plain(obj, names, 0)  # keys
-            and all_plain(obj.values(), names, depth - 1)
+            and all_plain(list(obj), names, 0)  # keys
+            and all_plain(list(obj.values()), names, depth - 1)
         )
     if cls in _NAMED:
         return (names and cls is not types.BuiltinFunctionType) or _written_as_a_name(obj)

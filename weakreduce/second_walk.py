@@ -72,7 +72,7 @@ def _items(part: Any) -> Any:
     """What a builtin container holds; None for anything else."""
     if type(part) is dict:
         return [*part, *part.values()]
-    return part if type(part) in (list, tuple, set, frozenset) else None
+    return list(part) if type(part) in (list, tuple, set, frozenset) else None
 
 
 def _holds(value: Any, wanted: Any) -> bool:

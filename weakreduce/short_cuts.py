@@ -101,7 +101,7 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
 
 def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     """Referents and keys of a container; None where there is anything else that travels."""
-    if weak.__dict__.keys() != kind.internals or names.shared_ids:
+    if set(weak.__dict__) != kind.internals or names.shared_ids:
         return None
     data = weak.data
     if type(data) is dict:

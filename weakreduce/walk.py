@@ -456,10 +456,14 @@ class Walk:
         state: Any = _STOCK_GETSTATE(referent)
         attributes, slots = state if isinstance(state, tuple) else (state, None)
         early = {
-            name: v for name, v in (attributes or {}).items() if self._comes_early(v, referent)
+            name: v
+            for name, v in list((attributes or {}).items())
+            if self._comes_early(v, referent)
         }
         early_slots = {
-            name: v for name, v in (slots or {}).items() if self._comes_early(v, referent)
+            name: v
+            for name, v in list((slots or {}).items())
+            if self._comes_early(v, referent)
         }
         if not early and not early_slots:
             return shell
@@ -492,7 +496,7 @@ class Walk:
             if kind_of(cls) is not None:
                 return False
             if cls in SEQUENCES:
-                parts = obj
+                parts = list(obj)
             elif cls is dict:
                 parts = [*obj.keys(), *obj.values()]
             else:
