@@ -32,8 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.14", "3.15")
 #: What the core's tests need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
-#: Whose archive is taken where apt does not say.
-MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: What names of a host and of its network's own certificates the folder is given.
 COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -69,7 +67,10 @@ def mirror() -> str:
         check=False,
     )
     sites = [site.rstrip("/") for site in told.stdout.split()]
-    return next((site for site in sites if site.endswith("/debian")), MIRROR)
+    found = next((site for site in sites if site.endswith("/debian")), None)
+    if found is None:
+        raise NotPossibleError("apt names no archive of Debian")
+    return found
 
 
 def isolated(command: list[str]) -> list[str]:
