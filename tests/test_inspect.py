@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -433,9 +434,11 @@ def test_the_version_and_the_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"weakreduce {weakreduce.info()['weakreduce']}\n"
     assert main([]) == 2
     printed = capsys.readouterr().err
-    lines = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("    ")]
-    assert [line[0] for line in lines] == ["demo", "info", "explain", "inspect"]
-    assert all(len(line) == 2 for line in lines)
+    # A long name has what it does in a line of its own, and none has more than one.
+    texts = dict(re.findall(r"^    (\S+)\s+(\S.*)$", printed, re.MULTILINE))
+    assert list(texts) == ["demo", "info", "explain", "explain-load", "inspect"]
+    assert texts["explain-load"] == "load a pickle, which RUNS it, and show where that fails"
+    assert texts["info"].endswith("test each host")
     assert "exit status: 0" in printed
     assert max(map(len, printed.splitlines())) <= 80
     for arguments in (["bogus"], ["inspect"], ["inspect", "--objects", "-1", "x"]):

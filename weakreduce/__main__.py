@@ -192,8 +192,9 @@ def _number(text: str) -> int:
 _number.__name__ = "number"  # as argparse calls it
 _STATUSES = """\
 exit status: 0 if all is well; 1 if what was asked about would not be sent, or
-does not load, if a self-test failed, or if junk follows a good pickle; 2 if the command cannot be
-carried out (no command, a file that is no pickle): stderr says why.
+does not load, if a self-test failed, or if junk follows a good pickle; 2 if
+the command cannot be carried out (no command, a file that is no pickle):
+stderr says why.
 `python -m weakreduce COMMAND --help` has the options of a command.
 """
 
@@ -214,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("demo", _demo, "send weak references to a worker process and back")
-    info = command("info", _info, "show hosts, versions, the policy in force, and test each host")
+    info = command("info", _info, "show hosts, versions and the policy, and test each host")
     info.add_argument("--json", action="store_true", help="print JSON")
     explain = command("explain", _explain, "show what becomes of each weak edge of an object")
     explain.add_argument("target", nargs="?", metavar="package.module:object")
@@ -228,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explain.add_argument("--html", metavar="FILE", help="write a page")
     explain.add_argument("--dot", metavar="FILE", help="write a picture for Graphviz")
-    text = "load a pickle, which RUNS what it says, and show where that fails"
+    text = "load a pickle, which RUNS it, and show where that fails"
     load = command("explain-load", _explain_load, text)
     load.add_argument("file", metavar="FILE", help="the file (it is run); - is standard input")
     load.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
