@@ -64,7 +64,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return None
     lacked = gaps.lacked_by(collection_path)
     for what in lacked:
-        _left_out.setdefault(what, []).append(collection_path.name)
+        found = _left_out.setdefault(what, [])
+        if collection_path.name not in found:  # asked for each argument of pytest
+            found.append(collection_path.name)
     return True if lacked else None
 
 

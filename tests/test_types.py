@@ -199,7 +199,13 @@ def pyright(file: Path) -> dict[int, str]:
     }
 
 
-CHECKERS = pytest.mark.parametrize("checker", [mypy, pyright])
+CHECKERS = pytest.mark.parametrize(
+    "checker",
+    [
+        pytest.param(mypy, marks=pytest.mark.needs("mypy")),
+        pytest.param(pyright, marks=pytest.mark.needs("basedpyright")),
+    ],
+)
 
 
 def checked(checker: object, source: str, folder: Path) -> dict[int, str]:
@@ -222,6 +228,7 @@ def test_each_wrong_use_is_reported(checker: object, tmp_path: Path) -> None:
     assert {lines[number - 1] for number in found} == set(lines[first - 1 :]), found
 
 
+@pytest.mark.needs("mypy")
 def test_comparisons_that_never_hold_are_reported(tmp_path: Path) -> None:
     assert len(checked(mypy, NEVER, tmp_path)) == 2
 
