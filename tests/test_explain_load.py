@@ -234,6 +234,7 @@ def seeds() -> list[bytes]:
     made = [pickle.dumps(obj, protocol) for obj in objects for protocol in PROTOCOLS]
     slots_class = b"\x80\x02c" + __name__.encode() + b"\nSlots\n"
     by_hand = [
+        b"I1\x00x\n.", b"I\x00\n.", b"I+\x00\n.", b"F1\x00x\n.", b"F\x00\n.",
         b"I010\n.", b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
         b"U\x01\xff.", b"}]b.", b"]]b.", b"N(b.", b"]K\x01a.", b"(]K\x01a.", b"]((K\x01e.",
         b"}(K\x01u.", b"}K\x01\x85K\x02s.", b"}]K\x02s.", b"\x8f(]\x90.", b"]]R.", b"0.",
@@ -242,6 +243,10 @@ def seeds() -> list[bytes]:
         b"\x95\x02\x00\x00\x00\x00\x00\x00\x00K\x01K\x02.",
         b"\x95\x09\x00\x00\x00\x00\x00\x00\x00N.",
         b"\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x95\x01\x00\x00\x00\x00\x00\x00\x00N.",
+        b"\x95\x03\x00\x00\x00\x00\x00\x00\x00N\x95\x01\x00\x00\x00\x00\x00\x00\x00.NN",
+        b"\x95\x01\x00\x00\x00\x00\x00\x00\x00N\x95\x01\x00\x00\x00\x00\x00\x00\x00.",
+        b"\x95\x02\x00\x00\x00\x00\x00\x00\x00I1\n.", b"\x95\x01\x00\x00\x00\x00\x00\x00\x00K\x01.",
+        b"\x95\x04\x00\x00\x00\x00\x00\x00\x00X\x02\x00\x00\x00ab.",
         slots_class + b")\x81}]\x86b.", slots_class + b")\x81NN\x86b.",
         slots_class + b")\x81N}\x86b.", slots_class + b"]\x81.", slots_class + b")}\x92.",
         slots_class + b"))\x92.", b")N\x81.", slots_class + b")\x81]b.",

@@ -28,6 +28,19 @@ _Base: Any = vars(pickle)["_Unpickler"]
 _LOADS: Final = (pickle.loads, vars(pickle)["_loads"])
 
 
+def _minds_frames() -> bool:
+    """Whether the unpickler in C looks at where a frame ends, as it does from Python 3.14 on."""
+    outer, inner = (b"\x95" + struct.pack("<Q", size) for size in (10, 1))
+    try:
+        pickle.loads(outer + inner + b"N.")
+    except pickle.UnpicklingError:
+        return True
+    return False
+
+
+_MINDS_FRAMES: Final = _minds_frames()
+
+
 class Inner(Exception):  # noqa: N818 - a signal
     """A pickle inside the pickle fails: `loader` is where it stands, its cause is the error."""
 
@@ -51,6 +64,8 @@ class Loader(_Base):  # type: ignore[misc]
     def __init__(self, data: bytes, buffers: Iterable[Any] | None = None) -> None:
         self.data = data
         self.at = self.next = 0
+        #: Where the current frame ends, for an unpickler that minds; 0 where there is none.
+        self.frame_end = 0
         self.call: str | None = None
         # As in C: the first three are the defaults of `pickle.loads`.
         self.fix_imports, self.encoding, self.errors = True, "ASCII", "strict"
@@ -95,6 +110,8 @@ class Loader(_Base):  # type: ignore[misc]
         """As many bytes of the pickle."""
         if size > len(self.data) - self.next:
             raise pickle.UnpicklingError("pickle data was truncated")
+        if self.next < self.frame_end < self.next + size:
+            raise pickle.UnpicklingError("pickle exhausted before end of frame")
         start, self.next = self.next, self.next + size
         return self.data[start : self.next]
 
@@ -130,25 +147,32 @@ class Loader(_Base):  # type: ignore[misc]
     # --- what differs from the class in Python ----------------------------------------
 
     def frame(self) -> None:
-        """A frame has to be there whole; what ends in it is not looked at."""
+        """A frame has to be there whole; what ends in it is looked at by some Pythons alone."""
         (size,) = struct.unpack("<Q", self.read(8))
         if size > maxsize:
             text = f"FRAME length exceeds system's maximum of {maxsize} bytes"
             raise OverflowError(text)
+        if _MINDS_FRAMES and self.next < self.frame_end:
+            raise pickle.UnpicklingError("beginning of a new frame before end of current frame")
         if size > len(self.data) - self.next:
             raise pickle.UnpicklingError("pickle data was truncated")
+        if _MINDS_FRAMES:
+            self.frame_end = self.next + size
 
     def integer(self) -> None:
-        """Numbers with a leading zero are octal."""
+        """Numbers with a leading zero are octal; what stands behind a zero byte is not read."""
         line = self.readline()[:-1]
+        text, end, _ = line.partition(b"\0")
         if line in (b"00", b"01"):
             self.append(line == b"01")
+        elif end and not text:
+            self.append(0)
         else:
-            self.append(int(line, 8) if _OCTAL.fullmatch(line) else int(line, 0))
+            self.append(int(text, 8) if _OCTAL.fullmatch(text) else int(text, 0))
 
     def real(self) -> None:
         """Digits without underscores or spaces between them."""
-        line = self.readline()[:-1]
+        line = self.readline()[:-1].partition(b"\0")[0]
         if b"_" in line or line.strip() != line:
             raise ValueError("could not convert string to float")
         self.append(float(line))
