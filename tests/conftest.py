@@ -13,7 +13,7 @@ import gaps
 import pytest
 
 import weakreduce
-from weakreduce import names
+from weakreduce.model import names
 
 with contextlib.suppress(ImportError):  # there is no release of it for the newest Python at first
     # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "diagnose.md"
 PICTURES = PAGE.parent / "pictures"

@@ -10,19 +10,19 @@ import os
 import sys
 
 from weakreduce.hosts import install, uninstall
-from weakreduce.in_force import get_policy, policy, read_environment, set_policy
-from weakreduce.names import share, unshare
+from weakreduce.model.in_force import get_policy, policy, read_environment, set_policy
+from weakreduce.model.names import share, unshare
 
 # Not from `typing`, which takes longer to import than all that is imported here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
-    from weakreduce.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
-    from weakreduce.findings import Finding, Report
-    from weakreduce.kinds import register
-    from weakreduce.loading import explain_load
-    from weakreduce.policies import Policy
-    from weakreduce.trace import explain, record
+    from weakreduce.model.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
+    from weakreduce.model.kinds import register
+    from weakreduce.model.policies import Policy
+    from weakreduce.reading.loading import explain_load
+    from weakreduce.report.findings import Finding, Report
+    from weakreduce.report.trace import explain, record
 
     __version__: str
 
@@ -58,14 +58,16 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
-    **dict.fromkeys(("Finding", "Report", "Weight", "Advice", "LoadReport"), "weakreduce.findings"),
-    **dict.fromkeys(("explain", "record"), "weakreduce.trace"),
     **dict.fromkeys(
-        ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.errors"
+        ("Finding", "Report", "Weight", "Advice", "LoadReport"), "weakreduce.report.findings"
     ),
-    "Policy": "weakreduce.policies",
-    "explain_load": "weakreduce.loading",
-    "register": "weakreduce.kinds",
+    **dict.fromkeys(("explain", "record"), "weakreduce.report.trace"),
+    **dict.fromkeys(
+        ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.model.errors"
+    ),
+    "Policy": "weakreduce.model.policies",
+    "explain_load": "weakreduce.reading.loading",
+    "register": "weakreduce.model.kinds",
 }
 
 

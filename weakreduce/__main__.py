@@ -12,8 +12,9 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from weakreduce import findings, machine
-from weakreduce.texts import printable
+from weakreduce.model.texts import printable
+from weakreduce.reading import machine
+from weakreduce.report import findings
 
 if TYPE_CHECKING:
     from weakreduce.api import OwnHost
@@ -96,8 +97,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _explain(chosen: argparse.Namespace) -> int:
-    from weakreduce import trace
-    from weakreduce.in_force import policy
+    from weakreduce.model.in_force import policy
+    from weakreduce.report import trace
 
     if (chosen.target is None) == (chosen.pickle is None):
         raise _Stopped("explain takes either package.module:object or --pickle FILE")
@@ -120,7 +121,7 @@ def _explain(chosen: argparse.Namespace) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from weakreduce import payload
+    from weakreduce.reading import payload
 
     found: list[payload.Contents] = []
     unread = False
@@ -145,7 +146,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 
 def _explain_load(chosen: argparse.Namespace) -> int:
-    from weakreduce import loading
+    from weakreduce.reading import loading
 
     try:
         with contextlib.ExitStack() as files:

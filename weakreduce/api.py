@@ -16,14 +16,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from weakreduce import hosts
-from weakreduce.bound import Bound
-from weakreduce.encode import user_state
-from weakreduce.in_force import get_policy
-from weakreduce.in_force import policy as block
-from weakreduce.kinds import CONTAINERS, Kind, kind_of
-from weakreduce.policies import Policy, PolicyName
-from weakreduce.shipping import shipping
-from weakreduce.texts import class_name
+from weakreduce.core.encode import user_state
+from weakreduce.model.bound import Bound
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.kinds import CONTAINERS, Kind, kind_of
+from weakreduce.model.policies import Policy, PolicyName
+from weakreduce.model.shipping import shipping
+from weakreduce.model.texts import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

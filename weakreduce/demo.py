@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, get_args
 
-from weakreduce.policies import PolicyName
+from weakreduce.model.policies import PolicyName
 
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 _WIDTH = 88

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce import api, hosts
-from weakreduce.errors import WeakreduceError
-from weakreduce.in_force import policy as block
+from weakreduce.model.errors import WeakreduceError
+from weakreduce.model.in_force import policy as block
 
 #: Hosts that are imported for the test, where they are installed.
 _LIGHT: Final = ("cloudpickle", "dill", "pickle", "multiprocessing")

@@ -11,9 +11,9 @@ import functools
 import warnings
 from typing import Any
 
-from weakreduce import homes, names
-from weakreduce.errors import DanglingWarning
-from weakreduce.kinds import Holding
+from weakreduce.model import homes, names
+from weakreduce.model.errors import DanglingWarning
+from weakreduce.model.kinds import Holding
 
 
 def shared(name: str, is_callable: bool = True) -> Any:

@@ -17,12 +17,12 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce.bound import Bound
 from weakreduce.engines.early import holds_weak, interrupts, is_left
-from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.plain import plain
-from weakreduce.seen import seen
+from weakreduce.hosts.plain import plain
+from weakreduce.model.bound import Bound
+from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.seen import seen
 
 
 def _opaque(key: Any, node: Any) -> Any:

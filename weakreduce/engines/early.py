@@ -18,13 +18,14 @@ import types
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from weakreduce import observe, paths
-from weakreduce.bound import Bound
-from weakreduce.errors import WeakrefPicklingError
+from weakreduce.core import observe
 from weakreduce.hosts import scout
-from weakreduce.kinds import kind_of
-from weakreduce.locks import new_lock
-from weakreduce.seen import seen
+from weakreduce.model.bound import Bound
+from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.kinds import kind_of
+from weakreduce.model.locks import new_lock
+from weakreduce.model.seen import seen
+from weakreduce.paths import search
 
 Dumps = Callable[[Any], "bytes | memoryview"]
 
@@ -83,8 +84,8 @@ class _Share:
 
 def holds_weak(obj: Any) -> bool:
     """Whether there is a weak thing in an object that a pickler gave up on before it met one."""
+    from weakreduce.core.known import NAMEABLE
     from weakreduce.hosts.picklers import importable  # on a failure only: it imports much
-    from weakreduce.known import NAMEABLE
 
     seen_ids, waiting_objects = {id(obj)}, [obj]
     while waiting_objects and len(seen_ids) < _LOOKED_AT:
@@ -93,7 +94,7 @@ def holds_weak(obj: Any) -> bool:
             return True
         if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
-        for _, held in paths.parts(holder, ""):
+        for _, held in search.parts(holder, ""):
             if id(held) not in seen_ids:
                 seen_ids.add(id(held))
                 waiting_objects.append(held)
@@ -180,7 +181,7 @@ def _root(function: types.FunctionType) -> str:
     return str(function.__module__).partition(".")[0]
 
 
-def _names_in(obj: Any) -> list[paths.Named]:
+def _names_in(obj: Any) -> list[search.Named]:
     """What the user gave, where the object is a call that an engine's file has put together."""
     if type(obj) is not functools.partial:
         return []
@@ -199,7 +200,7 @@ def _names_in(obj: Any) -> list[paths.Named]:
             calls = [(tuple(args), {}) for args in items if isinstance(args, (tuple, list))]
     names = [("func", function)]
     for args, keywords in calls:
-        names += paths.arguments(args, keywords)
+        names += search.arguments(args, keywords)
     return names
 
 
@@ -228,7 +229,7 @@ def pack(
     before = seen.dumps
     names = _names_in(obj)
     try:
-        with paths.naming(names):
+        with search.naming(names):
             data = dumps(obj)
     except BaseException as error:
         if is_left(error, seen.dumps != before or (loses and holds_weak(obj))):

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from weakreduce.engines.early import Dumps, forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.plain import plain
+from weakreduce.hosts.plain import plain
 
 
 def _standard_dumps(_executor: Any) -> Dumps:

@@ -15,13 +15,13 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce.bound import Bound
 from weakreduce.engines.early import pack
 from weakreduce.hosts import scout
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.plain import plain
-from weakreduce.seen import seen
-from weakreduce.shipping import shipping
+from weakreduce.hosts.plain import plain
+from weakreduce.model.bound import Bound
+from weakreduce.model.seen import seen
+from weakreduce.model.shipping import shipping
 
 
 def _dumps(obj: Any) -> bytes | memoryview:

@@ -27,12 +27,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, final
 
-from weakreduce import kinds, paths, signals, words
-from weakreduce.encode import user_state
+from weakreduce.core import words
+from weakreduce.core.encode import user_state
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.kinds import Kind, kind_of
-from weakreduce.signals import Signal
-from weakreduce.texts import class_name
+from weakreduce.model import kinds, signals
+from weakreduce.model.kinds import Kind, kind_of
+from weakreduce.model.signals import Signal
+from weakreduce.model.texts import class_name
+from weakreduce.paths import search
 
 _PythonPickler: Any = pickle._Pickler
 _WEAK_BASES: Final = frozenset(kind.base for kind in kinds.KINDS)
@@ -165,7 +167,7 @@ class _Following:
 
     def _error(self, root: Any, error: Exception) -> pickle.PicklingError:
         # Not a TypeError: joblib takes that for a dictionary whose keys cannot be sorted.
-        found = paths.paths_to(root, self.failing)
+        found = search.paths_to(root, self.failing)
         for failing in self.failing:
             path = found.get(id(failing))
             if path is not None:

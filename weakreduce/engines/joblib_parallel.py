@@ -27,15 +27,15 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from weakreduce import paths
-from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts import standard
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
-from weakreduce.in_force import get_policy
-from weakreduce.in_force import policy as block
-from weakreduce.locks import new_lock
-from weakreduce.plain import plain
-from weakreduce.seen import seen
+from weakreduce.hosts.plain import plain
+from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.locks import new_lock
+from weakreduce.model.seen import seen
+from weakreduce.paths import search
 
 #: Bytes of an array that joblib's Dask backend sends by itself.
 _SCATTERED: Final = 1000
@@ -87,11 +87,11 @@ def _make_submit(stock: Any, takes_future: bool) -> Any:
     @functools.wraps(stock)
     def submit(backend: Any, func: Any, callback: Any = None) -> Any:
         before = seen.dumps
-        named: list[paths.Named] = []
+        named: list[search.Named] = []
         for function, args, keywords in getattr(func, "items", ()):
-            named += [("func", function), *paths.arguments(args, keywords)]
+            named += [("func", function), *search.arguments(args, keywords)]
         try:
-            with paths.naming(named):
+            with search.naming(named):
                 return stock(backend, func, callback)
         except Exception as error:
             ours = isinstance(error, WeakrefPicklingError) or seen.dumps != before

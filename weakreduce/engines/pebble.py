@@ -11,7 +11,7 @@ from typing import Any
 
 from weakreduce.engines.early import forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.plain import plain
+from weakreduce.hosts.plain import plain
 
 
 def _make_schedule(stock: Any) -> Any:

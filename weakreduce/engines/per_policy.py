@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from weakreduce.in_force import get_policy
-from weakreduce.locks import new_lock
-from weakreduce.policies import Policy
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.locks import new_lock
+from weakreduce.model.policies import Policy
 
 #: So many are kept for one function. Policies made anew for every call may not pile up.
 KEPT: Final = 16

@@ -17,10 +17,10 @@ from typing import Any
 
 from weakreduce.engines.early import forking_dumps, pack
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.in_force import get_policy
-from weakreduce.in_force import policy as block
-from weakreduce.plain import all_plain, plain
-from weakreduce.policies import Policy
+from weakreduce.hosts.plain import all_plain, plain
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.policies import Policy
 
 _NONE_GIVEN: Any = object()
 #: Collections whose items exist.

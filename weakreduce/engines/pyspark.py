@@ -23,11 +23,11 @@ from typing import Any, final
 
 from weakreduce.engines.early import bytes_if_weak
 from weakreduce.engines.per_policy import PerPolicy
-from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
-from weakreduce.in_force import get_policy
-from weakreduce.seen import seen
+from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.seen import seen
 
 
 @final

@@ -20,12 +20,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from weakreduce import paths
 from weakreduce.engines.per_policy import Made, PerPolicy
-from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.in_force import get_policy
-from weakreduce.seen import seen
+from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.seen import seen
+from weakreduce.paths import search
 
 
 class _Exported(threading.local):
@@ -42,9 +42,9 @@ def _unwrapping(stock: Any) -> Any:
     @functools.wraps(stock)
     def unwrapping(*args: Any, **keywords: Any) -> Any:
         # Every caller gives the user's arguments by these two names.
-        named = paths.arguments(keywords.get("args"), keywords.get("kwargs"))
+        named = search.arguments(keywords.get("args"), keywords.get("kwargs"))
         try:
-            with paths.naming(named):
+            with search.naming(named):
                 return stock(*args, **keywords)
         except TypeError as error:
             refusal = error.__cause__
@@ -62,7 +62,7 @@ def _make_serialize(stock: Any) -> Any:
     def serialize(context: Any, value: Any) -> Any:
         """What is pickled is a list that the value is in, or the report of an exception."""
         given = value.cause if issubclass(type(value), RayTaskError) else value
-        with paths.naming((("root", given),)):
+        with search.naming((("root", given),)):
             return stock(context, value)
 
     return serialize
@@ -73,7 +73,7 @@ def _make_pickle_dumps(stock: Any) -> Any:
     def pickle_dumps(*args: Any, **keywords: Any) -> Any:
         before = seen.dumps
         # The function itself, which is none of the arguments that it is called with.
-        with paths.naming(None):
+        with search.naming(None):
             data = stock(*args, **keywords)
         _exported.weak = seen.dumps != before
         return data

@@ -20,11 +20,11 @@ import operator
 import pickle
 from typing import Any, Final, final
 
-from weakreduce import paths
-from weakreduce.bound import Bound
 from weakreduce.engines.early import bytes_if_weak
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.plain import plain
+from weakreduce.hosts.plain import plain
+from weakreduce.model.bound import Bound
+from weakreduce.paths import search
 
 _FUNCTION: Final = "fn"
 _ARGUMENTS: Final = ("fn_args", "fn_constructor_args")
@@ -118,7 +118,7 @@ def _pickled(parts: list[Any], names: list[str]) -> _Payload | None:
     context = global_worker.get_serialization_context()
     context.set_in_band_serialization()
     try:
-        with paths.naming(zip(names, parts, strict=True)):
+        with search.naming(zip(names, parts, strict=True)):
             data = bytes_if_weak(parts, cloudpickle.dumps)
         if data is None:
             return None

@@ -16,13 +16,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from weakreduce import paths
 from weakreduce.engines.early import holds_weak
 from weakreduce.engines.pools import COMPLETE
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.in_force import get_policy
-from weakreduce.in_force import policy as block
-from weakreduce.plain import plain
+from weakreduce.hosts.plain import plain
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.in_force import policy as block
+from weakreduce.paths import search
 
 
 def _make_init(stock: Any) -> Any:
@@ -56,8 +56,8 @@ def _make_run_batch(stock: Any) -> Any:
     def _run_batch(pool: Any, index: Any, func: Any, batch: Any) -> Any:
         named = [("func", func)]
         for args, keywords in batch:
-            named += paths.arguments(args, keywords)
-        with paths.naming(named):
+            named += search.arguments(args, keywords)
+        with search.naming(named):
             return stock(pool, index, func, batch)
 
     return _run_batch

@@ -18,8 +18,8 @@ import pickle
 import traceback
 from typing import Any
 
-from weakreduce.errors import WeakrefPicklingError
 from weakreduce.hosts.patch import AttributePatch
+from weakreduce.model.errors import WeakrefPicklingError
 
 
 def _text(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from weakreduce.locks import new_lock
+from weakreduce.model.locks import new_lock
 
 # Imported with weakreduce, so without `typing` and `dataclasses`.
 TYPE_CHECKING = False
@@ -239,7 +239,7 @@ def require_cpython() -> None:
         WeakreduceError: on any other interpreter.
     """
     if sys.implementation.name != "cpython":
-        from weakreduce.errors import WeakreduceError
+        from weakreduce.model.errors import WeakreduceError
 
         raise WeakreduceError(
             f"weakreduce writes weak references on CPython alone, and this is "

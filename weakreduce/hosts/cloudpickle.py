@@ -16,11 +16,11 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from weakreduce.encode import Call, Reduction, Rest
+from weakreduce.core.encode import Call, Reduction, Rest
+from weakreduce.core.known import HEAP_TYPE, may_pretend
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
-from weakreduce.kinds import has_registered
-from weakreduce.known import HEAP_TYPE, may_pretend
+from weakreduce.model.kinds import has_registered
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _get_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__get__

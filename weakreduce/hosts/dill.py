@@ -11,12 +11,12 @@ import copyreg
 import types
 from typing import Any, Final
 
-from weakreduce import known
-from weakreduce.encode import DOTTED, DOTTED_TYPES
+from weakreduce.core import known
+from weakreduce.core.encode import DOTTED, DOTTED_TYPES
 from weakreduce.hosts.entries import WEAK_TYPES, entry_of
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, PythonEngine, importable, set_own
-from weakreduce.kinds import has_registered, kind_of
+from weakreduce.model.kinds import has_registered, kind_of
 
 _HOOKS: Final = ("reducer_override", "dispatch", "dispatch_table")
 

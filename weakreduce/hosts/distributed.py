@@ -19,10 +19,10 @@ from typing import Any
 
 from weakreduce.hosts import scout
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.in_force import get_policy
-from weakreduce.in_force import policy as block
-from weakreduce.seen import seen
-from weakreduce.shipping import shipping
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.seen import seen
+from weakreduce.model.shipping import shipping
 
 
 def _pickle_without_weak_things(stock: Any) -> Any:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from weakreduce import observe
+from weakreduce.core import observe
 from weakreduce.hosts.patch import ARGUMENTS, PicklerPatch
+from weakreduce.hosts.plain import plain
 from weakreduce.hosts.standard import Engine, keep_protocol
-from weakreduce.plain import plain
 
 
 def _is_plain(message: Any) -> bool:

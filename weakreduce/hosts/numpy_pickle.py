@@ -20,12 +20,12 @@ import sys
 import types
 from typing import Any, final
 
+from weakreduce.core.sink import Place
 from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PythonEngine, importable
-from weakreduce.kinds import kind_of
-from weakreduce.sink import Place
+from weakreduce.model.kinds import kind_of
 
 _PythonPickler: Any = pickle._Pickler
 

@@ -3,7 +3,7 @@
 `AttributePatch` is for any class or module; `PicklerPatch` for the ``__init__`` and ``dump`` of a
 Pickler class.
 
-A pickler of a patched class writes to a `sink.Place`; its ``dump`` is run by `weakreduce.session`,
+A pickler of a patched class writes to a `sink.Place`; its ``dump`` is run by `core.session`,
 and the user's file has the finished payload or nothing. Instances made before, and dumps inside a
 running dump of the same pickler, go to the host's own methods.
 """
@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
-from weakreduce.sink import Buffers, Place, UnderWay
+from weakreduce.core.sink import Buffers, Place, UnderWay
 
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
@@ -27,7 +27,7 @@ _ABSENT: Any = object()
 def _run() -> Any:
     # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
     # pay for it.
-    return importlib.import_module("weakreduce.session").run
+    return importlib.import_module("weakreduce.core.session").run
 
 
 def _put_back(engine: Any, pickler: Any, place: Place) -> None:

@@ -16,15 +16,15 @@ from collections import ChainMap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.core.known import is_ordinary
+from weakreduce.core.walk import watch
 from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS
-from weakreduce.kinds import is_interpreters
-from weakreduce.known import is_ordinary
-from weakreduce.shipping import is_shipped
-from weakreduce.walk import watch
+from weakreduce.model.kinds import is_interpreters
+from weakreduce.model.shipping import is_shipped
 
 if TYPE_CHECKING:
-    from weakreduce.encode import Reduction
+    from weakreduce.core.encode import Reduction
 
 
 #: What picklers write by opcodes of their own, before any hook for reductions.

@@ -15,9 +15,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from weakreduce import signals
-from weakreduce.kinds import kind_of
-from weakreduce.signals import Signal
+from weakreduce.model import signals
+from weakreduce.model.kinds import kind_of
+from weakreduce.model.signals import Signal
 
 #: What multiprocessing and loky have reducers for that only read.
 HARMLESS: Final[frozenset[type]] = frozenset(

@@ -21,7 +21,7 @@ from typing import Any
 
 from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine
-from weakreduce.kinds import has_registered
+from weakreduce.model.kinds import has_registered
 
 
 def keep_protocol(

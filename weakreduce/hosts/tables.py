@@ -2,7 +2,7 @@
 
 The dumps of a host's own Pickler go before them (`patch.py`). They are for picklers that read a
 host's table, and whose dump is not ours: a class of the user's or of a framework's. What they write
-is in `weakreduce.lone_walk`. `copyreg`'s table stays as it is, since `copy` reads it, too.
+is in `weakreduce.core.lone_walk`. `copyreg`'s table stays as it is, since `copy` reads it, too.
 
 What we rely on, pinned by the tests: a copy of cloudpickle has ``Pickler._dispatch_table``, whose
 entries are given an object and return its reduction; ``dill.Pickler.dispatch`` has savers, which
@@ -48,7 +48,7 @@ class Table:
     def reduce(self, weak: Any) -> Any:
         """The reduction of a weak thing, under the policy in force."""
         # Imported by the first use, which most processes never make.
-        lone_walk = importlib.import_module("weakreduce.lone_walk")
+        lone_walk = importlib.import_module("weakreduce.core.lone_walk")
         pickler = self.pickler_class(io.BytesIO())
         override = getattr(pickler, "reducer_override", None)
         self.engine.plans(pickler, override)  # counts what was registered meanwhile

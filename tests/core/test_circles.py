@@ -1,0 +1,302 @@
+"""Circles through a construction: what is constructed from something that holds it weakly.
+
+`circles.py` writes payloads of classes of a script, of many shapes; a fresh interpreter loads them.
+"""
+
+from __future__ import annotations
+
+import collections
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import gaps
+import pytest
+
+import weakreduce
+
+HERE = Path(__file__).parent.parent / "support"
+HOSTS = ["cloudpickle", "dill", "pickle"]
+#: Loads each payload in a forked child, as cloudpickle finds a class that it has loaded before.
+RECEIVER = """
+import gc, importlib, json, os, sys, weakref
+host = importlib.import_module(sys.argv[1])
+for label, (number, test) in json.load(open("expected.json")).items():
+    child = os.fork()
+    if child == 0:
+        try:
+            load = host.load(open(f"{number}.pickle", "rb"))
+            gc.collect()
+            found = eval(test, {"load": load, "weakref": weakref})
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+        if found != [True]:
+            print(label, found, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def payloads(host: str, folder: Path) -> dict[str, Any]:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / "circles.py"), host, str(folder)], check=True
+    )
+    return json.loads((folder / "expected.json").read_text())  # type: ignore[no-any-return]
+
+
+def received(host: str, folder: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RECEIVER, host],
+        cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "WEAKREDUCE_INSTALL": "0"},
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_classes_of_a_script_that_keep_their_instances(tmp_path: Path) -> None:
+    expected = payloads("cloudpickle", tmp_path)
+    assert len(expected) > 1000
+    refused = {label: text for label, (number, text) in expected.items() if number is None}
+    assert not refused
+    assert received("cloudpickle", tmp_path) == []
+
+
+@pytest.mark.needs(gaps.DILL_BY_VALUE)
+def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
+    """dill makes a class from all that it holds, so a reference in it to an instance dangles."""
+    expected = payloads("dill", tmp_path)
+    refused = {label: text for label, (number, text) in expected.items() if number is None}
+    assert not refused
+    # dill by itself loses a __hash__ of another class, and what a script has by name.
+    wrong = [
+        line
+        for line in received("dill", tmp_path)
+        if line.split()[1] in ("WithSet", "WithValues", "WithKeys", "WithItself")
+        and not line.startswith(("subclass_of_list", "generic"))
+    ]
+    assert wrong == []
+
+
+class Child:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Keeps:
+    def __init__(self, children: Any) -> None:
+        self.children = children
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.children,)
+
+
+class Copies(Keeps):
+    def __init__(self, children: Any) -> None:
+        self.children = list(children)
+
+
+class FreshTuple(Copies):
+    def __reduce__(self) -> Any:
+        return type(self), (tuple(self.children),)
+
+
+class FreshList(Copies):
+    def __reduce__(self) -> Any:
+        return type(self), (list(self.children),)
+
+
+class FreshDict(Keeps):
+    def __init__(self, children: Any) -> None:
+        self.children = list(children.values()) if isinstance(children, dict) else children
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(enumerate(self.children)),)
+
+
+class NewArguments:
+    children: Any
+
+    def __new__(cls, children: Any) -> Any:
+        made = super().__new__(cls)
+        made.children = list(children)
+        return made
+
+    def __getnewargs__(self) -> Any:
+        return (self.children,)
+
+
+class Registers(Copies):
+    """Its constructor takes the children over."""
+
+    def __init__(self, children: Any) -> None:
+        super().__init__(children)
+        for child in children:
+            child.parent = weakref.ref(self)
+
+
+class Reads(Copies):
+    """Its constructor needs the children's own attributes."""
+
+    def __init__(self, children: Any) -> None:
+        super().__init__(children)
+        self.numbers = [child.number for child in children]
+
+
+PARENTS = [Keeps, Copies, FreshTuple, FreshList, FreshDict, NewArguments, Registers, Reads]
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("parent_class", PARENTS)
+def test_parents_that_are_constructed_from_their_children(
+    parent_class: Any, host: Any, protocol: int
+) -> None:
+    children: list[Any] = [Child(number) for number in range(3)]
+    parent = parent_class(children)
+    for child in children:
+        child.parent, child.sibling = weakref.ref(parent), children[0]
+    reference = weakref.ref(parent)
+    for root, found in (
+        (parent, lambda x: x),
+        ([children[0], parent], lambda x: x[1]),
+        ([parent, children], lambda x: x[0]),
+        ([children, parent], lambda x: x[1]),
+        ([reference, parent], lambda x: x[1]),
+        (reference, lambda x: x()),
+        (children[0], lambda x: x.parent()),
+    ):
+        for policy in ("snapshot", "dangle"):
+            if policy == "dangle" and root in (reference, children[0]):
+                continue
+            data = weakreduce.dumps(root, host=host, protocol=protocol, policy=policy)
+            copy = weakreduce.loads(data, host=host)
+            gc.collect()
+            made = found(copy)
+            assert [child.number for child in made.children] == [0, 1, 2]
+            assert all(child.parent() is made for child in made.children)
+            assert all(child.sibling is made.children[0] for child in made.children)
+
+
+class InnerChild(Child):
+    def __init__(self, number: int, inner: Any) -> None:
+        super().__init__(number)
+        self.inner = inner
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_two_constructions_that_one_child_waits_for(host: Any) -> None:
+    child = Child(1)
+    inner = Reads([child])
+    outer = Reads([InnerChild(2, inner)])
+    child.both = [weakref.ref(inner), weakref.ref(outer)]  # type: ignore[attr-defined]
+    copy = weakreduce.loads(weakreduce.dumps(outer, host=host), host=host)
+    found = copy.children[0].inner
+    assert [reference() for reference in found.children[0].both] == [found, copy]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_items_that_wait_for_what_is_constructed_from_their_container(host: Any) -> None:
+    queue: Any = collections.deque()
+    table: Any = collections.OrderedDict(first=1)
+    keeper = Keeps((queue, table))
+    queue += [1, weakref.ref(keeper), 2]
+    table["keeper"], table["last"] = weakref.ref(keeper), 3
+    copy = weakreduce.loads(weakreduce.dumps(keeper, host=host), host=host)
+    queue, table = copy.children
+    assert (queue[0], queue[1](), queue[2]) == (1, copy, 2)
+    assert list(table) == ["first", "keeper", "last"]
+    assert table["keeper"]() is copy
+
+
+class Extra:
+    owner: Any
+
+
+class WithExtra:
+    """Constructed from what leads back to it; and met weakly before it is met strongly."""
+
+    group: Any
+
+    def __init__(self, extra: Any) -> None:
+        self.extra = extra
+
+    def __reduce__(self) -> Any:
+        return WithExtra, (self.extra,), dict(vars(self))
+
+
+def test_what_is_constructed_from_what_leads_back_is_constructed_once() -> None:
+    one, two = WithExtra(Extra()), WithExtra(Extra())
+    one.extra.owner, two.extra.owner = weakref.ref(one), weakref.ref(two)
+    keeper = Keeps([one, two])
+    one.group = two.group = weakref.WeakSet([keeper, one])
+    copy = weakreduce.loads(weakreduce.dumps([two, keeper]))
+    gc.collect()
+    assert set(copy[0].group) == {copy[1], copy[1].children[0]}
+    assert copy[1].children[0].extra.owner() is copy[1].children[0]
+
+
+class Part:
+    """Made for a reduction alone."""
+
+    def __init__(self, owner: Any, number: int) -> None:
+        self.owner, self.number = owner, number
+
+
+class FromParts:
+    def __init__(self, part: Any) -> None:
+        self.number = part.number
+
+    def __reduce__(self) -> Any:
+        return FromParts, (Part(weakref.ref(self), self.number),)
+
+
+class InItself(Exception):
+    pass
+
+
+def itself_in_arguments() -> Any:
+    error = InItself()
+    error.args = ("text", weakref.ref(error))
+    return error
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("raises", [False, True])
+def test_an_edge_that_no_receiver_could_make_dangles(host: Any, raises: bool) -> None:
+    for root, test in (
+        (FromParts_of(3), lambda x: x.number == 3),
+        (itself_in_arguments(), lambda x: x.args[0] == "text" and x.args[1]() is None),
+    ):
+        if raises:
+            with pytest.raises(weakreduce.WeakrefPicklingError, match="constructed from"):
+                weakreduce.dumps([root], host=host, policy=weakreduce.Policy(unpicklable="raise"))
+        else:
+            with pytest.warns(weakreduce.DanglingWarning, match="constructed from") as caught:
+                data = weakreduce.dumps([root], host=host)
+            assert len(caught) == 1
+            (copy,) = weakreduce.loads(data, host=host)
+            assert test(copy)
+
+
+def FromParts_of(number: int) -> Any:
+    made = object.__new__(FromParts)
+    made.number = number
+    return made
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_strong_circle_beside_a_weak_thing_is_stocks_concern(host: Any) -> None:
+    """It works where stock's does: by way of what stays the same when it is asked for again."""
+    child = Child(1)
+    parent = Keeps([child])
+    child.parent = parent  # type: ignore[attr-defined]
+    other = Child(2)
+    data = weakreduce.dumps([other, weakref.ref(other), parent, weakref.ref(Child)], host=host)
+    copy = weakreduce.loads(data, host=host)
+    assert copy[2].children[0].parent is copy[2]
+    assert copy[1]() is copy[0]

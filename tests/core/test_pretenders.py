@@ -1,0 +1,186 @@
+"""Objects whose ``__class__`` is not their type: with nothing weak, the same as without us."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import types
+import weakref
+from typing import Any
+
+import cloudpickle
+import dill
+import gaps
+import pytest
+from things import Thing
+
+import weakreduce
+from weakreduce.core.known import may_pretend
+
+#: Prints each payload, or the error, of a list of objects; given a host, and whose dumps.
+SENDER = """
+import importlib, sys, types, unittest.mock, weakref
+host = importlib.import_module(sys.argv[1])
+if sys.argv[2] == "ours":
+    import weakreduce
+
+class Lazy:
+    def __init__(self, target): self.__dict__["target"] = target
+    @property
+    def __class__(self): return type(self.__dict__["target"])
+    def __getattr__(self, name): return getattr(self.__dict__["target"], name)
+    def __call__(self, *args): return self.__dict__["target"](*args)
+    def __reduce_ex__(self, protocol): raise NotImplementedError("no pickle of a proxy")
+class Bare(Lazy):
+    __reduce_ex__ = object.__reduce_ex__
+class Slots:
+    __slots__ = ("target",)
+    def __init__(self, target): self.target = target
+    def __getattribute__(self, name):
+        return getattr(object.__getattribute__(self, "target"), name)
+class Raises:
+    @property
+    def __class__(self): raise RuntimeError("nobody asks for my class")
+class HasNone:
+    @property
+    def __class__(self): raise AttributeError("no class")
+class Counts:
+    asked = 0
+    @property
+    def __class__(self): return int
+    def __reduce__(self):
+        Counts.asked += 1
+        return list, ([Counts.asked],)
+class FromList(list):
+    @property
+    def __class__(self): return types.FunctionType
+class Sub(Lazy): pass
+
+def plus(x): return x + 1
+class K:
+    def method(self): return 1
+lazy, lazy_class, lazy_module = Lazy(plus), Lazy(K), Lazy(types)
+count = Counts()
+mock = unittest.mock
+for make in (
+    lambda: (lambda: lazy(3)), lambda: (lambda: lazy_class()), lambda: [lazy], lambda: lazy_class,
+    lambda: lazy_module, lambda: Bare(plus), lambda: [Bare(3), Bare(K)], lambda: Slots(plus),
+    lambda: Slots(K), lambda: Sub(plus), lambda: Raises(), lambda: [Raises()], lambda: HasNone(),
+    lambda: [Counts(), Counts()], lambda: [count, count], lambda: FromList(),
+    lambda: mock.Mock(spec=plus), lambda: mock.Mock(spec=K), lambda: mock.sentinel.name,
+    lambda: {"lazy": Lazy(plus), "list": [Lazy(plus), plus]}, lambda: Lazy(len), lambda: Lazy(K()),
+    lambda: (lambda: Raises), lambda: Lazy(lambda: 1), lambda: K().method,
+):
+    try: said = len(host.dumps(make()))
+    except Exception as error: said = f"{type(error).__name__}: {error}"
+    print(str(said).partition(" at 0x")[0], Counts.asked)
+"""
+
+
+@pytest.mark.parametrize(
+    "host", gaps.params("cloudpickle", "dill", "ray.cloudpickle", "pyspark.cloudpickle")
+)
+def test_nothing_changes_where_nothing_is_weak(host: str) -> None:
+    said = [
+        subprocess.run([sys.executable, "-W", "ignore", "-c", SENDER, host, whose],
+                       capture_output=True, text=True, check=True).stdout
+        for whose in ("stock", "ours")
+    ]  # fmt: skip
+    assert said[0].splitlines() == said[1].splitlines()
+    assert said[0].count("\n") == 25
+
+
+def plus(x: int) -> int:
+    return x + 1
+
+
+class Lazy:
+    """Stands for a function, as `isinstance` sees it."""
+
+    def __init__(self, target: Any) -> None:
+        self.__dict__["target"] = target
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.__dict__["target"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["target"], name)
+
+
+class Raises:
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("nobody asks for my class")
+
+
+class Once:
+    """Reduced by code of its own, and `isinstance` may take it for anything."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return float
+
+    def __reduce__(self) -> Any:
+        self.asked += 1
+        return Thing, (f"asked {self.asked} times",)
+
+
+def test_beside_weak_things() -> None:
+    """Where there are two walks, the host is asked for each object all the same."""
+    thing, lazy = Thing(), Lazy(lambda x: x + 1)
+    found = cloudpickle.loads(cloudpickle.dumps([weakref.ref(thing), lazy, lazy]))
+    assert found[0]().name == "thing"
+    assert type(found[1]) is types.FunctionType
+    assert found[1] is found[2]
+    assert found[1](1) == 2
+    once = Once()
+    for host in (cloudpickle, dill):
+        once.asked = 0
+        reference, copy = host.loads(host.dumps([weakref.ref(thing), once]))
+        assert copy.name == "asked 1 times"
+    # Behind the weak reference itself, in either order.
+    for payload in ([weakref.ref(lazy), lazy], [lazy, weakref.ref(lazy)]):
+        found = cloudpickle.loads(cloudpickle.dumps(payload))
+        function, reference = found if callable(found[0]) and type(found[0]) is types.FunctionType \
+            else found[::-1]  # fmt: skip
+        assert reference() is function
+    assert cloudpickle.loads(cloudpickle.dumps(weakref.ref(lazy)))()(1) == 2
+
+
+def test_one_that_cannot_be_asked_dangles_or_fails_as_ever() -> None:
+    raises = Raises()
+    with pytest.warns(weakreduce.DanglingWarning, match="nobody asks for my class"):
+        assert cloudpickle.loads(cloudpickle.dumps(weakref.ref(raises)))() is None
+    with pytest.raises(RuntimeError, match="nobody asks for my class"):
+        cloudpickle.dumps([weakref.ref(KEEP), raises])
+    with pytest.raises(RuntimeError, match="nobody asks for my class"):
+        dill.dumps([weakref.ref(KEEP), raises])
+
+
+def test_an_override_may_give_a_name() -> None:
+    """What a pickler's own override writes as a name lives on the receiver."""
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            return "KEEP" if obj is KEEP else super().reducer_override(obj)
+
+    file = io.BytesIO()
+    with weakreduce.policy("strict"):
+        Pickler(file).dump([weakref.ref(KEEP)])
+    assert cloudpickle.loads(file.getvalue())[0]() is KEEP
+
+
+KEEP = Thing("keep")
+KEEP.__module__ = __name__
+
+
+def test_what_may_pretend() -> None:
+    assert all(map(may_pretend, (Lazy, Raises, Once)))
+    ordinary = (int, dict, object, type, Thing, types.FunctionType, types.ModuleType, Exception,
+                types.GenericAlias, type("S", (list,), {}), type("M", (type,), {}))  # fmt: skip
+    assert not any(map(may_pretend, ordinary))

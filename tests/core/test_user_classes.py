@@ -1,0 +1,392 @@
+"""What a user's class may do: raise or lie where stock does not ask it, or arrive as another."""
+
+from __future__ import annotations
+
+import copyreg
+import gc
+import pickle
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+import dill
+import pytest
+import things
+from things import Thing
+
+import weakreduce
+from weakreduce.model import kinds
+from weakreduce.model.kinds import proxy_referent
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+STOCK = {"cloudpickle": cloudpickle.dumps, "dill": dill.dumps, "pickle": pickle.dumps}
+
+
+# --- classes that raise and lie ---------------------------------------------------------------
+
+
+def no(*_: Any) -> Any:
+    raise ValueError("code of a user's class ran")
+
+
+METACLASSES: dict[str, dict[str, Any]] = {
+    "eq raises": {"__eq__": no, "__hash__": type.__hash__},
+    "eq raises, and all hashes are one": {"__eq__": no, "__hash__": lambda cls: 1},
+    "eq lies": {"__eq__": lambda cls, other: True, "__hash__": lambda cls: hash(type(None))},
+    "bool and len raise": {"__bool__": no, "__len__": no},
+    "getattr raises": {"__getattr__": no},
+    "getattr lies": {"__getattr__": lambda cls, name: print},
+    "isinstance raises": {"__instancecheck__": no, "__subclasscheck__": no},
+    "isinstance lies": {
+        "__instancecheck__": lambda cls, obj: True,
+        "__subclasscheck__": lambda cls, other: True,
+    },
+    "repr raises": {"__repr__": no, "__str__": no},
+    "getattribute raises": {
+        "__getattribute__": lambda cls, name: (
+            no()
+            if name in ("__mro__", "__reduce_ex__", "__hash__", "__new__", "__getstate__")
+            else type.__getattribute__(cls, name)
+        )
+    },
+}
+METHODS = (
+    "__bool__", "__len__", "__repr__", "__str__", "__getattr__", "__iter__", "__contains__",
+    "__index__", "__format__", "__ne__", "__lt__", "__get__", "__set_name__", "__divmod__",
+    "__matmul__", "__pow__", "__sizeof__", "__dir__", "__copy__", "__deepcopy__",
+)  # fmt: skip
+BODIES: dict[str, dict[str, Any]] = {
+    **{name: {name: no} for name in METHODS},
+    "eq raises": {"__eq__": no, "__hash__": object.__hash__},
+    "eq lies": {"__eq__": lambda obj, other: True, "__hash__": lambda obj: 1},
+    "hash raises": {"__hash__": no},
+    "class raises": {"__class__": property(no)},
+    "class lies": {"__class__": property(lambda obj: list)},
+    "class is type": {"__class__": property(lambda obj: type)},
+    "class is a ref's": {"__class__": property(lambda obj: weakref.ref)},
+}
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    """Makes importable classes."""
+    module = types.ModuleType("classes_that_lie")
+    sys.modules[module.__name__] = module
+
+    def make_class(meta: dict[str, Any], body: dict[str, Any]) -> Any:
+        metaclass = type("Meta", (type,), meta)
+        number = len(vars(module))
+        names = {"__module__": module.__name__, **body}
+        cls = metaclass(f"K{number}", (object,), names)
+        setattr(module, f"K{number}", cls)
+        return cls
+
+    yield make_class
+    del sys.modules[module.__name__]
+
+
+def shapes(obj: Any, cls: Any) -> Iterator[Any]:
+    yield [obj]
+    yield [obj, cls]
+    yield [obj, weakref.ref(obj)]
+    yield [weakref.ref(obj), obj]
+    yield [weakref.ref(obj), weakref.proxy(obj)]
+    yield [weakref.ref(cls), cls]
+    yield [Thing(obj=obj), weakref.WeakValueDictionary({1: obj})]
+    yield weakref.WeakValueDictionary({1: obj})
+    for container in (weakref.WeakSet, lambda members: weakref.WeakKeyDictionary({members[0]: 1})):
+        try:
+            yield [obj, container([obj])]
+            yield [container([obj, cls()])]
+        except ValueError:  # it has no hash
+            continue
+
+
+CASES = [
+    *(pytest.param(meta, {}, id=f"metaclass: {name}") for name, meta in METACLASSES.items()),
+    *(pytest.param({}, body, id=f"class: {name}") for name, body in BODIES.items()),
+]
+
+
+@pytest.mark.parametrize(("meta", "body"), CASES)
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_stock_does_not_ask(host: str, meta: Any, body: Any, make: Any) -> None:
+    cls = make(meta, body)
+    obj = cls()
+    weakreduce.uninstall()
+    try:
+        STOCK[host]([obj, cls])
+    except Exception:
+        return  # stock asks it, too
+    finally:
+        weakreduce.install()
+    policies: list[Any] = ["snapshot", "dangle", weakreduce.Policy(rules=((cls, "snapshot"),))]
+    for root in shapes(obj, cls):
+        for policy in policies:
+            weakreduce.dumps(root, policy=policy, host=host)
+            weakreduce.explain(root, policy, host=host)
+        with pytest.raises(TypeError) as caught:
+            weakreduce.dumps([root, things.Locked()], host=host)
+        assert str(caught.value) == "cannot pickle a lock"
+        assert "root[1]" in caught.value.__notes__[-1]
+
+
+class Unchecked(type):
+    def __instancecheck__(cls, obj: Any) -> bool:
+        raise TypeError("as a Protocol does")
+
+    __subclasscheck__ = __instancecheck__
+
+
+class Rare(metaclass=Unchecked):
+    pass
+
+
+def test_a_rule_for_a_type_that_cannot_be_asked() -> None:
+    rare, thing = Rare(), Thing()
+    policy = weakreduce.Policy(rules=((Rare, "dangle"),))
+    first, second = weakreduce.loads(
+        weakreduce.dumps([weakref.ref(rare), weakref.ref(thing)], policy=policy)
+    )
+    assert first() is None
+    assert second().name == "thing"
+
+
+# --- predicates -------------------------------------------------------------------------------
+
+
+class Match:
+    shown = 0
+
+    def __init__(self, raises: bool) -> None:
+        self.raises = raises
+
+    def __call__(self, weak: Any, referent: Any) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        Match.shown += 1
+        if self.raises:
+            raise ValueError("no repr")
+        return "Match of " + "x" * 1000
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("fate", ["snapshot", "dangle", "sever"])
+def test_a_reason_is_made_when_it_is_shown(host: str, raises: bool, fate: str) -> None:
+    thing = Thing()
+    root = [weakref.ref(thing), weakref.proxy(thing), weakref.WeakSet([thing])]
+    policy = weakreduce.Policy(rules=((Match(raises), fate),))
+    Match.shown = 0
+    with weakreduce.policy(policy):
+        weakreduce.dumps(root, host=host)
+    assert Match.shown == 0
+    report = weakreduce.explain(root, policy, host)
+    assert {finding.reason for finding in report} == {f"rule 0 (a Match) says {fate!r}"}
+    assert "a Match" in report.policy
+
+
+def test_a_refusal_by_a_predicate_without_a_repr() -> None:
+    thing = Thing()
+    for live in ("allow", "forbid"):
+        policy = weakreduce.Policy(rules=((Match(True), "refuse"),), live=live)
+        with pytest.raises(weakreduce.WeakrefPicklingError):
+            weakreduce.dumps(weakref.ref(thing), policy=policy)
+    with pytest.raises(ValueError, match="fate"):
+        weakreduce.Policy(rules=((Match(True), "no fate"),))
+    with weakreduce.policy(rules=((Match(True), "dangle"),)):
+        assert "a Match" in weakreduce.info()["policy"]["name"]
+
+
+# --- registered types ---------------------------------------------------------------------------
+
+
+def test_registered_types_are_let_go() -> None:
+    before = len(kinds._registered)  # those of other tests live on
+    for kind in ("functions", "itself", "its methods", "an heir"):
+
+        class Handle:
+            def __init__(self, target: Any = None) -> None:
+                self.target = target
+
+            @classmethod
+            def made(cls, target: Any) -> Any:
+                return cls(target)
+
+            @classmethod
+            def opened(cls, handle: Any) -> Any:
+                return handle.target
+
+        opened: Any = lambda handle: handle.target
+        rebuild: Any = Handle if kind == "itself" else things.Thing
+        if kind == "its methods":
+            opened, rebuild = Handle.opened, Handle.made
+        weakreduce.register(Handle, referent=opened, rebuild=rebuild, pin=rebuild)
+        used = type("Heir", (Handle,), {}) if kind == "an heir" else Handle
+        thing = Thing()
+        assert weakreduce.explain(used(thing), "dangle")[0].fate == "dangle"
+        weakreduce.dumps([thing, used(thing)])
+        type_of_it = weakref.ref(Handle)
+        del Handle, used, opened, rebuild
+        gc.collect()
+        assert type_of_it() is None, kind
+    assert len(kinds._registered) == before
+
+
+# --- copies that cannot be weakly referenced -----------------------------------------------------
+
+
+class Slotted:
+    __slots__ = ()
+
+
+class Listed(list):  # type: ignore[type-arg]
+    pass
+
+
+class Odd:
+    def __new__(cls) -> Any:
+        return Listed()
+
+
+class Becoming:
+    """Arrives as something else."""
+
+    def __init__(self, *reduction: Any) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> Any:
+        return self.reduction
+
+
+UNREFERABLE: dict[str, Any] = {
+    "list": Becoming(list, ([1],)),
+    "list with items": Becoming(list, (), None, iter([1, 2])),
+    "int": Becoming(int, (3,)),
+    "str": Becoming(str, ("a",)),
+    "bytes": Becoming(bytes, (b"a",)),
+    "None": Becoming(type(None), ()),
+    "object": Becoming(object, ()),
+    "slots": Becoming(Slotted, ()),
+    "new": Becoming(object.__new__, (Slotted,)),
+    "reconstructor": Becoming(copyreg._reconstructor, (Slotted, object, None)),  # type: ignore[attr-defined]
+}
+
+
+def weakly(obj: Any) -> dict[str, Any]:
+    """Every kind of weak edge to an object, outside and inside, before and after it."""
+    found: dict[str, Any] = {}
+    for place in ("outside", "before", "after"):
+        for kind, weak in {
+            "ref": weakref.ref(obj),
+            "called": weakref.ref(obj, things.called),
+            "proxy": weakref.proxy(obj),
+            "set": weakref.WeakSet([obj]),
+            "keys": weakref.WeakKeyDictionary({obj: 1}),
+            "values": weakref.WeakValueDictionary({"a": obj}),
+        }.items():
+            parts = {"outside": [weak], "before": [weak, obj], "after": [obj, weak]}
+            found[f"{kind} {place}"] = parts[place]
+    return found
+
+
+def is_empty(weak: Any) -> bool:
+    """Whether a weak thing is dead, or without entries."""
+    if type(weak) in (weakref.ProxyType, weakref.CallableProxyType):
+        return proxy_referent(weak) is None
+    return weak() is None if type(weak) is weakref.ref else len(weak) == 0
+
+
+@pytest.mark.parametrize("name", list(UNREFERABLE))
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_copy_that_takes_no_weak_reference(host: str, name: str) -> None:
+    for root in weakly(UNREFERABLE[name]).values():
+        with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced"):
+            payload = weakreduce.dumps(root, host=host)
+        copy = weakreduce.loads(payload, host=host)
+        assert is_empty(copy[0 if copy[1:] == [] or type(root[1]) is Becoming else 1])
+        assert [finding.fate for finding in weakreduce.explain(root, host=host)] == ["dangle"]
+        with pytest.raises(weakreduce.WeakrefPicklingError, match="cannot be weakly referenced"):
+            weakreduce.dumps(root, policy=weakreduce.Policy(unpicklable="raise"), host=host)
+        severed = weakreduce.Policy(rules=((Becoming, "sever"),))
+        weakreduce.loads(weakreduce.dumps(root, policy=severed, host=host), host=host)
+
+
+def test_what_the_host_makes_bytes_of() -> None:
+    view = memoryview(b"abc")
+    for root in ([weakref.ref(view), view], [view, weakref.ref(view)], [weakref.ref(view)]):
+        with pytest.warns(weakreduce.DanglingWarning, match="memoryview"):
+            payload = weakreduce.dumps(root)
+        weakreduce.loads(payload)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_other_copies_are_referred_to(host: str) -> None:
+    """Of another class, or of one that says itself what it makes, or made by a function."""
+    for obj in (Becoming(Thing, ("a",)), Becoming(Listed, ()), Becoming(Odd, ())):
+        inside = weakreduce.loads(weakreduce.dumps([obj, weakref.ref(obj)], host=host), host=host)
+        assert inside[1]() is inside[0]
+        alone = weakreduce.loads(weakreduce.dumps(weakref.ref(obj), host=host), host=host)
+        assert type(alone()) in (Thing, Listed)
+
+
+# --- proxies --------------------------------------------------------------------------------------
+
+
+class Liar(Thing):
+    """Each operator answers with another object, or as a dead proxy would."""
+
+    other = Thing("other")
+
+    def __divmod__(self, other: Any) -> Any:
+        raise ReferenceError("not this one")
+
+    def __matmul__(self, other: Any) -> Any:
+        return Liar.other
+
+    def __pow__(self, other: Any) -> Any:
+        raise SystemError
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__reduce_ex__":
+            raise KeyError(name)
+        return super().__getattribute__(name)
+
+
+def test_a_live_proxy_is_not_taken_for_a_dead_one() -> None:
+    liar = Liar("liar")
+    proxy = weakref.proxy(liar)
+    assert proxy_referent(proxy) is liar
+    for kept in (weakref.proxy(liar, things.called), proxy):
+        assert proxy_referent(kept) is liar
+    del liar, kept
+    gc.collect()
+    assert proxy_referent(proxy) is None
+
+
+def test_no_proxy_asks_for_all_the_others() -> None:
+    """Each has a weak reference of its own where it has a callback."""
+    thing = Thing()
+    proxies = [weakref.proxy(thing, things.called) for _ in range(100)]
+    asked: list[Any] = []
+
+    def listen(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and argument is weakref.getweakrefs:
+            asked.append(argument)
+
+    before = sys.getprofile()
+    sys.setprofile(listen)
+    try:
+        payload = weakreduce.dumps([thing, proxies])
+    finally:
+        sys.setprofile(before)
+    assert asked == []
+    copy, copies = weakreduce.loads(payload)
+    assert all(proxy_referent(other) is copy for other in copies)

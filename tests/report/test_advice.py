@@ -1,0 +1,188 @@
+"""`Report.advice`: what is advised was tried, and does what it says."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+import weakref
+from typing import Any
+
+import pytest
+import things
+from things import Big, Thing
+
+import weakreduce
+from weakreduce import explain
+from weakreduce.model.policies import Policy
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+KEPT: list[Any] = []
+
+
+class Table(Thing):
+    pass
+
+
+class Image(Thing):
+    pass
+
+
+def row(size: int = 1_600_000) -> Thing:
+    table = Table(data=bytes(size))
+    KEPT.append(table)
+    return Thing(table=weakref.ref(table), cells=bytes(80_000))
+
+
+def sent(root: Any, line: str, host: Any = "cloudpickle") -> int:
+    """Bytes of the payload, when somebody follows an advice."""
+    names = {"weakreduce": weakreduce, "weakref": weakref, **vars(things), **globals()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with eval(f"weakreduce.policy({line})", names):
+            return len(weakreduce.dumps(root, host=host))
+
+
+def check(report: weakreduce.Report, root: Any, host: Any = "cloudpickle") -> list[str]:
+    """Every advice holds; the lines."""
+    assert len(report.advice) <= 5
+    for advice in report.advice:
+        assert sent(root, advice.line, host) == advice.bytes
+        if report.total_bytes is None:
+            assert advice.saves is None
+        else:
+            assert advice.saves == report.total_bytes - advice.bytes > 0
+    return [advice.line for advice in report.advice]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_type_that_drags_in_the_world(host: Any) -> None:
+    root = row()
+    report = explain(root, host=host)
+    assert check(report, root, host) == ["rules=((Table, 'dangle'),)"]
+    for text in (str(report), report.to_html()):
+        assert "1.68 MB becomes 80." in text
+    assert "rules=((Table, 'dangle'),): 1.68 MB becomes 80." in str(report)
+    found = json.loads(report.to_json())["advice"]
+    assert found == [
+        {"line": report.advice[0].line, "bytes": report.advice[0].bytes,
+         "saves": report.advice[0].saves},
+    ]  # fmt: skip
+
+
+def test_several_types_containers_and_a_limit() -> None:
+    cache: Any = weakref.WeakValueDictionary()
+    for number, size in enumerate((300, 70_000, 900_000)):
+        KEPT.append(Image(data=bytes(size)))
+        cache[number] = KEPT[-1]
+    root = [row(), cache]
+    lines = check(explain(root), root)
+    assert {
+        "rules=((Table, 'dangle'),)",
+        "rules=((Image, 'dangle'),)",
+        "rules=((weakref.WeakValueDictionary, 'dangle'),)",
+        '"dangle"',
+    } & set(lines) >= {'"dangle"', "rules=((Table, 'dangle'),)", "rules=((Image, 'dangle'),)"}
+    assert any(line.startswith("max_snapshot_bytes=") for line in lines)
+    sizes = [advice.bytes for advice in explain(root).advice]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_callbacks() -> None:
+    target = Thing()
+    root = [target, weakref.ref(target, Big(size=100_000).method)]
+    lines = check(explain(root), root)
+    assert lines == ["callbacks='drop'"]
+
+
+def test_nothing_to_advise() -> None:
+    target = Thing()
+    for root in ([1, 2], bytes(100_000), [target, weakref.ref(target)], [things.Locked()]):
+        assert explain(root).advice == ()
+    assert explain([threading.Lock(), row()], host="pickle").advice == ()
+    with weakreduce.record() as report:
+        weakreduce.dumps(row())
+    assert report.advice == ()
+
+
+@pytest.mark.parametrize("policy", ["strict", "forbid"])
+def test_what_is_refused(policy: Any) -> None:
+    root = row()
+    for name in (policy, None):
+        with weakreduce.policy(policy):
+            report = explain(root, policy=name)
+            lines = check(report, root)
+        assert report.errors
+        assert '"snapshot"' in lines
+    lines = check(explain(root, policy=policy), root)
+    if policy == "strict":
+        assert lines[0] == "\"strict\", rules=((Table, 'dangle'),)"
+        with weakreduce.policy("strict"):
+            assert explain(root).advice[0].line == "rules=((Table, 'dangle'),)"
+
+
+def test_what_is_refused_inside() -> None:
+    target = Thing()
+    root = [target, weakref.ref(target)]
+    assert '"strict"' in check(explain(root, policy="forbid"), root)
+
+
+def test_several_refused_types() -> None:
+    image = Image()
+    root = [row(), weakref.ref(image)]
+    with weakreduce.policy("strict"):
+        lines = check(explain(root), root)
+    assert "rules=((Table, 'dangle'), (Image, 'dangle'))" in lines
+
+
+def test_a_rule_that_refuses() -> None:
+    root = row()
+    with weakreduce.policy(rules=((Table, "refuse"),)):
+        lines = check(explain(root), root)
+    assert lines[0] == "rules=((Table, 'dangle'), (Table, 'refuse'))"
+
+
+def test_a_snapshot_that_cannot_be_pickled() -> None:
+    KEPT.append(things.Locked())
+    root = [weakref.ref(KEPT[-1]), 1]
+    policy = Policy(unpicklable="raise")
+    with weakreduce.policy(policy):
+        lines = check(explain(root), root)
+    assert "rules=((Locked, 'dangle'),)" in lines or '"dangle"' in lines
+    assert check(explain(root, policy=policy), root)
+
+
+def test_rules_that_are_in_force_stay() -> None:
+    root = [row(), weakref.ref(KEPT[-1])]
+
+    def never(_weak: Any, _referent: Any) -> bool:
+        return False
+
+    with weakreduce.policy(rules=((Image, "snapshot"),)):
+        assert check(explain(root), root)[0] == ("rules=((Table, 'dangle'), (Image, 'snapshot'))")
+    with weakreduce.policy(rules=((lambda _weak, _referent: False, "dangle"),)):
+        assert check(explain(root), root)[0] == (
+            "rules=((Table, 'dangle'), *weakreduce.get_policy().rules)"
+        )
+    with weakreduce.policy(rules=((never, "dangle"),)):
+        assert explain(root).advice[0].line == "rules=((Table, 'dangle'), (never, 'dangle'))"
+
+
+def test_a_policy_that_is_not_in_force() -> None:
+    """The line says all that differs from what is in force where it is pasted."""
+    target = Thing()
+    root = [row(), target, weakref.ref(target, Big(size=5000).method)]
+    report = explain(root, policy=Policy(callbacks="drop"))
+    lines = check(report, root)
+    assert lines[0] == "callbacks='drop', rules=((Table, 'dangle'),)"
+
+
+def test_nothing_warns_and_nothing_is_recorded() -> None:
+    KEPT.append(things.Locked())
+    root = [weakref.ref(KEPT[-1]), row()]
+    with weakreduce.record() as recorded, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = explain(root)
+    assert report.advice
+    assert recorded.dumps == 0

@@ -1,0 +1,339 @@
+"""`explain_load`: what fails in `loads` fails there, and it says where."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import json
+import pickle
+import random
+import subprocess
+import sys
+import warnings
+import weakref
+from typing import Any
+
+import cloudpickle
+import pytest
+import things
+
+import weakreduce
+from weakreduce.reading.loading import Inner, Loader
+from weakreduce.report.findings import LoadReport
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+PROTOCOLS = [2, 3, 4, 5]
+
+
+class Failing(things.Thing):
+    """Loads as long as it may."""
+
+    may = True
+
+    def __setstate__(self, state: Any) -> None:
+        if not self.may:
+            raise ValueError("not here")
+        vars(self).update(state)
+
+
+class Closed(dict[Any, Any]):
+    may = True
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.may:
+            raise TypeError("Cannot modify ReadOnlyDict")
+        super().__setitem__(key, value)
+
+
+class Hollow:
+    """Answers every question with None, as OpenMDAO's problems do."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+class Extending(list[Any]):
+    def extend(self, items: Any) -> None:
+        super().extend(items)
+
+
+class Slots:
+    __slots__ = ("first", "second")
+
+
+def never(*_arguments: Any) -> Any:
+    raise RuntimeError("never")
+
+
+class Calling:
+    def __reduce__(self) -> Any:
+        return never, (1, "two", [3])
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Payloads made before it was called do not load after that."""
+
+    def refuse() -> None:
+        for cls in (Failing, Closed):
+            monkeypatch.setattr(cls, "may", False)
+
+    return refuse
+
+
+def test_a_load_that_works() -> None:
+    report = weakreduce.explain_load(weakreduce.dumps([things.Thing(), {1: (2,)}]))
+    assert report == LoadReport(None, None, None)
+    assert str(report) == "it loads"
+    assert "explain_load" in weakreduce.__all__
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_place_of_a_failing_state(host: Any, protocol: int, refusing: Any) -> None:
+    obj = things.Thing(jobs=[0, {"last": (1, Failing(size=3))}])
+    obj.me = weakref.ref(obj)
+    data = weakreduce.dumps({"it": obj}, host=host, protocol=protocol)
+    assert weakreduce.explain_load(data, host=host) == LoadReport()
+    refusing()
+    report = weakreduce.explain_load(data, host=host)
+    assert report.error == "ValueError: not here"
+    assert report.path == "root['it'].jobs[1]['last'][1]"
+    assert report.call is not None
+    assert report.call.endswith("Failing.__setstate__({'name': 'thing', 'size': 3})")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_dict_that_refuses_items(protocol: int, refusing: Any) -> None:
+    data = pickle.dumps([things.Thing(mesh=Closed({"at": things.Thing()}))], protocol)
+    refusing()
+    report = weakreduce.explain_load(data)
+    assert (report.error, report.path) == ("TypeError: Cannot modify ReadOnlyDict", "root[0].mesh")
+    assert report.call is not None and report.call.endswith("Closed.__setitem__('at', <Thing>)")
+
+
+def test_what_answers_none_to_every_question() -> None:
+    hollow = Hollow()
+    hollow.size = 3
+    report = weakreduce.explain_load(pickle.dumps({"problem": hollow}, 5))
+    assert report.error == "TypeError: 'NoneType' object is not callable"
+    assert report.path == "root['problem']"
+    assert report.call is not None and "Hollow.__setstate__({'size': 3})" in report.call
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_calls_and_names(protocol: int) -> None:
+    data = pickle.dumps({"a": {Calling()}}, protocol)
+    report = weakreduce.explain_load(data)
+    assert report.error == "RuntimeError: never"
+    assert report.path == "list(root['a'])[0]"
+    assert report.call is not None and report.call.endswith("never(1, 'two', [3])")
+    data = pickle.dumps([things.Thing()], protocol).replace(b"Thing", b"Thong")
+    report = weakreduce.explain_load(data)
+    assert report.error is not None and "Thong" in report.error
+    assert (report.path, report.call) == ("root[0]", "from things import Thong")
+
+
+def test_paths_where_weak_things_rearrange_the_payload(refusing: Any) -> None:
+    """A snapshot's copy is finished after the root, which is then an item of a list."""
+    outer = Failing(held=[Closed(a=1)])
+    root = [1, things.Thing(outer=weakref.ref(outer))]
+    data = weakreduce.dumps(root, host="pickle")
+    Closed.may = True
+    refusing()
+    report = weakreduce.explain_load(data)
+    assert report.error is not None
+    assert report.path is not None and report.path.startswith("root[1].outer()")
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_pickles_inside_pickles(bound: bool, refusing: Any) -> None:
+    held = {"task": [Failing()]}
+    inner = weakreduce.bind(held) if bound else held
+    data = cloudpickle.dumps(("first", inner))
+    refusing()
+    report = weakreduce.explain_load(data)
+    assert (report.error, report.path) == ("ValueError: not here", "root[1]['task'][0]")
+
+
+def test_what_is_cut_short() -> None:
+    data = pickle.dumps({"first": 1, "rest": [1, 2, {"deep": "text"}]}, 3)
+    for end in range(len(data)):
+        report = weakreduce.explain_load(data[:end])
+        with pytest.raises((EOFError, pickle.UnpicklingError)):
+            pickle.loads(data[:end])
+        assert report.error is not None and report.error.startswith(("EOFError", "Unpickling"))
+    end = data.index(b"text")
+    assert weakreduce.explain_load(data[:end]).path == "root['rest'][2]['deep']"
+
+
+def test_persistent_ids_buffers_and_extensions() -> None:
+    class Persistent(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return "it" if type(obj) is things.Thing else None
+
+    file = io.BytesIO()
+    Persistent(file).dump({"far": things.Thing()})
+    report = weakreduce.explain_load(file.getvalue())
+    assert report.error is not None and "persistent" in report.error
+    assert (report.path, report.call) == ("root['far']", "persistent_load('it')")
+    buffers: list[Any] = []
+    data = pickle.dumps([pickle.PickleBuffer(b"out of band")], 5, buffer_callback=buffers.append)
+    report = weakreduce.explain_load(data)
+    assert (report.path, report.error is None) == ("root[0]", False)
+    assert weakreduce.explain_load(data, buffers=[]).error is not None
+    assert weakreduce.explain_load(data, buffers=buffers) == LoadReport()
+    copyreg.add_extension("things", "Thing", 0x7654)
+    try:
+        data = pickle.dumps([1, things.Thing()], 2)
+        assert weakreduce.explain_load(data) == LoadReport()
+    finally:
+        copyreg.remove_extension("things", "Thing", 0x7654)
+        vars(copyreg)["_extension_cache"].clear()
+    report = weakreduce.explain_load(data)
+    assert report.error == "ValueError: unregistered extension code 30292"
+    assert (report.path, report.call) == ("root[1]", "copyreg extension 30292")
+
+
+def test_what_is_used_up_on_the_way() -> None:
+    """An object that is popped, and not in what is built."""
+    data = b"]" + b"c" + __name__.encode() + b"\nnever\n)R0."
+    report = weakreduce.explain_load(data)
+    assert (report.error, report.path) == ("RuntimeError: never", "root[0]")
+
+
+def test_encodings() -> None:
+    report = weakreduce.explain_load(b"]U\x01\xffa.")
+    assert report.error is not None and report.error.startswith("UnicodeDecodeError")
+    assert report.path is None or report.path == "root[0]"
+
+
+def test_what_is_no_payload() -> None:
+    with pytest.raises(ValueError, match="host is one of"):
+        weakreduce.explain_load(b"N.", host="other")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        weakreduce.explain_load("N.")
+    assert weakreduce.explain_load(bytearray(b"N.")) == LoadReport()
+    assert weakreduce.explain_load(memoryview(b"N.")) == LoadReport()
+    assert weakreduce.explain_load(b"").error == "EOFError: Ran out of input"
+
+
+def seeds() -> list[bytes]:
+    slots = Slots()
+    slots.first, slots.second = 1, [slots]
+    objects: list[Any] = [
+        [1, 2.5, -3, 10**30, True, None, "é", b"xy"],
+        Closed(a=1),
+        Extending([1, (2,)]),
+        slots,
+        {1: {2: (3, 4, 5, 6)}},
+        {7, 8},
+        frozenset([9]),
+        [things.Thing(), slots, slots],
+    ]
+    made = [pickle.dumps(obj, protocol) for obj in objects for protocol in PROTOCOLS]
+    slots_class = b"\x80\x02c" + __name__.encode() + b"\nSlots\n"
+    by_hand = [
+        b"I1\x00x\n.", b"I\x00\n.", b"I+\x00\n.", b"F1\x00x\n.", b"F\x00\n.",
+        b"I010\n.", b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
+        b"U\x01\xff.", b"}]b.", b"]]b.", b"N(b.", b"]K\x01a.", b"(]K\x01a.", b"]((K\x01e.",
+        b"}(K\x01u.", b"}K\x01\x85K\x02s.", b"}]K\x02s.", b"\x8f(]\x90.", b"]]R.", b"0.",
+        b"(0N.", b"N2.", b"1.", b"(K\x01d.", b"(K\x01K\x02d.", b"\x80\x06N.", b"h\x05.",
+        b"g5\n.", b"p-1\n.", b"\x8b\xff\xff\xff\xff.",
+        b"\x95\x02\x00\x00\x00\x00\x00\x00\x00K\x01K\x02.",
+        b"\x95\x09\x00\x00\x00\x00\x00\x00\x00N.",
+        b"\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x95\x01\x00\x00\x00\x00\x00\x00\x00N.",
+        b"\x95\x03\x00\x00\x00\x00\x00\x00\x00N\x95\x01\x00\x00\x00\x00\x00\x00\x00.NN",
+        b"\x95\x01\x00\x00\x00\x00\x00\x00\x00N\x95\x01\x00\x00\x00\x00\x00\x00\x00.",
+        b"\x95\x02\x00\x00\x00\x00\x00\x00\x00I1\n.", b"\x95\x01\x00\x00\x00\x00\x00\x00\x00K\x01.",
+        b"\x95\x04\x00\x00\x00\x00\x00\x00\x00X\x02\x00\x00\x00ab.",
+        slots_class + b")\x81}]\x86b.", slots_class + b")\x81NN\x86b.",
+        slots_class + b")\x81N}\x86b.", slots_class + b"]\x81.", slots_class + b")}\x92.",
+        slots_class + b"))\x92.", b")N\x81.", slots_class + b")\x81]b.",
+        slots_class + b")\x81}b.", b"(iweakref\nref\n.", b"(cthings\nThing\no.", b"(o.",
+        b"cthings\n\n.", b"c\nThing\n.", b"\x82\x01.", b"\x84\x00\x00\x00\x00.", b"\x97.",
+        b"\x98.", b"P1\n.", b"K\x01Q.", b"\x93.", b"K\x01K\x02\x93.", b"\xff.", b"C\x05ab.",
+        b"X\x05\x00\x00\x00ab.",
+    ]  # fmt: skip
+    return made + by_hand
+
+
+def outcome(load: Any) -> bool:
+    try:
+        load()
+    except (Exception, Inner):
+        return False
+    return True
+
+
+def test_it_fails_where_the_unpickler_in_c_fails() -> None:
+    """Also for what no pickler writes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        known = seeds()
+        chance = random.Random(15)
+        tried = list(known)
+        while len(tried) < 1500:
+            data = bytearray(chance.choice(known))
+            for _ in range(chance.randint(1, 3)):
+                at = chance.randrange(len(data) or 1)
+                way = chance.randrange(3)
+                if way == 0:
+                    data[at : at + 1] = chance.choice(
+                        b"()]}0125NKabesu\x85\x86\x90\x91\x94R\x81"
+                    ).to_bytes()
+                elif way == 1:
+                    del data[at : at + chance.randint(1, 3)]
+                else:
+                    data[at:at] = data[at : at + chance.randint(1, 5)]
+            tried.append(bytes(data))
+        works = 0
+        for data in tried:
+            expected = outcome(lambda data=data: pickle.loads(data))
+            assert outcome(lambda data=data: Loader(data).load()) == expected, data
+            report = weakreduce.explain_load(data)
+            assert (report.error is None) == expected, data
+            works += expected
+        assert 100 < works < 1200
+
+
+def test_an_error_is_that_of_the_unpickler_in_c() -> None:
+    for data in (b"", b"K", b"]((K\x01e.", b"\xff.", b"h\x05.", b"P1\n.", b"}]b.", b"N)R."):
+        with pytest.raises(Exception) as raised:  # noqa: PT011
+            pickle.loads(data)
+        error = weakreduce.explain_load(data).error
+        assert error is not None and error.startswith(f"{raised.type.__name__}: "), data
+
+
+def run(*arguments: str, **keywords: Any) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "weakreduce", *arguments],
+        capture_output=True,
+        timeout=120,
+        **keywords,
+    )
+
+
+def test_the_command(tmp_path: Any) -> None:
+    (tmp_path / "shelf.py").write_text(
+        "class Book:\n    def __setstate__(self, state):\n        raise KeyError('no page')\n"
+    )
+    source = (
+        "import pickle, shelf; book = shelf.Book(); book.page = 1\n"
+        "pickle.dump({'books': [book]}, open('failing.pkl', 'wb'))\n"
+        "pickle.dump({'books': []}, open('good.pkl', 'wb'))\n"
+    )
+    subprocess.run([sys.executable, "-c", source], cwd=tmp_path, check=True, timeout=120)
+    done = run("explain-load", "failing.pkl", cwd=tmp_path)
+    assert done.returncode == 1
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "KeyError: 'no page'"
+    assert lines[1:] == ["  at root['books'][0]", "  in shelf.Book.__setstate__({'page': 1})"]
+    data = (tmp_path / "failing.pkl").read_bytes()
+    done = run("explain-load", "--json", "-", input=data, cwd=tmp_path)
+    assert json.loads(done.stdout)["path"] == "root['books'][0]"
+    done = run("explain-load", "good.pkl", cwd=tmp_path)
+    assert (done.returncode, done.stdout.decode().strip()) == (0, "it loads")
+    assert run("explain-load", "nowhere.pkl", cwd=tmp_path).returncode == 2
+    assert b"RUNS" in run("explain-load", "--help", cwd=tmp_path).stdout
+    assert "executes it" in (weakreduce.explain_load.__doc__ or "")

@@ -1,0 +1,252 @@
+"""`Report.heaviest`: what weighs in a payload, weak or not."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import io
+import json
+import multiprocessing
+import pickle
+import weakref
+from typing import Any
+
+import cloudpickle
+import joblib
+import numpy as np
+import pytest
+import things
+
+import weakreduce
+from weakreduce.report import extents
+from weakreduce.report.findings import Weight
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+
+
+def paths(report: weakreduce.Report) -> list[str]:
+    return [weight.path for weight in report.heaviest]
+
+
+def nested() -> dict[str, Any]:
+    return {
+        "wrapped": things.Thing(data=bytes(900_000), more=bytes(50_000), few=bytes(50)),
+        "list": [bytes(100_000)],
+        "numbers": list(range(10)),
+    }
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_heaviest_parts_of_the_heaviest_part(host: Any) -> None:
+    root = nested()
+    report = weakreduce.explain(root, host=host)
+    assert paths(report) == [
+        "root['wrapped']", "root['wrapped'].data", "root['list']", "root['wrapped'].more",
+    ]  # fmt: skip
+    assert [weight.type for weight in report.heaviest] == ["Thing", "bytes", "list", "bytes"]
+    for weight in report.heaviest:
+        part = eval(weight.path, {"root": root})
+        assert weight.exact
+        assert weight.bytes == len(weakreduce.dumps(part, host=host))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_extents_are_those_of_the_payload(protocol: int) -> None:
+    root = [bytes(5000), {"key": ["a" * 70_000, (1, 2, 3)]}, things.Thing(x=bytearray(300)), {1, 2}]
+    root += [root[0], root[1]]
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, protocol)
+    pickler.dump(root)
+    sizes = extents.sizes(file.getvalue(), (), 0)
+    memo = pickler.memo.copy()
+    for part in (root, root[0], root[1], root[1]["key"], root[1]["key"][0], root[2]):
+        own = len(pickle.dumps(part, protocol))
+        assert abs(own - sizes[memo[id(part)][0]]) <= 60
+    with pytest.raises(extents.Unread):
+        extents.sizes(file.getvalue(), (), 0, 5)
+    for end in range(0, len(file.getvalue()), 7):
+        with pytest.raises(extents.Unread):
+            extents.sizes(file.getvalue()[:end], (), 0)
+
+
+def test_it_goes_down_to_where_no_part_takes_most() -> None:
+    root: Any = [bytes(1000) for _ in range(20)]
+    for _ in range(5):
+        root = things.Thing(held=root, note="x")
+    report = weakreduce.explain(root)
+    chain = ["root" + ".held" * depth for depth in range(1, 6)]
+    assert paths(report)[:5] == chain
+    assert all(path.startswith("root.held.held.held.held.held[") for path in paths(report)[5:])
+
+
+def test_a_long_way_is_shown_by_its_beginning_and_its_end() -> None:
+    root: Any = bytes(100_000)
+    for _ in range(60):
+        root = [root]
+    report = weakreduce.explain(root)
+    assert len(report.heaviest) == 20
+    assert report.heaviest[0].path == "root[0]"
+    assert paths(report)[-1] == "root" + "[0]" * 60
+
+
+def test_what_is_small_or_alike_is_no_part() -> None:
+    report = weakreduce.explain([{"number": number} for number in range(1000)])
+    assert paths(report) == ["root"]
+    assert report.heaviest[0].bytes == report.total_bytes
+
+
+@pytest.mark.parametrize("root", [3, None, "text", bytes(2000), int, print, (), []])
+def test_what_has_no_parts_weighs_itself(root: Any) -> None:
+    report = weakreduce.explain(root)
+    total = report.total_bytes
+    assert report.heaviest == (Weight("root", type(root).__name__, total),)  # type: ignore[arg-type]
+
+
+class Selective:
+    """Leaves its cache behind."""
+
+    def __init__(self) -> None:
+        self.cache = bytes(1_000_000)
+        self.data = bytes(10_000)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data}
+
+
+class Indirect:
+    """Hands over what is inside an attribute that does not travel itself."""
+
+    def __init__(self, held: Any) -> None:
+        self.box = [held, 1]
+
+    def __reduce__(self) -> Any:
+        return Indirect, (self.box[0],)
+
+
+def test_what_does_not_travel_does_not_weigh() -> None:
+    assert paths(weakreduce.explain([Selective()])) == ["root[0]", "root[0].data"]
+
+
+def test_parts_behind_what_does_not_travel() -> None:
+    report = weakreduce.explain({"it": Indirect(bytes(5000))})
+    assert paths(report) == ["root['it']", "root['it'].box[0]"]
+
+
+def test_what_is_shared_is_there_once() -> None:
+    shared = bytes(100_000)
+    report = weakreduce.explain([{"a": shared}, {"b": shared}])
+    assert paths(report) == ["root[0]", "root[0]['a']"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_snapshots_are_left_aside(host: Any) -> None:
+    outside = things.Big(size=500_000)
+    root = things.Thing(weak=weakref.ref(outside), held=[bytes(1000), bytes(9000)])
+    root.back = things.Thing(parent=weakref.ref(root), data=bytes(3000))
+    report = weakreduce.explain(root, host=host)
+    assert report[0].bytes is not None and report[0].bytes > 500_000
+    found = {weight.path: weight.bytes for weight in report.heaviest}
+    assert list(found)[:2] == ["root.held", "root.held[1]"]
+    assert 3000 < found["root.back"] < 4000
+    assert max(found.values()) < 11_000
+
+
+def test_where_something_cannot_be_pickled() -> None:
+    report = weakreduce.explain({"lock": things.Locked(), "data": bytes(5000)})
+    assert report.total_bytes is None
+    assert paths(report) == ["root['data']"]
+
+
+def test_functions_and_classes_by_value() -> None:
+    data = bytes(40_000)
+
+    def function() -> int:
+        return len(data)
+
+    report = weakreduce.explain({"function": function})
+    assert paths(report)[:2] == [
+        "root['function']", "root['function'].__closure__[0].cell_contents",
+    ]  # fmt: skip
+
+
+def test_the_report_shows_it() -> None:
+    report = weakreduce.explain(nested())
+    for text in (str(report), report.table(40), report.to_html()):
+        assert "what weighs" in text
+        assert "900,009" in text
+    assert "root['wrapped'].data (bytes)" in str(report)
+    assert "root[&#x27;wrapped&#x27;].data" in report.to_html()
+    found = json.loads(report.to_json())["heaviest"]
+    assert found[1] == {
+        "path": "root['wrapped'].data", "type": "bytes", "bytes": 900_009, "exact": True,
+    }  # fmt: skip
+    assert "what weighs" not in str(weakreduce.explain([1, 2]))
+
+
+def test_a_recorded_dump() -> None:
+    """The sizes are read off the payload; nothing is pickled twice."""
+    counted = collections.Counter[str]()
+
+    class Counting(things.Thing):
+        def __getstate__(self) -> Any:
+            counted["asked"] += 1
+            return vars(self)
+
+    root = {"counting": Counting(data=bytes(50_000)), **nested()}
+    with weakreduce.record() as report:
+        payload = pickle.loads(cloudpickle.dumps(root))
+    assert payload["list"] == root["list"]
+    assert counted["asked"] == 1
+    assert paths(report)[:2] == ["root['wrapped']", "root['wrapped'].data"]
+    assert not report.heaviest[0].exact
+    assert abs(report.heaviest[1].bytes - 900_000) < 30
+    assert "~900,0" in str(report)
+    with weakreduce.record() as report:
+        cloudpickle.dumps([1])
+        cloudpickle.dumps(root)
+        cloudpickle.dumps(root)
+    assert len(set(paths(report))) == len(report.heaviest)
+    assert "root['wrapped'].data" in paths(report)
+
+
+def test_a_recorded_dump_of_many_objects_is_not_slowed() -> None:
+    """Nothing is read off it; `explain` does."""
+    root = [str(number) for number in range(110_000)] + [bytes(3_000_000)]
+    with weakreduce.record() as report:
+        cloudpickle.dumps(root)
+    assert report.dumps == 1
+    assert report.heaviest == ()
+    assert paths(weakreduce.explain(root)) == ["root[110000]"]
+
+
+def test_what_an_engine_was_sent() -> None:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        with weakreduce.record() as report:
+            task = pool.submit(repr, things.Thing(data=bytes(200_000)))
+            assert "Thing" in task.result(timeout=300)
+    assert paths(report) == ["args[0]", "args[0].data"]
+    assert abs(report.heaviest[1].bytes - 200_000) < 100
+    with context.Pool(1) as pool, weakreduce.record() as report:
+        assert pool.apply(len, ([things.Big(size=200_000)],)) == 1
+    assert paths(report)[:3] == ["args[0]", "args[0][0]", "args[0][0].data"]
+
+
+def test_a_dump_that_writes_to_its_file_itself(tmp_path: Any) -> None:
+    root = {"array": np.zeros(10_000), "text": "x" * 1000}
+    with weakreduce.record() as report:
+        joblib.dump(root, tmp_path / "file")
+    assert (joblib.load(tmp_path / "file")["array"] == 0).all()
+    assert report.heaviest
+
+
+def test_a_budget_that_is_spent_shows() -> None:
+    """A chain of large parts costs more to be measured than the dump did."""
+    root: Any = bytes(12_000_000)
+    for _ in range(12):
+        root = [root]
+    report = weakreduce.explain(root)
+    exact = [weight.exact for weight in report.heaviest]
+    assert True in exact
+    assert False in exact
+    assert all(12_000_000 < weight.bytes < 12_000_200 for weight in report.heaviest)

@@ -1,0 +1,247 @@
+"""Blame: which object made a dump fail, and where it is.
+
+An error of the host's says what kind of object cannot be pickled, but not where that is.
+An object whose own code raised is known already. Else the object that the pickler asked for last,
+and which fails by itself as well, is the one. Nothing of this runs while dumps succeed, no code of
+the user's that raised is run again, and all of it takes no more work than the dump did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, final
+
+from weakreduce.core import notes, observe
+from weakreduce.core.encode import Call, Rest, Standin, Stream
+from weakreduce.core.known import left_a_dump
+from weakreduce.model.errors import WeakreduceError
+from weakreduce.model.kinds import class_attribute
+from weakreduce.model.texts import class_name, printable, shortened
+from weakreduce.paths import search
+
+#: How many holders of an object are tried, if the object itself is nowhere in the graph.
+_HOLDERS = 10
+#: Objects met last that are looked for where the recursion went too deep.
+_LAST = 50
+#: Objects that may be asked for, besides as many as the dump asked for.
+_MORE = 1000
+#: Objects that may be opened on the way to one, at least: a tenth of a second.
+_OPENED = 20_000
+#: What stands in a payload for us.
+_PARTS = frozenset({Call, Rest, Standin, Stream})
+#: What a note begins with.
+_OURS = "weakreduce: "
+#: Characters of a path in a note.
+_WIDTH = 400
+
+
+@final
+class Culprit(NamedTuple):
+    """What cannot be pickled."""
+
+    #: The object; or the nearest holder in the graph of an object that a reduction made.
+    obj: Any
+    path: str
+    #: What it is, and where.
+    text: str
+    #: It is the recursion that went too deep, and there is no use in looking for more.
+    fatal: bool = False
+
+
+class _Enough(BaseException):
+    """The search has done as much work as the dump did: a signal, which all code lets pass."""
+
+
+@final
+class Met(list[Any]):
+    """Objects that were asked for, in order, kept alive; up to a limit."""
+
+    limit = float("inf")
+
+
+def note(session: Any, root: Any, error: Exception) -> Culprit | None:
+    """Add to an error that is not ours where the object is that cannot be pickled.
+
+    The type and the text of the error stay as they are; where nothing is found out, so does
+    all of it.
+    """
+    if isinstance(error, WeakreduceError):
+        return None
+    before = notes.of(error).copy()
+    found = culprit(session, root, error)
+    said = notes.of(error)
+    said[:] = before  # it may have been raised again on the way
+    if found is not None and isinstance(getattr(error, "__notes__", []), list):
+        # An error that is raised again has one of an earlier dump, one of a dump inside this
+        # has that one's: two paths from two roots would say nothing.
+        said[:] = [text for text in before if not _is_ours(text)]
+        text = found.text if found.fatal else f"what cannot be pickled is {found.text}"
+        BaseException.add_note(error, f"{_OURS}{text}")
+    return found
+
+
+def _is_ours(text: Any) -> bool:
+    return type(text) is str and text.startswith(_OURS)
+
+
+def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+    """The object that makes the dump of `root` fail, or None where that is not found out."""
+    traceback = error.__traceback__
+    try:
+        with observe.watching(False):
+            return _culprit(session, root, error)
+    except (Exception, _Enough):  # noqa: BLE001 - the user has an error to read already, the host's
+        return None
+    finally:
+        # The same error may have been raised again on the way.
+        error.__traceback__ = traceback
+
+
+def place(session: Any, walk: Any, subject: Any, met: Met) -> str:
+    """Where in a snapshot's referent the object is that made its probe fail, in a few words.
+
+    Args:
+        session: the session.
+        walk: the first walk that probed the referent.
+        subject: the referent, or what else of an edge failed.
+        met: what the probe met, from `listen`.
+    """
+    try:
+        with observe.watching(False):
+            found = next(_failing(session, walk, met), subject)
+            if found is subject:
+                return ""
+            ways = search.Search(subject, [id(found)], session.engine.by_name)
+            path = ways.path(found, root="it")
+            return "" if path is None else f", at {_short(path)}"
+    except (Exception, _Enough):  # noqa: BLE001 - the reason is known already, this is its place
+        return ""
+    finally:
+        met.limit = float("inf")
+
+
+def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+    causes = _chain(error)
+    raised = next(
+        (
+            obj
+            for obj, found, _ in session.known.raised.values()
+            if any(found is cause for cause in causes)
+        ),
+        None,
+    )
+    if raised is None and left_a_dump(error):
+        return None  # that one has said what is to blame
+    hidden = getattr(session.ran, "reads_memo", False) or session.engine.hides_parts
+    before = [] if hidden else _met(session.ran)
+    limit = max(2 * len(before), _OPENED)
+    session.start_over()
+    walk = session.first_walk()
+    walk.goes_on = True  # no edge is to blame, and what comes after a refused one may be
+    met = listen(walk)
+    if hidden:
+        # A memo does not tell what the pickler was in the middle of.
+        if not _fails(session, walk, root):
+            return None
+    else:
+        met += before
+    if any(isinstance(found, RecursionError) for found in causes):
+        last = met[: -_LAST - 1 : -1]
+        ways = search.Search(root, map(id, last), session.engine.by_name, limit)
+        for obj in last:
+            path = ways.path(obj)
+            if path is not None:
+                text = f"the pickler's recursion ended at {_short(path)}"
+                return Culprit(obj, path, text, fatal=True)
+        return None
+    failing = _failing(session, walk, met)
+    innermost = next(failing, None) if raised is None else raised
+    if innermost is None:
+        return None
+    nearest = [innermost, *met[: -_LAST - 1 : -1]]
+    ways = search.Search(root, map(id, nearest), session.engine.by_name, limit, id(innermost))
+    path = ways.path(innermost)
+    if path is not None:
+        return Culprit(innermost, path, described(path, innermost))
+    place = "somewhere below" if len(ways.objects) >= limit else "that is made to write"
+    with contextlib.suppress(_Enough):
+        for holder in itertools.islice(failing, _HOLDERS):
+            path = ways.path(holder)
+            if path is not None:
+                text = f"{_article(innermost)} {place} {described(path, holder)}"
+                return Culprit(holder, path, text)
+    return None
+
+
+def _met(walk: Any) -> list[Any]:
+    """What a walk met, in order; but for what is ours, and what earlier dumps wrote."""
+    return [obj for obj in walk.met.values() if obj is not None and type(obj) not in _PARTS]
+
+
+def _fails(session: Any, walk: Any, obj: Any) -> bool:
+    """Whether an object fails by itself."""
+    return session.probe(walk, obj) is not None
+
+
+def listen(walk: Any) -> Met:
+    """Every object that the walk is asked for from now on, in order, kept alive."""
+    met = Met()
+    ask: Callable[[Any], Any] = walk.override
+
+    def listening(obj: Any) -> Any:
+        if len(met) >= met.limit:
+            raise _Enough
+        met.append(obj)
+        return ask(obj)
+
+    walk.override = listening
+    return met
+
+
+def _failing(session: Any, walk: Any, met: Met) -> Iterator[Any]:
+    """The object that fails, then those that hold it, from the inside out.
+
+    The objects that a pickler is in the middle of are met from the outside in, so the one met
+    last that fails by itself is the innermost. What a probe has walked well is not walked again.
+
+    Raises:
+        _Enough: where that has asked for as many objects as were met.
+    """
+    found: list[Any] = []
+    met.limit = 2 * len(met) + _MORE
+    for obj in reversed(met.copy()):
+        if any(obj is other for other in found):
+            continue
+        if _fails(session, walk, obj):
+            found.append(obj)
+            yield obj
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and its causes."""
+    found: list[BaseException] = []
+    while error is not None and len(found) < _LAST:
+        found.append(error)
+        error = error.__cause__
+    return found
+
+
+def described(path: str, obj: Any) -> str:
+    """What an object is, and where."""
+    return f"{_short(path)} ({_article(obj)})"
+
+
+def _short(path: str) -> str:
+    return shortened(path, _WIDTH)
+
+
+def _article(obj: Any) -> str:
+    cls = type(obj)
+    module = class_attribute(cls, "__module__")
+    if module in ("builtins", "__main__"):
+        name = class_name(cls)
+    else:
+        name = f"{printable(str(module))}.{class_name(cls)}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

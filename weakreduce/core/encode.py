@@ -1,0 +1,469 @@
+"""Encode: write a weak thing, whose fates are decided, as calls of the standard library.
+
+Rule: nothing here decides, and every callable that it writes belongs to the standard
+library (those of `wire.py` alone excepted). What is written is a small program for the
+unpickler; `Call` is one expression of it. The tricks, each used in one place:
+
+- ``max((x,))`` is ``x``: an expression that is an object we have already, so that its state
+  can be written at another place than its construction (`finish`).
+- a reduction whose state setter is `operator.is_` runs the list of calls that is its state.
+- ``(x, hash(x))[0]`` is ``x``, hashed: that makes a dead reference usable as a key.
+- ``map(ref, targets, callbacks)`` fills a weak container at C speed.
+- ``vars(x)["name"]`` is ``x.name``, and ``classmethod.__get__(classmethod(f), None, x)`` is ``f``
+  bound to ``x``: in words that no scanner of pickles takes for an attack, as it does ``getattr``,
+  `functools.partial` and the getters of `operator`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import copyreg
+import functools
+import importlib
+import importlib.util
+import itertools
+import operator
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, final
+
+from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.kinds import Edge, Kind, class_attribute
+
+Reduction = tuple[Any, ...]
+#: What is written where an object is left out, by a dump that is not going to be loaded.
+NOTHING: Reduction = (int, ())
+#: Functions of builtin types that are written, by id: each with the dotted name under which a
+#: pickler finds it from protocol 4 on. Left alone it would write a call of ``getattr``.
+DOTTED: dict[int, tuple[Any, str]] = {
+    id(function): (function, name)
+    for function, name in (
+        (object.__new__, "object.__new__"),
+        (object.__setattr__, "object.__setattr__"),
+        (weakref.ref.__new__, "ReferenceType.__new__"),
+        (dict.update, "dict.update"),
+        (set.update, "set.update"),
+        (classmethod.__get__, "classmethod.__get__"),
+    )
+}
+#: The types of these.
+DOTTED_TYPES = frozenset(type(function) for function, _ in DOTTED.values())
+_STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
+_stock_getstate: Any = object.__getstate__
+
+
+@final
+class Call:
+    """An expression of the payload: a call whose result the unpickler puts in its place."""
+
+    __slots__ = ("reduction",)
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.reduction: Reduction = (function, arguments)
+
+    def __reduce__(self) -> Reduction:
+        """For picklers that no walk of ours drives (`lone_walk.py`)."""
+        return self.reduction
+
+    def __call__(self) -> None:
+        """Never called here: picklers insist that what they will call over there is callable."""
+        raise NotImplementedError
+
+
+def same_with(obj: Any, *rest: Any) -> Call:
+    """`obj` itself, with a state, items or a state setter applied to it at this place."""
+    call = Call(max, (obj,))
+    call.reduction = (max, ((obj,),), *rest)
+    return call
+
+
+@final
+class Standin:
+    """The shell of an object: constructed early, its state written where stock would write it.
+
+    A weak reference needs its referent to exist, not to be complete. Were the referent
+    written whole where a weak edge happens to be met first, the order of construction would
+    change (hashes, cycles), and a chain of weak edges would recurse.
+    """
+
+    __slots__ = ("is_made", "obj", "parts")
+
+    def __init__(self, obj: Any, parts: Reduction) -> None:
+        self.obj = obj
+        self.parts = parts
+        #: Whether its construction is written.
+        self.is_made = False
+
+    #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
+    #: they ask for each.)
+    __class__: Any = property(operator.attrgetter("obj.__class__"))
+
+    @property
+    def reduction(self) -> Reduction:
+        """The construction alone."""
+        return self.parts[:2]
+
+    def finish(self) -> Reduction:
+        """The object that was constructed, and the rest of its reduction."""
+        rest = self.parts[2:]
+        if self.is_made:
+            self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
+        return (max, ((self,),), *rest)
+
+    def after_arguments(self, *afterwards: Any) -> Reduction:
+        """The object, and the rest of its reduction, constructed when its arguments are written.
+
+        They may lead back to the object, and then it is constructed there, and not again here.
+        `afterwards` is written when it is constructed.
+        """
+        function, arguments, *rest = self.parts
+        first = arguments if function is copyreg.__newobj__ else (function, arguments)  # type: ignore[attr-defined]
+        return (operator.getitem, ((first, self, *afterwards), 1), *rest)
+
+
+@final
+class Guarded:
+    """A stand-in whose arguments are written before it, where a weak edge meets it first."""
+
+    __slots__ = ("standin",)
+
+    def __init__(self, standin: Standin) -> None:
+        self.standin = standin
+
+
+@final
+class Stream:
+    """A list in the payload whose items are asked for one by one while it is written."""
+
+    __slots__ = ("reduction",)
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.reduction: Reduction = (list, (), None, items)
+
+
+@final
+class Rest:
+    """A place in the payload whose content is asked for when it is written."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fill: Callable[[], Reduction]) -> None:
+        self.fill = fill
+
+    @property
+    def reduction(self) -> Reduction:
+        """Asked for by the walk when the pickler comes here."""
+        return self.fill()
+
+
+def bound_method(function: Any, shell: Any, instance: Any) -> Call:
+    """An expression that binds a function (written as `shell`) to an instance."""
+    if isinstance(function, types.FunctionType):
+        # `types.MethodType` is no importable name, which plain pickle insists on.
+        return Call(classmethod.__get__, Call(classmethod, shell), None, instance)
+    return Call(types.MethodType, shell, instance)
+
+
+def ready_receiver() -> Call:
+    """Import weakreduce on the receiver if it is there, and say nothing if it is not."""
+    found = Call(filter, importlib.util.find_spec, ["weakreduce"])
+    return Call(list, Call(map, importlib.import_module, found))
+
+
+class Writer(Protocol):
+    """What an encoder may ask of the walk that it writes for."""
+
+    def decide(self, edge: Edge) -> Decision:
+        """The fate of an edge."""
+
+    def target(self, edge: Edge) -> Any:
+        """What to write for the referent of an edge that travels."""
+
+    def function(self, edge: Edge) -> Any:
+        """The same for the function of a WeakMethod."""
+
+    def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+        """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
+
+    def holding(self, function: Any, callback: Any) -> Any:
+        """What a WeakMethod calls, and holds its function by, where that is made on the way."""
+
+    def callback(self, edge: Edge) -> Any:
+        """What to write for the callback of an edge that travels, or None."""
+
+    def first(self, function: Any) -> Any:
+        """`function`; in the payload's first weak thing, one that readies the receiver too."""
+
+    def later(self, fill: Call) -> None:
+        """Write `fill` when every object of the payload is complete."""
+
+    def can_make(self, obj: Any) -> bool:
+        """Whether the receiver can construct an object when it comes to this place."""
+
+    def ordered(self, edges: list[Edge]) -> list[Edge]:
+        """The entries of a WeakSet in an order that every process agrees on."""
+
+
+def _dead_target(is_callable: bool = True) -> Any:
+    # Unique for each dead reference, hashable, weakly referenceable, and gone after the load.
+    return Call(contextlib.ContextDecorator) if is_callable else set()
+
+
+def user_state(weak: Any, internals: frozenset[str]) -> Any:
+    """Instance attributes and slots that are the user's, in the form that BUILD takes, or None."""
+    if type(weak) in _STATELESS:
+        return None
+    state = weak.__getstate__()
+    if type(weak).__getstate__ is not _stock_getstate:
+        return state
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    # The attributes themselves, which other threads may write to.
+    kept, kept_slots = dict(attributes or {}), dict(slots or {})
+    for name in internals:
+        kept.pop(name, None)
+        kept_slots.pop(name, None)
+    if kept_slots:
+        return (kept or None, kept_slots)
+    return kept or None
+
+
+def _with_new_identity(state: Any, referent: Any, target: Any) -> Any:
+    """The state of a ref, in which the `id` of its referent becomes that of the copy's.
+
+    Subclasses keep it to hash by, where their referents cannot be hashed.
+    """
+    if type(state) is tuple:
+        return tuple(_with_new_identity(part, referent, target) for part in state)
+    if type(state) is not dict or not any(
+        type(value) is int and value == id(referent) for value in list(state.values())
+    ):
+        return state
+    new = Call(id, target)
+    return {
+        name: new if type(value) is int and value == id(referent) else value
+        for name, value in list(state.items())
+    }
+
+
+def _target(walk: Writer, edge: Edge, fate: Fate) -> tuple[Any, Any]:
+    """What a weak thing is made on, and whether it is pinned: a bool, or an expression of one."""
+    copy = walk.target(edge)
+    return walk.at_home(edge.referent, copy) if fate is Fate.HOME else (copy, fate is Fate.SNAPSHOT)
+
+
+def _either(without: Any, pinned: Any, pin: Any) -> Any:
+    """One of two things, by whether a weak thing is pinned."""
+    if type(pin) is bool:
+        return pinned if pin else without
+    return Call(operator.getitem, (without, pinned), pin)
+
+
+def _slot(edge: Edge, target: Any, callback: Any, pin: Any) -> Any:
+    """The content of a callback slot: the callback, the pin, both in one, or None."""
+    pinned = target if callback is None and edge.function is None else (target, callback)
+    return _either(callback, pinned, pin)
+
+
+def _travels(fate: Fate) -> bool:
+    return fate in (Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN, Fate.HOME)
+
+
+def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    cls = type(weak)
+    alive = _travels(fate)
+    target, pin = _target(walk, edge, fate) if alive else (_dead_target(), False)
+    holds: Any = False
+    state = user_state(weak, kind.internals)
+    if alive and state is not None:
+        state = _with_new_identity(state, edge.referent, target)
+    if kind.base is weakref.WeakMethod:
+        function: Any = copy.copy
+        if alive:
+            function = walk.function(edge)
+            if fate is Fate.HOME:
+                function, holds = walk.at_home(edge.function, function)
+        target = bound_method(edge.function if alive else function, function, target)
+    slot = None
+    if alive:
+        callback = walk.callback(edge)
+        slot = _slot(edge, target, callback, pin)
+        if holds is not False:
+            slot = _either(walk.holding(function, callback), (target, callback), pin)
+    construct: Any
+    if kind.base is weakref.WeakMethod and cls is not weakref.WeakMethod:
+        construct, arguments = weakref.WeakMethod.__new__, [cls, target]
+    elif kind.base is weakref.WeakMethod or cls is weakref.ref:
+        construct, arguments = cls, [target]
+    else:
+        # Not the subclass's own __new__ and __init__: they may ask for arguments.
+        construct, arguments = weakref.ref.__new__, [cls, target]
+    if slot is not None:
+        arguments.append(slot)
+    reduction: Reduction = (walk.first(construct), tuple(arguments))
+    if not alive:
+        # Hashed while its referent lives, or it could never be a key again.
+        made = Call(*reduction[:1], *reduction[1])
+        reduction = (operator.getitem, ((made, Call(hash, made)), 0))
+    if state is not None:
+        reduction = (*reduction, state)
+    return reduction
+
+
+def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if not _travels(fate):
+        dead = _dead_target(type(weak) is weakref.CallableProxyType)
+        return (walk.first(weakref.proxy), (dead,))
+    target, pin = _target(walk, edge, fate)
+    slot = _slot(edge, target, walk.callback(edge), pin)
+    arguments = (target,) if slot is None else (target, slot)
+    return (walk.first(weakref.proxy), arguments)
+
+
+def hashed_by_value(obj_type: type) -> bool:
+    """Whether a hash of an instance runs code of its class, which may need its state."""
+    own = class_attribute(obj_type, "__hash__")
+    return own is not None and own is not object.__hash__
+
+
+def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    cls = type(weak)
+    base: Any = kind.base
+    exact = cls is base
+    shell = (walk.first(cls), ()) if exact else (walk.first(object.__new__), (cls,))
+    steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
+    state = user_state(weak, kind.internals)
+    if type(weak.data) is not type(vars(base())["data"]):
+        # A subclass that keeps its entries in a collection of its own (an ordered one, say).
+        steps.append(Call(setattr, weak, "data", Call(type(weak.data))))
+        own_collection = True
+    else:
+        own_collection = False
+    if state is not None:
+        steps.append(same_with(weak, state))
+    kept = [(edge, walk.decide(edge).fate) for edge in kind.edges(weak)]
+    kept = [(edge, fate) for edge, fate in kept if _travels(fate)]
+    if base is weakref.WeakSet and not own_collection:
+        fates = {id(edge): fate for edge, fate in kept}
+        kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
+    if kept:
+        referents = [edge.referent for edge, _ in kept]
+        found = [_target(walk, edge, fate) for edge, fate in kept]
+        targets, pins = [target for target, _ in found], [pin for _, pin in found]
+        hashed = base is not weakref.WeakValueDictionary and any(
+            hashed_by_value(type(referent)) for referent in referents
+        )
+        keys = [edge.key for edge, _ in kept]
+        values = [edge.value for edge, _ in kept]
+        late = not all(map(walk.can_make, (*referents, *keys, *values)))
+        if hashed and not late and base is weakref.WeakKeyDictionary:
+            steps.append(values)
+        fill = _filling(base, weak, own_collection, targets, pins, keys, values)
+        if hashed or late:
+            walk.later(fill)
+        else:
+            steps.append(fill)
+    if not steps:
+        return shell
+    return (*shell, steps, None, None, operator.is_)
+
+
+def _attribute(obj: Any, name: str) -> Call:
+    """The expression of an instance's attribute."""
+    return Call(operator.getitem, Call(vars, obj), name)
+
+
+def _filling(
+    base: Any,
+    weak: Any,
+    own_collection: bool,
+    targets: list[Any],
+    pins: list[Any],
+    keys: list[Any],
+    values: list[Any],
+) -> Call:
+    """The expression that puts its entries into a container."""
+    # A pinned entry cannot die, so it needs no eviction: its slot holds the pin.
+    evict = _attribute(weak, "_remove")
+    callbacks: Any
+    if all(pin is True for pin in pins):
+        callbacks = targets
+    elif any(pins):
+        callbacks = list(map(_either, itertools.repeat(evict), targets, pins))
+    else:
+        callbacks = Call(itertools.repeat, evict)
+    update: Any = dict.update
+    if base is weakref.WeakSet:
+        entries = Call(map, weakref.ref, targets, callbacks)
+        update = set.update
+    elif base is weakref.WeakValueDictionary:
+        entries = Call(zip, keys, Call(map, weakref.KeyedRef, targets, callbacks, keys))
+    else:
+        entries = Call(zip, Call(map, weakref.ref, targets, callbacks), values)
+    if own_collection:
+        if base is weakref.WeakSet:
+            entries = Call(list, entries)
+        update = operator.ior
+    return Call(update, _attribute(weak, "data"), entries)
+
+
+def pinned_container(
+    walk: Writer, base: Any, weak: Any, targets: list[Any], keys: list[Any]
+) -> Reduction:
+    """What `encode` gives for a WeakSet or WeakValueDictionary all of whose entries are pinned."""
+    shell = (walk.first(base), ())
+    fill = _filling(base, weak, False, targets, [True], keys, [])
+    return (*shell, [fill], None, None, operator.is_)
+
+
+def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if fate is not Fate.LINK:
+        return (walk.first(object.__new__), (type(weak),))
+    function, arguments, keywords = edge.callback
+    armed: Any = type(weak)
+    arguments = (walk.target(edge), function, *arguments)
+    if keywords:
+        # Nothing else of the standard library calls with keywords.
+        armed = Call(None)
+        state = (type(weak), arguments, keywords, None)
+        armed.reduction = (functools.partial, (type(weak),), state)
+        arguments = ()
+    reduction: Reduction = (walk.first(armed), arguments)
+    if not weak.atexit:
+        # `atexit` is a property of the class; BUILD sets what stands behind the dict by setattr.
+        reduction = (*reduction, (None, {"atexit": False}))
+    return reduction
+
+
+def _registered(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    (edge,) = kind.edges(weak)
+    fate = walk.decide(edge).fate
+    if not _travels(fate):
+        return (walk.first(kind.rebuild), (None,))
+    target, pin = _target(walk, edge, fate)
+    return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))
+
+
+_ENCODERS = {
+    "ref": _ref,
+    "WeakMethod": _ref,
+    "proxy": _proxy,
+    "WeakSet": _container,
+    "WeakValueDictionary": _container,
+    "WeakKeyDictionary": _container,
+    "finalize": _finalize,
+}
+
+
+def encode(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+    """The reduction of a weak thing, for the fates that `walk` decides."""
+    if kind.rebuild is not None:
+        return _registered(walk, kind, weak)
+    return _ENCODERS[kind.name](walk, kind, weak)

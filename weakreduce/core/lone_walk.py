@@ -1,0 +1,98 @@
+"""One weak thing without context: its reduction where nothing is known of the payload around it.
+
+A pickler that only reads a host's dispatch table hands over one object, and says nothing of what
+else it writes, nor where. So every live referent counts as outside; what is shared, or written as a
+name, is known all the same. The pickler's own memo makes one copy of what the payload holds twice.
+
+Rule: decisions are `Known`'s, reductions `encode`'s. `hosts/tables.py` puts this into the tables.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any, final
+
+from weakreduce.core import encode, words
+from weakreduce.core.encode import Call, Reduction
+from weakreduce.core.known import Known
+from weakreduce.core.session import Engine, is_too_large
+from weakreduce.core.walk import Refused, Walk
+from weakreduce.model import homes
+from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.kinds import Edge, Kind, kind_of
+
+
+@final
+class LoneWalk(Walk):
+    """A `encode.Writer` for one weak thing."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(known)
+        # Nobody says that an engine of ours ships the bytes.
+        known.readies = self.policy.ready_receiver == "always"
+        self.fills: list[Call] = []
+        #: Edges that dangle although nobody asked for that.
+        self.lost: list[tuple[Edge, str]] = []
+
+    def holds(self, referent: Any) -> bool:
+        return False
+
+    def not_inside(self, edge: Edge) -> Decision:
+        decision = self.known.outside(edge.weak, edge.referent)
+        if decision.fate is Fate.REFUSE:
+            return self.refuse(edge, decision)
+        if not decision.asked:
+            self.lost.append((edge, decision.reason))
+        return self.snapshot(edge, decision) if decision.fate is Fate.SNAPSHOT else decision
+
+    def strong(self, obj: Any) -> Any:
+        return obj
+
+    def later(self, fill: Call) -> None:
+        self.fills.append(fill)
+
+    def reduction(self, kind: Kind, weak: Any) -> Reduction:
+        """The whole reduction of a weak thing."""
+        if kind.name == "finalize" and self._leaves_finalizers():
+            return weak.__reduce_ex__(self.known.adapter.protocol)  # type: ignore[no-any-return]
+        found = encode.encode(self, kind, weak)
+        if self.fills:
+            # There is no end of the payload that we could wait for.
+            steps = [*(found[2] if len(found) > 2 else ()), *self.fills]
+            found = (*found[:2], steps, None, None, operator.is_)
+        return found
+
+
+def reduce_alone(engine: Engine, weak: Any) -> Reduction:
+    """The reduction of a weak thing under the policy in force, to be written by any pickler.
+
+    Args:
+        engine: tells what the host writes as a name, and measures referents where the policy
+            limits them.
+        weak: an instance of a weak type.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+    """
+    kind = kind_of(type(weak))
+    if kind is None:
+        # A subclass that somebody gave its base's entry has a __reduce__ of its own.
+        return weak.__reduce_ex__(engine.protocol)  # type: ignore[no-any-return]
+    policy = get_policy()
+    known = Known(engine, policy, functools.partial(is_too_large, engine, policy))
+    walk = LoneWalk(known)
+    try:
+        found = walk.reduction(kind, weak)
+        if walk.lost:
+            words.warn(None, walk.lost, [])
+        homes.sent(walk.numbered)
+    except Refused as refused:
+        raise words.refusal(policy, None, refused.edge, refused.decision) from None
+    finally:
+        # The referents must die with their last user, though a walk and its hooks refer to
+        # each other.
+        vars(walk).clear()
+        vars(known).clear()
+    return found

@@ -1,0 +1,122 @@
+"""What is inside a payload of plain objects, found out without a pickler, at the collector's speed.
+
+A first walk that knows that a second will follow is run only to learn what is met strongly. Where
+the payload holds nothing but builtin containers, plain instances (`known.is_plain`), names, and
+refs without callbacks, the collector's own view of the objects tells the same: pickle follows just
+what they hold. (Such a payload is orderless, too: see `Known.learn_order`.) Whatever else is met,
+nothing is said, and the first walk goes on. Nothing here decides or encodes.
+
+What we rely on, pinned by the tests: `gc.get_referents` gives what a builtin container holds; what
+an instance's slots hold, and its class; and a ref's callback, but not what it refers to
+(https://docs.python.org/3/library/gc.html#gc.get_referents).
+"""
+
+from __future__ import annotations
+
+import copyreg
+import gc
+import operator
+import types
+import weakref
+from typing import Any, Final
+
+from weakreduce.core.known import NAMEABLE, Known, defines
+from weakreduce.model.kinds import bases_of, class_attribute
+
+#: What leads nowhere, and is referred to by nothing weak.
+_LEFT_ALONE: Final = frozenset(
+    {int, float, complex, str, bytes, bytearray, bool, type(None), weakref.ref}
+)
+_BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
+_attributes: Final = operator.attrgetter("__dict__")
+
+
+class _Probe:
+    def __init__(self) -> None:
+        self.attribute = _attributes
+
+
+def _collector_tells(probe: _Probe) -> bool:
+    """Whether the collector sees an instance's attributes, in one step or two."""
+    found = gc.get_referents(probe)
+    found += gc.get_referents(*[part for part in found if type(part) is dict])
+    return _attributes in found
+
+
+_dict_descriptor: Final = vars(_Probe)["__dict__"]
+_bare, _with_dict = _Probe(), _Probe()
+#: Whether attributes are seen through an instance's ``__dict__``. Up to CPython 3.12 they are, and
+#: not by way of the instance once it has one; from 3.13 on it is mostly the other way round.
+_BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
+#: Not known to be otherwise of any Python, but not promised for the next one.
+_RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
+
+
+def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
+    """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
+    if not _RELIABLE:
+        return None
+    adapter, ref = known.adapter, weakref.ref
+    inside: dict[int, Any] = {}
+    #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
+    seen_through: set[type] = {*_BUILTIN}
+    with_attributes: set[type] = set()
+    found = [root]
+    while found:
+        if gc.get_referents(*[obj for obj in found if type(obj) is ref]):
+            return None  # a callback
+        level = {
+            identity: obj
+            for obj in found
+            if type(obj) not in _LEFT_ALONE and (identity := id(obj)) not in inside
+        }
+        inside.update(level)
+        objects = level.values()
+        types_met: set[type] = set(map(type, objects))
+        for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
+            if (
+                not known.plain[obj_type]
+                or adapter.wants_override(obj_type)
+                or not adapter.by_name(obj_type)
+                or not _shows_what_it_holds(obj_type)
+            ):
+                return None
+            inside[id(obj_type)] = obj_type
+            (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
+        if not types_met.isdisjoint(NAMEABLE) and not all(
+            adapter.by_name(obj) for obj in objects if type(obj) in NAMEABLE
+        ):
+            return None
+        found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
+        # Not by way of the instances: that would be two steps each, and their class.
+        owners = [obj for obj in objects if type(obj) in with_attributes]
+        found += gc.get_referents(*map(_attributes, owners))
+    return inside
+
+
+def _keeps_all_in_dict(obj_type: type) -> bool:
+    """Whether the ``__dict__`` of an instance shows all that it holds."""
+    own = (class_attribute(base, "__dict__") for base in bases_of(obj_type))
+    return (
+        _BY_DICT and obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
+    )
+
+
+def _shows_what_it_holds(obj_type: type) -> bool:
+    """Whether pickle, which asks an instance for its attributes, gets those that it holds."""
+    cls: Any = obj_type
+    own_look = class_attribute(cls, "__getattribute__") is not object.__getattribute__
+    if own_look or defines(cls, "__getattr__"):
+        return False
+    slots = []
+    for base in bases_of(cls):
+        own = class_attribute(base, "__dict__")
+        if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
+            return False
+        for name, found in list(own.items()):  # a first pickle of the class adds to them
+            if type(found) is types.MemberDescriptorType:
+                if class_attribute(cls, name) is not found:
+                    return False  # hidden
+                slots.append(name)
+    # Those that pickle asks for: a slot may have been taken away.
+    return sorted(slots) == sorted(copyreg._slotnames(cls))  # type: ignore[attr-defined]

@@ -1,0 +1,48 @@
+"""Notes that a pickler adds to an error, from Python 3.14 on, and that are about us.
+
+They tell the way from the object that cannot be pickled to the root. What we write in an object's
+place is on that way as well, and means nothing to the user.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weakreduce.core import encode
+from weakreduce.model.errors import WeakreduceError
+
+_PYTHONS = "when serializing "
+_OURS = f"{_PYTHONS}{encode.__name__}."
+#: What our objects hold their arguments in, from the outside in.
+_ARGUMENTS = tuple(f"{_PYTHONS}{kind} item " for kind in ("tuple", "tuple", "list"))
+
+
+def of(error: BaseException) -> list[Any]:
+    """The list of an error's notes; one of its own where there is none."""
+    found = getattr(error, "__notes__", None)
+    return found if isinstance(found, list) else []
+
+
+def clean(error: BaseException) -> None:
+    """Take away what a pickler says of our own objects; of an error of ours, all that it says.
+
+    (An error of ours names the path from the root of its own dump. Where that dump was run inside
+    another, two paths from two roots would say nothing.)
+    """
+    notes = of(error)
+    if isinstance(error, WeakreduceError):
+        notes[:] = [note for note in notes if not _begins(note, _PYTHONS)]
+        return
+    kept: list[Any] = []
+    for note in notes:  # from the inside out
+        if not _begins(note, _OURS):
+            kept.append(note)
+        elif note.endswith(" reconstructor arguments"):
+            for place in _ARGUMENTS:
+                if kept and _begins(kept[-1], place):
+                    kept.pop()
+    notes[:] = kept
+
+
+def _begins(note: Any, text: str) -> bool:
+    return type(note) is str and note.startswith(text)

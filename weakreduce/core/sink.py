@@ -1,0 +1,235 @@
+"""Where a pickler writes until its dump is known to be right: the bytes and the buffers.
+
+A walk that has to be run again leaves nothing behind: not in the user's file, and no
+out-of-band buffer has been handed to the user's callback. A `Place` is kept on each pickler
+instance, as ``_weakreduce``, and stands between the pickler and its file for as long as it lives.
+While no dump of ours is under way there (weakreduce was uninstalled, say), what comes goes straight
+through.
+"""
+
+from __future__ import annotations
+
+import io
+import weakref
+from collections.abc import Callable
+from functools import partial
+from operator import call
+from typing import Any, Final, final
+
+from weakreduce.model.signals import Signal
+
+
+class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
+    """A place's limit is passed."""
+
+
+@final
+class UnderWay:
+    """A dump that is under way.
+
+    It is on the stack of the frame that runs the dump, and nowhere else: not in a variable, so
+    that neither an exception nor its traceback can leave it behind. Whether it lives is all that
+    is asked of it.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
+_NONE: Final = weakref.ref(UnderWay())  # which is gone already
+
+
+#: What is kept while no dump is under way.
+_EMPTY: Final = io.BytesIO()
+#: Bytes that it is worth not to copy.
+_LARGE: Final = 1 << 16
+
+
+class Place:
+    """The bytes of a dump under way, and what the dump began with.
+
+    The user's file gets them in one piece, at the end: until then it is as it was, wherever it is
+    positioned, and what a reducer writes to it meanwhile comes before the payload.
+    """
+
+    __slots__ = (
+        "before",
+        "buffers",
+        "delivered",
+        "file",
+        "kept",
+        "later",
+        "limit",
+        "under_way",
+        "used",
+    )
+
+    def __init__(self, file: Any, buffers: Buffers | None) -> None:
+        self.file = file
+        self.buffers = buffers
+        #: What writes to the file itself: its place in the dump, its size, and the function.
+        self.later: list[tuple[int, int, Callable[[], Any]]] = []
+        #: Bytes that it refuses to grow past, if any.
+        self.limit: float | None = file.limit if type(file) is Limit else None
+        #: Whether a dump was made here before.
+        self.used = False
+        #: Gives the `UnderWay` of the dump of ours that runs, or None.
+        self.under_way: Callable[[], UnderWay | None] = _NONE
+        #: The pickler's hooks and its memo, as they were when the dump under way began.
+        self.before: tuple[Any, Any] | None = None
+        #: What the file's ``write`` gave: something, once the payload is there.
+        self.delivered: list[Any] = []
+        self.kept = _EMPTY
+
+    def write(self, data: Any, /) -> int:
+        """Keep `data`, unless that passes the limit."""
+        if self.under_way() is None:
+            return self.file.write(data)  # type: ignore[no-any-return]
+        written = self.kept.write(data)
+        self._check_limit()
+        return written
+
+    def _check_limit(self) -> None:
+        if self.limit is not None and self.size() > self.limit:
+            raise TooLarge
+
+    def size(self) -> int:
+        """Bytes of the dump under way."""
+        size = self.kept.tell()
+        return size + sum(more for _, more, _ in self.later) if self.later else size
+
+    #: For dill's log, which shows how many each object took.
+    tell = size
+
+    def put_off(self, size: int, write: Callable[[], Any]) -> None:
+        """Let `write` write `size` bytes to the file itself, at this place of the dump."""
+        self.later.append((self.kept.tell(), size, write))
+        self._check_limit()
+
+    def keep(self) -> tuple[bytes, list[Any]]:
+        """The dump under way."""
+        return self.kept.getvalue(), self.later
+
+    def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
+        """Let the dump under way be what it was."""
+        self.clear()
+        self.kept.write(kept[0])
+        self.later = kept[1]
+
+    def begin(self, hooks: Any, memo: Any) -> None:
+        """A dump begins here."""
+        if self.buffers is not None:
+            self.buffers.under_way = self.under_way
+        if self.delivered:
+            self.delivered.clear()
+        self.kept = io.BytesIO()
+        self.used = True
+        self.before = hooks, memo
+
+    def mark(self) -> int:
+        """Where the next byte goes."""
+        return self.kept.tell()
+
+    def cut(self, mark: int) -> None:
+        """Forget what was written after `mark`."""
+        self.kept.seek(mark)
+        self.kept.truncate()
+        if self.later:
+            self.later = [entry for entry in self.later if entry[0] <= mark]
+
+    def clear(self) -> None:
+        """Forget what was written."""
+        self.cut(0)
+        if self.later:
+            self.later = []
+
+    def deliver(self) -> None:
+        """The dump is right: hand it to the file, in one piece where nothing was put off."""
+        file, payload = self.file, self.kept.getvalue()
+        # In one call, so that no exception comes between the writing and the note of it.
+        if (
+            len(payload) > _LARGE
+            and type(file) is io.BytesIO
+            and file.tell() == 0
+            and not file.getvalue()
+            and not self.later
+        ):
+            # An empty one takes bytes over, when it is made, without a copy.
+            steps: list[Any] = [partial(file.__init__, payload), partial(file.seek, 0, 2)]  # type: ignore[misc]
+            self.delivered.extend(map(call, steps))
+        elif self.later:
+            steps, start = [], 0
+            for end, _, write in self.later:
+                steps += [partial(file.write, payload[start:end]), write]
+                start = end
+            steps.append(partial(file.write, payload[start:]))
+            self.delivered.extend(map(call, steps))
+        else:
+            self.delivered.extend(map(file.write, (payload,)))
+
+    def end(self) -> None:
+        """The dump has ended, and what it began with is put back."""
+        self.kept = _EMPTY
+        if self.later:
+            self.later = []
+        if self.buffers is not None:
+            self.buffers.forget()
+        self.before = None
+
+
+class Limit:
+    """A file that takes up to `limit` bytes and throws them away."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def write(self, data: Any) -> int:
+        """Take the data, which is within the limit: the place before us has seen to that."""
+        return len(data)
+
+    def tell(self) -> int:
+        """Asked for by picklers that align what they write."""
+        return 0
+
+
+class Buffers:
+    """Stands between the pickler and the user's ``buffer_callback``.
+
+    The callback is called once for each buffer, in the order of the payload, after the walk
+    that wrote the payload. Until then every buffer is taken to go out of band, as nearly
+    every callback (``list.append``) wants; where one wants a buffer in band, the walk is run
+    again with its answers.
+    """
+
+    def __init__(self, callback: Callable[[Any], Any]) -> None:
+        self.callback = callback
+        #: As that of the `Place`.
+        self.under_way: Callable[[], UnderWay | None] = _NONE
+        self.met: list[Any] = []
+        self.answers: list[bool] = []
+
+    def rewind(self) -> None:
+        """A walk starts anew."""
+        self.met.clear()
+
+    def forget(self) -> None:
+        """A dump has ended."""
+        self.met.clear()
+        self.answers.clear()
+
+    def settle(self) -> bool:
+        """Hand the buffers over; False where the walk has to be run again with the answers."""
+        if self.answers:
+            return True
+        answers = [bool(self.callback(buffer)) for buffer in self.met]
+        if any(answers):
+            self.answers = answers
+            return False
+        return True
+
+    def __call__(self, buffer: Any) -> Any:
+        """Whether a buffer goes in band."""
+        if self.under_way() is None:
+            return self.callback(buffer)
+        position = len(self.met)
+        self.met.append(buffer)
+        return position < len(self.answers) and self.answers[position]

@@ -1,0 +1,1 @@
+"""What weakreduce means: kinds, policies, fates, names, errors. No pickler here."""

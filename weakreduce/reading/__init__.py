@@ -1,0 +1,1 @@
+"""Payloads read without running them (`inspect`), and loads that fail, explained."""

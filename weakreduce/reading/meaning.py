@@ -1,0 +1,402 @@
+"""What the names and calls of a payload mean: which are weak things, and what becomes of them.
+
+Which words there are stands in `vocabulary`. Meanings are found when a call is met, as an
+unpickler would make the object then; only what is not known before the end waits for `finish`.
+Rule: no word is compared here but those of weak references.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
+
+from weakreduce.reading.machine import LONGEST, LOST, OTHER, Damaged, Limits, Node, Value
+
+#: How many different names, modules and codes are remembered, and pickles inside a pickle.
+MOST: Final = 1000
+#: How many different full names are told apart; these are kept whatever else there is.
+_WORDS: Final = 10_000
+_NEW_NAMES: Final[dict[tuple[str, str], tuple[str, str]]] = _compat_pickle.NAME_MAPPING
+_NEW_MODULES: Final[dict[str, str]] = _compat_pickle.IMPORT_MAPPING
+#: One function has several names, by the module that it says it is from.
+_ALIASES: Final = {
+    "_operator": "operator",
+    "_functools": "functools",
+    "_weakref": "weakref",
+    "_weakrefset": "weakref",
+    "_pickle": "pickle",
+}
+#: What makes a weak reference: the kind of it.
+REFERENCES: Final = {
+    "weakref.ref": "ref",
+    "weakref.ReferenceType": "ref",
+    "weakref.KeyedRef": "ref",
+    "weakref.WeakMethod": "WeakMethod",
+    "weakref.proxy": "proxy",
+}
+#: Attributes of a weak container, beside its entries: they tell a subclass's.
+_OF_CONTAINERS: Final = frozenset({"_pending_removals", "_iterating", "_remove"})
+
+
+#: What a call of a name gives.
+Word = Callable[["Meaning", Sequence[Value]], Value]
+Words = dict[str, Word]
+
+
+class Facts:
+    """What is found in a pickle, and in those inside it.
+
+    Attributes:
+        protocol: the protocol that it says it is of; 0 for 0 and 1.
+        edges: kind -> state -> number of weak edges. An empty container is a state of its own.
+        modules: full names of the modules that a receiver imports.
+        names: the names under which a receiver has to share objects.
+        buffers: how many out-of-band buffers a receiver has to be given.
+        persistent: how many objects a receiver's ``persistent_load`` is asked for.
+        extensions: codes of `copyreg`'s extension registry.
+        inside: how many pickles are in it, as bytes.
+        partial: whether it has more than the reader keeps.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is found yet."""
+        self.protocol = 0
+        self.edges: dict[str, Counter[str]] = {}
+        self.modules: set[str] = set()
+        self.names: set[str] = set()
+        self.buffers = 0
+        self.persistent = 0
+        self.extensions: set[int] = set()
+        self.inside = 0
+        self.partial = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is found, beside the protocol."""
+        return bool(self.modules or self.edges or self.partial or self.persistent
+                    or self.buffers or self.extensions)  # fmt: skip
+
+    def count(self, kind: str, state: str, number: int = 1) -> None:
+        """Count weak edges."""
+        counts = self.edges.get(kind)
+        if counts is None:
+            counts = self.edges[kind] = Counter()
+        counts[state] += number
+
+    def remember(self, known: set[Any], item: Any) -> None:
+        """Put an item into one of the sets, while there is room."""
+        if len(known) < MOST:
+            known.add(item)
+        elif item not in known:
+            self.partial = True
+
+    def add(self, other: Facts) -> None:
+        """Add those of another pickle."""
+        for kind, counts in other.edges.items():
+            for state, number in counts.items():
+                self.count(kind, state, number)
+        for name in ("modules", "names", "extensions"):
+            for item in getattr(other, name):
+                self.remember(getattr(self, name), item)
+        for name in ("buffers", "persistent", "inside"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.partial = self.partial or other.partial
+
+
+@final
+class Meaning:
+    """Listens to a `Machine`, and makes facts of what it meets.
+
+    Nodes that it makes, by kind: ``"global"`` (its word is the full name), ``"attributes"`` and
+    ``"attribute"`` (of `items[0]`), ``"weak"`` (a reference: its word is the kind, its items are
+    the referent and whether it is pinned), ``"container"``, ``"entries"`` (a map of references:
+    referents and callbacks), ``"fresh"`` (nothing but its holders keeps it), ``"bound"`` (a method
+    of `items[0]`), ``"shared"``, ``"home"``, ``"partial"``, ``"pin"``, ``"object"``.
+    """
+
+    def __init__(self, facts: Facts, limits: Limits, words: Words, fresh: Words) -> None:
+        self.words = words
+        self.fresh = fresh
+        self.facts = facts
+        self.limits = limits
+        #: Python 2's names stand in protocols 0 to 2.
+        self.old_names = True
+        self.globals: dict[str, Node] = {}
+        self.references: list[Node] = []
+        self.containers: list[Node] = []
+        #: Containers, and what is put into them.
+        self.fills: list[tuple[Node, Node]] = []
+        #: Bytes that are pickles, or look like some.
+        self.bytes: dict[tuple[int, int, int], Node] = {}
+
+    def clear(self) -> None:
+        """Begin another pickle."""
+        self.old_names = True
+        self.facts.protocol = 0
+        if self.globals or self.bytes:
+            for known in (self.globals, self.references, self.containers, self.fills, self.bytes):
+                known.clear()
+
+    # --- for the machine --------------------------------------------------------------
+
+    def name(self, module: str, attribute: str) -> Value:
+        """What a name stands for."""
+        if self.old_names:
+            module, attribute = _NEW_NAMES.get((module, attribute), (module, attribute))
+            module = _NEW_MODULES.get(module, module)
+        self.imports(module)
+        return self.name_of(f"{_ALIASES.get(module, module)}.{attribute}")
+
+    def call(self, function: Value, arguments: Sequence[Value]) -> Value:
+        """What a call gives."""
+        if type(function) is Node:
+            if function.kind == "global":
+                meant = self.word_of(function)
+                if meant is not None:
+                    return meant(self, arguments)
+            elif function.kind == "attribute":
+                meant = self.words.get(function.word) if function.word == "__get__" else None
+                if meant is not None:
+                    return meant(self, arguments)
+            elif function.kind == "partial":
+                return self._armed(function)
+        return self.node("object")
+
+    def new(self, cls: Value, arguments: Sequence[Value]) -> Value:
+        """What ``cls.__new__`` gives."""
+        word = full_name(cls)
+        if word in self.fresh:
+            return self.fresh[word](self, arguments)
+        if word == "weakref.finalize":
+            self.facts.count("finalize", "dangling")
+        elif word in REFERENCES:
+            return self.reference(REFERENCES[word], arguments)
+        return self.node("object")
+
+    def build(self, obj: Value, state: Value) -> None:
+        """An object gets its state: that of a weak container may have its entries."""
+        if type(obj) is not Node or obj.kind not in ("container", "object"):
+            return
+        if type(state) is Node and state.kind == "tuple" and state.items:
+            state = state.items[0]
+        if type(state) is not Node or state.kind != "dict" or not state.items:
+            return
+        if not self.may(len(state.items)):
+            return
+        attributes = dict(zip(map(_text, state.items[::2]), state.items[1::2], strict=False))
+        data = attributes.get("data")
+        if type(data) is not Node or data.kind not in ("set", "dict", "entries"):
+            return
+        if obj.kind == "object":
+            if _OF_CONTAINERS.isdisjoint(attributes):
+                return
+            self.container(obj, _kind_by_shape(data))
+        self.fills.append((obj, data))
+
+    def inside(self, node: Node) -> None:
+        """Bytes look like a pickle."""
+        source, start, end = node.items
+        if len(self.bytes) < MOST:
+            self.bytes[id(source), start, end] = node
+        else:
+            self.facts.partial = True
+
+    def persistent(self) -> None:
+        """An object is asked of the receiver's ``persistent_load``."""
+        self.facts.persistent += 1
+
+    def extension(self, code: int) -> None:
+        """An object is named by a code of `copyreg`'s."""
+        self.facts.remember(self.facts.extensions, code)
+
+    def buffer(self) -> None:
+        """An out-of-band buffer is asked for."""
+        self.facts.buffers += 1
+
+    def protocol(self, number: int) -> None:
+        """The pickle says what protocol it is of."""
+        self.old_names = number < 3
+        self.facts.protocol = number
+
+    def finish(self) -> None:
+        """Count what could not be counted before: all containers are complete now."""
+        if self.limits.reached:
+            self.facts.partial = True
+        if not self.globals:
+            return  # no name, and so no weak thing
+        for container, entries in self.fills:
+            self._fill(container, entries)
+        for node in self.references:
+            if node.kind == "weak":
+                self.facts.count(node.word, _state(*node.items))
+        for container in self.containers:
+            if container.items is None:
+                self.facts.count(container.word, "empty")
+        self.facts.partial = self.facts.partial or self.limits.reached
+
+    # --- for the words ----------------------------------------------------------------
+
+    def word_of(self, function: Node) -> Word | None:
+        """What a name means, by the whole of it or its last part."""
+        return self.words.get(function.word) or self.words.get(function.word.rpartition(".")[2])
+
+    def node(self, kind: str, items: Any = None, word: str = "") -> Node:
+        """A new node, as long as there may be one."""
+        if self.limits.objects <= 0:
+            self.limits.reached = True
+            return LOST
+        self.limits.objects -= 1
+        return Node(kind, word, items)
+
+    def may(self, steps: int) -> bool:
+        """Whether there is time for so many steps more."""
+        if steps > self.limits.steps:
+            self.limits.reached = True
+            return False
+        self.limits.steps -= steps
+        return True
+
+    def imports(self, module: str) -> None:
+        """A receiver imports a module."""
+        self.facts.remember(self.facts.modules, module[:LONGEST])
+
+    def name_of(self, word: str) -> Node:
+        """The node of a full name."""
+        found = self.globals.get(word)
+        if found is None:
+            if len(self.globals) >= _WORDS:
+                self.limits.reached = True
+                return LOST
+            found = self.globals[word] = Node("global", word[: 2 * LONGEST])
+        return found
+
+    def attribute(self, obj: Value, name: Value) -> Value:
+        """What ``getattr`` gives."""
+        if type(obj) is not Node or type(name) is not str:
+            return OTHER
+        if obj.kind == "global":
+            # A name of a thousand parts is nobody's.
+            word = f"{obj.word}.{name}"
+            return self.name_of(word) if len(word) <= 2 * LONGEST else OTHER
+        return self.node("attribute", (obj,), name)
+
+    def reference(self, kind: str, arguments: Sequence[Value]) -> Value:
+        """A weak reference."""
+        if not arguments:
+            raise Damaged("a weak reference to nothing")
+        target = arguments[0]
+        slot = arguments[1] if len(arguments) > 1 else None
+        pinned = is_pin(slot, target)
+        if type(target) is Node and target.kind == "bound":
+            target = target.items[0]
+            pinned = pinned or (slot is target and target is not None)
+        node = self.node("weak", (target, pinned), kind)
+        if node is LOST:
+            self.facts.count(kind, "unknown")
+        else:
+            self.references.append(node)
+        return node
+
+    def container(self, node: Node, kind: str) -> Node:
+        """A node is a weak container."""
+        if node is LOST or node is OTHER:
+            self.facts.count(kind, "unknown")
+        elif node.kind == "object":
+            node.kind, node.word = "container", kind
+            self.containers.append(node)
+        return node
+
+    def _armed(self, function: Node) -> Value:
+        if [full_name(item) for item in function.items] == ["weakref.finalize"]:
+            self.facts.count("finalize", "linked")
+        return self.node("object")
+
+    def _fill(self, container: Node, entries: Node) -> None:
+        kind, count = container.word, self.facts.count
+        if entries.kind == "entries":
+            targets, slots = entries.items
+        elif entries.kind in ("list", "tuple", "frozenset") or not entries.items:
+            targets, slots = entries, None  # stock cloudpickle gives members at once
+        else:
+            container.items = (True,)
+            self._fill_with_state(kind, entries)
+            return
+        items = targets.items if type(targets) is Node else None
+        if type(items) is not list:
+            if targets is LOST:
+                container.items = (True,)
+                count(kind, "unknown")
+            return
+        if items:
+            container.items = (True,)
+        # Either one slot for each entry, or the eviction callback, repeated.
+        each = slots.items if type(slots) is Node and slots.kind == "list" else None
+        if not self.may(len(items)):
+            count(kind, "unknown", len(items))
+            return
+        for target, slot in itertools.zip_longest(items, (each or ())[: len(items)]):
+            count(kind, _state(target, is_pin(slot, target)))
+
+    def _fill_with_state(self, kind: str, data: Node) -> None:
+        """The entries of a container are the references in its data; or else its members."""
+        items = data.items
+        if data.kind == "dict":
+            items = items[1::2] if kind == "WeakValueDictionary" else items[::2]
+        if not self.may(len(items)):
+            self.facts.count(kind, "unknown", len(items))
+            return
+        for item in items:
+            if type(item) is Node and item.kind in ("weak", "entry"):
+                item.kind = "entry"  # no weak thing of its own
+                self.facts.count(kind, _state(*item.items))
+            else:
+                self.facts.count(kind, _state(item, False))
+
+
+def full_name(value: Value) -> str:
+    """The full name that a node stands for, if it does."""
+    return value.word if type(value) is Node and value.kind == "global" else ""
+
+
+def is_pin(slot: Value, target: Value) -> bool:
+    """Whether a callback slot holds the target: itself, or with the callback."""
+    if type(slot) is not Node or slot is LOST:
+        return False
+    if slot.kind == "tuple":
+        return bool(slot.items) and slot.items[0] is target
+    return slot is target or slot.kind == "pin"
+
+
+def _text(value: Value) -> str:
+    return value if type(value) is str else ""
+
+
+def _kind_by_shape(data: Node) -> str:
+    """The kind of a subclass's instance, by its data."""
+    if data.kind != "dict":
+        return "WeakSet"
+    keys = data.items[:1] if data.items else []
+    of_keys = bool(keys) and type(keys[0]) is Node and keys[0].kind in ("weak", "entry")
+    return "WeakKeyDictionary" if of_keys else "WeakValueDictionary"
+
+
+def _state(target: Value, pinned: bool) -> str:
+    if pinned:
+        return "pinned"
+    if type(target) is not Node:
+        return "dangling"
+    if target is LOST:
+        return "unknown"
+    if target.kind == "shared":
+        return "named"
+    if target.kind == "home":
+        return "home"
+    # Nobody else has it: it dies with the load.
+    fresh = target.kind in ("fresh", "set") and not target.items
+    return "dangling" if fresh and target.held == 0 else "linked"

@@ -1,0 +1,298 @@
+"""Where in a payload an opcode stands: the path, from the root, of the object that it works on.
+
+The payload is followed without being run (`machine`), so the way from the root is known even
+where the load never comes to its end. Rule: nothing here knows what weak things are; of calls,
+only those that give one of their arguments back are understood.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, final
+
+from weakreduce.paths import steps
+from weakreduce.reading.machine import (
+    LOST,
+    OTHER,
+    Damaged,
+    Limits,
+    Machine,
+    Node,
+    Step,
+    TooLarge,
+    Value,
+)
+from weakreduce.reading.opcodes import STEPS
+
+#: Modules of protocol 2, and those that functions say they are from.
+_MODULES: Final[dict[str, str]] = {
+    **_compat_pickle.IMPORT_MAPPING, "_operator": "operator", "_weakref": "weakref",
+}  # fmt: skip
+#: What gives a weak reference on its first argument.
+_REFERENCES: Final = frozenset({"weakref.ref", "weakref.ReferenceType", "weakref.KeyedRef"})
+#: What makes a container of the items of its argument: the container's kind.
+_COLLECTIONS: Final = {
+    "builtins.set": "set", "builtins.frozenset": "set", "builtins.list": "list",
+    "collections.deque": "list",
+}  # fmt: skip
+#: A path of more characters than this has lost its use.
+_LONGEST: Final = 4000
+
+
+def path_at(data: bytes, position: int) -> str | None:
+    """The path of what the opcode at a position makes or fills; None where that is not known."""
+    places = _Places(data, position)
+    found = _path(places)
+    if found is None and places.after < len(data):
+        # It is used up on the way: then where it was when it was made.
+        found = _path(_Places(data[: places.after], position))
+    return found
+
+
+def _path(places: _Places) -> str | None:
+    try:
+        places.machine.run(0)
+    except TooLarge:
+        return None
+    except Damaged:
+        try:
+            places.close()
+        except Damaged:
+            return None
+    if places.root is None or places.target is None:
+        return None
+    return places.path()
+
+
+@final
+class _Places:
+    """Listens to a machine, and keeps what calls and states consist of."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        #: What the opcode works on, and the last object that was complete.
+        self.target: Node | None = None
+        self.root: Value = None
+        #: Where the next opcode stands.
+        self.after = len(data)
+        #: id -> function and arguments, of calls; id -> state; ids of what holds entries.
+        self._calls: dict[int, tuple[Value, Sequence[Value]]] = {}
+        self._states: dict[int, Value] = {}
+        self._paired: set[int] = set()
+        self._kept: list[Node] = []
+        found = list(STEPS)
+        for code in b"su":
+            found[code] = self._pairing(found[code])
+        if position < len(data):
+            found[data[position]] = self._watching(found[data[position]], position)
+        # STOP is no step: what it takes is on the stack before.
+        found = [self._last(step) for step in found]
+        self.machine = Machine(data, len(data), self, Limits(len(data)), found)
+
+    # --- steps ------------------------------------------------------------------------
+
+    def _last(self, step: Step) -> Step:
+        def followed(machine: Machine, position: int) -> int:
+            after = step(machine, position)
+            if after < machine.end and machine.data[after] == 0x2E and machine.stack:
+                self.root = machine.stack[-1]
+            return after
+
+        return followed
+
+    def _pairing(self, step: Step) -> Step:
+        def paired(machine: Machine, position: int) -> int:
+            after = step(machine, position)
+            self._paired.add(id(machine.stack[-1]))
+            return after
+
+        return paired
+
+    def _watching(self, step: Step, wanted: int) -> Step:
+        def watched(machine: Machine, position: int) -> int:
+            after = step(machine, position)
+            if position == wanted + 1 and machine.stack:
+                found = machine.stack[-1]
+                if type(found) is not Node or found is OTHER or found is LOST:
+                    found = machine.stack[-1] = self._node("other")
+                self.target, self.after = found, after
+            return after
+
+        return watched
+
+    def _node(self, kind: str, word: str = "") -> Node:
+        node = Node(kind, word)
+        self._kept.append(node)  # or its id might be another's
+        return node
+
+    # --- what the machine tells -------------------------------------------------------
+
+    def name(self, module: str, attribute: str) -> Value:
+        """A class or function."""
+        module, attribute = _compat_pickle.NAME_MAPPING.get((module, attribute),
+                                                            (module, attribute))  # fmt: skip
+        return self._node("global", f"{_MODULES.get(module, module)}.{attribute}")
+
+    def call(self, function: Value, arguments: Sequence[Value]) -> Value:
+        """An object, or the argument that the function gives back."""
+        word = function.word if type(function) is Node and function.kind == "global" else ""
+        first = arguments[0] if arguments else None
+        held = first.items if type(first) is Node and type(first.items) is list else ()
+        if word in ("builtins.max", "builtins.min") and len(arguments) == len(held) == 1:
+            return held[0]  # type: ignore[no-any-return]
+        if word == "operator.getitem" and len(arguments) == 2:
+            number = arguments[1]
+            if type(number) is int and number < len(held) and not self._is_paired(first):
+                return held[number]  # type: ignore[no-any-return]
+        if word in _COLLECTIONS and len(arguments) == 1 and held:
+            node = self._node(_COLLECTIONS[word])
+            node.items = list(held)
+            return node
+        node = self._node("call", word)
+        self._calls[id(node)] = function, arguments
+        return node
+
+    def new(self, cls: Value, arguments: Sequence[Value]) -> Value:
+        """An instance."""
+        node = self._node("call")
+        self._calls[id(node)] = cls, arguments
+        return node
+
+    def build(self, obj: Value, state: Value) -> None:
+        """Its state."""
+        if type(obj) is Node:
+            self._states[id(obj)] = state
+
+    def inside(self, node: Node) -> None:
+        """Bytes are bytes here."""
+
+    def persistent(self) -> None:
+        """What that is nobody knows."""
+
+    def extension(self, code: int) -> None:
+        """Nor that."""
+
+    def buffer(self) -> None:
+        """Nor that."""
+
+    def protocol(self, number: int) -> None:
+        """It does not matter."""
+
+    # --- a payload that ends too early ------------------------------------------------
+
+    def close(self) -> None:
+        """Take what is on the stack for parts of what it was put there for."""
+        machine = self.machine
+        stack, marks = machine.stack, machine.marks
+        hole = self._node("other")
+        if self.target is None:
+            self.target = hole
+        stack.append(hole)
+        while True:
+            depth = marks.pop() if marks else 0
+            self._fold(stack, depth)
+            if not depth:
+                break
+            items = stack[depth:]
+            del stack[depth:]
+            top = stack[-1]
+            if type(top) is not Node:
+                return
+            if top.kind == "global":
+                stack[-1] = self.call(top, items)
+            elif top.kind == "dict" and len(items) % 2:
+                machine.add([*items, hole])
+            else:
+                machine.add(items)
+        self.root = stack[0] if stack else None
+
+    def _fold(self, stack: list[Value], depth: int) -> None:
+        """States and arguments that stand beside what they belong to."""
+        while len(stack) - depth > 1:
+            before, last = stack[-2:]
+            owner = stack[-3] if len(stack) - depth > 2 else None
+            if type(owner) is Node and owner.kind == "dict" and not owner.items:
+                # An only entry has no mark.
+                owner.items = stack[-2:]
+                del stack[-2:]
+                continue
+            if type(before) is not Node or before is OTHER or before is LOST:
+                return
+            if before.kind == "call" and id(before) not in self._states:
+                self._states[id(before)] = last
+            elif before.kind == "global":
+                arguments = last.items if type(last) is Node and last.kind == "tuple" else [last]
+                stack[-2] = self.call(before, arguments or ())
+            elif before.kind == "list" and not before.items:
+                before.items = [last]
+            else:
+                return
+            stack.pop()
+
+    # --- paths ------------------------------------------------------------------------
+
+    def path(self) -> str | None:
+        """The shortest path from the root to the target."""
+        todo, seen = [("root", self.root)], set()
+        for path, obj in todo:
+            if obj is self.target:
+                return path
+            if id(obj) in seen or type(obj) is not Node or len(path) > _LONGEST:
+                continue
+            seen.add(id(obj))
+            todo += self._parts(obj, path)
+        return None
+
+    def _parts(self, obj: Node, path: str) -> Iterator[tuple[str, Value]]:
+        state = self._states.get(id(obj))
+        if state is not None:
+            yield from self._state_parts(state, path)
+        if type(obj.items) is list:
+            yield from (_entries if self._is_paired(obj) else _items)(obj, path)
+        function, arguments = self._calls.get(id(obj), (None, ()))
+        yield path, function
+        for number, held in enumerate(arguments):
+            if number == 0 and obj.word in _REFERENCES:
+                yield f"{path}()", held
+            else:
+                yield f"{path}.__reduce__()[1][{number}]", held
+
+    def _is_paired(self, obj: Value) -> bool:
+        return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
+
+    def _state_parts(self, state: Value, path: str) -> Iterator[tuple[str, Value]]:
+        dicts = [state]
+        if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
+            slots = state.items[1]
+            if type(slots) is Node and slots.kind == "dict":
+                dicts = state.items
+        for each in dicts:
+            if type(each) is Node and each.kind == "dict":
+                yield f"vars({path})", each
+                yield from _entries(each, path, _attribute)
+            elif each is state:
+                yield f"{path}.__getstate__()", state
+
+
+def _attribute(path: str, name: Value) -> str | None:
+    return f"{path}.{name}" if steps.is_identifier(name) else _indexed(f"vars({path})", name)
+
+
+def _indexed(path: str, key: Value) -> str | None:
+    text = None if type(key) is Node else steps.indexed(key)
+    return None if text is None else f"{path}[{text}]"
+
+
+def _items(obj: Node, path: str) -> Iterator[tuple[str, Value]]:
+    whole = f"list({path})" if obj.kind in ("set", "frozenset") else path
+    for number, held in enumerate(obj.items):
+        yield f"{whole}[{number}]", held
+
+
+def _entries(
+    obj: Node, path: str, step: Callable[[str, Value], str | None] = _indexed
+) -> Iterator[tuple[str, Value]]:
+    items = obj.items or []
+    for number, (key, held) in enumerate(zip(items[::2], items[1::2], strict=False)):
+        yield step(path, key) or f"list({path}.values())[{number}]", held
+        yield f"list({path})[{number}]", key

@@ -1,0 +1,1 @@
+"""Reports on a dump: `explain`, `record`, what weighs, advice. They watch, and decide nothing."""

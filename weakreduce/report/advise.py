@@ -1,0 +1,228 @@
+"""Advice: the policies under which a payload would be smaller, or possible at all.
+
+What may help is guessed from the weak edges that a report has seen; then each guess is tried, by
+a dump under it that is thrown away. Rule: nothing is advised that was not tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Final, final
+
+from weakreduce import api
+from weakreduce.core import observe
+from weakreduce.model import decide
+from weakreduce.model.decide import Decision
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.kinds import CONTAINERS, Edge, kind_of
+from weakreduce.model.policies import NAMED, Policy, RuleFate, shown
+from weakreduce.model.texts import class_name, printable
+from weakreduce.report.findings import COPIES, Advice
+
+#: How much advice is given at most, how many guesses are tried, and how many types guessed at.
+_MOST: Final = 5
+_TRIED: Final = 10
+_TYPES: Final = 4
+#: Bytes that may be written to try guesses: so many times the payload's size, and so many more.
+_TIMES, _MORE = 4, 1 << 26
+#: An advice saves at least one in so many bytes.
+_WORTH: Final = 100
+#: A size that is so many times another is of another kind.
+_APART: Final = 4
+
+Seen = tuple[Edge, Decision]
+
+
+@final
+class _Counter:
+    """A file that counts."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Count the bytes, and forget them."""
+        self.size += len(data)
+        return len(data)
+
+
+def guesses(
+    policy: Policy,
+    seen: Mapping[str, Sequence[Seen]],
+    refusals: Sequence[Seen],
+    sizes: dict[int, int],
+) -> list[Policy]:
+    """Policies that may help, those that change least first.
+
+    Args:
+        policy: the one of the report.
+        seen: fate -> edges with that fate.
+        refusals: what was refused.
+        sizes: id -> bytes of the own pickle of referents of snapshots.
+    """
+    snapshots = [edge for fate in COPIES for edge, _ in seen.get(fate, ())]
+    refused = [*refusals, *seen.get("refuse", ())]
+    found = [
+        *_against_refusals(policy, refused),
+        *_against_snapshots(policy, snapshots, sizes),
+    ]
+    edges = [edge for each in seen.values() for edge, _ in each]
+    if policy.callbacks == "keep" and any(edge.callback is not None for edge in edges):
+        found.append(replace(policy, callbacks="drop"))
+    if (edges or refused) and policy.outside != "dangle":
+        found.append(replace(policy, outside="dangle"))
+    distinct = {_identity(each): each for each in found}
+    distinct.pop(_identity(policy), None)
+    return list(distinct.values())
+
+
+def _told(rules: Any) -> tuple[tuple[int, str], ...]:
+    return tuple((id(match), fate) for match, fate in rules)
+
+
+def _identity(policy: Policy) -> tuple[Any, ...]:
+    """What tells policies apart, without a question to the classes in their rules."""
+    names = [each.name for each in fields(policy) if each.name != "rules"]
+    return (_told(policy.rules), *(getattr(policy, name) for name in names))
+
+
+def _ruled(policy: Policy, types: Sequence[type], fate: RuleFate) -> Policy:
+    return replace(policy, rules=(*((cls, fate) for cls in types), *policy.rules))
+
+
+def _against_refusals(policy: Policy, refused: Sequence[Seen]) -> Iterator[Policy]:
+    if not refused:
+        return
+    if policy.live == "forbid":
+        allowed = replace(policy, live="allow")
+        yield allowed
+        yield replace(allowed, outside="snapshot")
+        yield replace(allowed, outside="dangle")
+    types = {type(edge.referent): None for edge, _ in refused if edge.referent is not None}
+    if len(types) <= _TYPES:
+        yield _ruled(policy, list(types), "dangle")
+        if any(decision.why is decide.UNREFERABLE.why for _, decision in refused):
+            yield _ruled(policy, list(types), "sever")
+    if policy.unpicklable == "raise":
+        yield replace(policy, unpicklable="dangle")
+    if policy.outside == "refuse":
+        yield replace(policy, outside="snapshot")
+
+
+def _against_snapshots(
+    policy: Policy, snapshots: Sequence[Edge], sizes: dict[int, int]
+) -> Iterator[Policy]:
+    types: dict[type, int] = {}
+    for edge in snapshots:
+        size = sizes.get(id(edge.referent), 0)
+        types[type(edge.referent)] = max(types.get(type(edge.referent), 0), size)
+    heaviest = sorted(types, key=lambda cls: -types[cls])[:_TYPES]
+    for cls in heaviest:
+        yield _ruled(policy, [cls], "dangle")
+    holders: dict[type, None] = {}
+    for edge in snapshots:
+        kind = kind_of(type(edge.weak))
+        if kind is not None and kind.base in CONTAINERS:
+            holders[type(edge.weak)] = None
+    for cls in list(holders)[:_TYPES]:
+        yield _ruled(policy, [cls], "dangle")
+    if policy.max_snapshot_bytes is None:
+        ordered = sorted({sizes[id(e.referent)] for e in snapshots if id(e.referent) in sizes})
+        pairs = itertools.pairwise(ordered)
+        apart = max(((high / max(low, 1), low, high) for low, high in pairs), default=(0, 0, 0))
+        if apart[0] >= _APART:
+            yield replace(policy, max_snapshot_bytes=_round_between(apart[1], apart[2]))
+
+
+def _round_between(low: int, high: int) -> int:
+    """The roundest number from `low` to less than `high`."""
+    step: int = 10 ** len(str(high))
+    while step > 1:
+        found: int = -(-low // step) * step
+        if low <= found < high and found:
+            return found
+        step //= 10
+    return low
+
+
+def tried(
+    obj: Any,
+    host: api.OwnHost,
+    policies: Sequence[Policy],
+    size: int | None,
+    around: tuple[Policy, Policy],
+) -> tuple[Advice, ...]:
+    """What helps, the best first.
+
+    Args:
+        obj: the root.
+        host: the host.
+        policies: what to try.
+        size: of the payload under the report's policy; None where nothing would be sent.
+        around: the policy in force where `explain` was called, and the report's.
+    """
+    budget = _MORE + _TIMES * (size or 0)
+    found: list[Advice] = []
+    for policy in policies[:_TRIED]:
+        if budget < 0:
+            break
+        file = _Counter()
+        try:
+            with observe.watching(False), block(policy):
+                api.dump(obj, file, host=host)
+        except Exception:  # noqa: BLE001 - then it is no advice
+            budget -= size or 0
+            continue
+        budget -= file.size
+        saves = None if size is None else size - file.size
+        if saves is None or (saves > 0 and saves * _WORTH >= (size or 0)):
+            found.append(Advice(printable(line(policy, *around)), file.size, saves))
+    best: dict[int, Advice] = {}
+    for advice in found:
+        best.setdefault(advice.bytes, advice)  # of two that come to the same, the narrower
+    return tuple(sorted(best.values(), key=lambda advice: advice.bytes)[:_MOST])
+
+
+# --- lines ----------------------------------------------------------------------------
+
+
+def line(policy: Policy, base: Policy, reported: Policy) -> str:
+    """What ``weakreduce.policy(...)`` is to be given for a policy, where `base` is in force."""
+    for name, named in NAMED.items():
+        if policy == named:
+            return f'"{name}"'
+    texts = []
+    if reported != base:
+        for name, named in NAMED.items():
+            if named == reported:
+                texts, base = [f'"{name}"'], named
+    for field in fields(Policy):
+        value, other = getattr(policy, field.name), getattr(base, field.name)
+        is_rules = field.name == "rules"
+        if _told(value) != _told(other) if is_rules else value != other:
+            text = _rules(policy, base) if is_rules else repr(value)
+            texts.append(f"{field.name}={text}")
+    return ", ".join(texts)
+
+
+def _rules(policy: Policy, base: Policy) -> str:
+    count = len(base.rules)
+    is_more = count > 0 and _told(policy.rules[-count:]) == _told(base.rules)
+    own, kept = (policy.rules[:-count], base.rules) if is_more else (policy.rules, ())
+    texts = [f"({_name(match)}, {fate!r})" for match, fate in own]
+    names = [_name(match) for match, _ in kept]
+    if all(name.replace(".", "").isidentifier() for name in names):
+        texts += [f"({name}, {fate!r})" for name, (_, fate) in zip(names, kept, strict=True)]
+    else:  # a lambda, say
+        texts.append("*weakreduce.get_policy().rules")
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def _name(match: Any) -> str:
+    name = class_name(match) if isinstance(match, type) else shown(match)
+    name = name.rpartition("<locals>.")[2]
+    known = isinstance(match, type) and vars(weakref).get(name) is match
+    return f"weakref.{name}" if known else name

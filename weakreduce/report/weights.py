@@ -1,0 +1,178 @@
+"""What weighs in a payload: the strong parts that take most of it, down to where none stands out.
+
+What each object takes is read off the finished payload (`extents`); the heaviest are then pickled
+by themselves (`measure`), as far as its budget goes. Rule: nothing is decided here, and no code of
+the user's is run but what pickling runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from weakreduce.model.bound import Bound
+from weakreduce.model.texts import class_name, printable
+from weakreduce.paths import search
+from weakreduce.report import extents
+from weakreduce.report.findings import SMALL, Weight
+from weakreduce.report.measure import Scale
+
+#: How many parts are listed at most, and how many of one holder.
+_MOST: Final = 20
+_BEGINNING: Final = 5
+_BESIDES: Final = 10
+#: What an engine sends in place of what it was given, whose pickle was a dump of its own.
+_TOLD: Final = frozenset({Bound})
+#: Objects of somebody else's dump that are looked at: a third of a second.
+_WATCHED: Final = 100_000
+#: Objects that are not in the payload themselves, and are looked through for some that are.
+_THROUGH: Final = 2_000
+#: A part is opened if it takes more than one in so many bytes of its holder.
+_SHARE: Final = 2
+
+
+class _Part(NamedTuple):
+    size: int
+    path: str
+    obj: Any
+
+
+class Payload(NamedTuple):
+    """A payload that is finished, and the memo that names its objects."""
+
+    data: bytes
+    more: list[Any]
+    #: id -> entry and object.
+    memo: dict[int, Any]
+    first: int
+    by_name: Callable[[Any], bool]
+
+
+def payload_of(session: Any) -> Payload:
+    """The payload that stands in a session's place."""
+    data, more = session.place.keep()
+    engine = session.engine
+    return Payload(data, more, engine.memo(), len(session.start), engine.by_name)
+
+
+def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
+    """The parts that weigh most, the heaviest first; none where that cannot be told.
+
+    Args:
+        payload: what was written for the root, without snapshots.
+        root: the root.
+        scale: measures the parts by themselves; None: what they take in the payload has to do.
+    """
+    if scale is None and len(payload.memo) - payload.first > _WATCHED:
+        return []
+    try:
+        sizes = extents.sizes(payload.data, payload.more, payload.first)
+        listed = _Descent(payload, sizes, frozenset() if scale else _TOLD).parts(root)
+    except Exception:  # noqa: BLE001 - of a report's numbers, these are left out
+        return []
+    exact: dict[int, int] = {}
+    if scale is not None:
+        # From the inside out: what holds most of the payload costs most to be measured.
+        for part in sorted(listed, key=lambda part: part.size):
+            if scale.budget < part.size:
+                break
+            size = scale.weigh(part.obj, snapshots=False)
+            if size is not None:
+                exact[id(part.obj)] = size
+    weights = [
+        Weight(
+            printable(part.path),
+            class_name(type(part.obj)),
+            exact.get(id(part.obj), part.size),
+            id(part.obj) in exact,
+        )
+        for part in listed
+    ]
+    return sorted(weights, key=lambda weight: -weight.bytes)
+
+
+class _Descent:
+    """From the root to the heaviest part of the heaviest part, as long as there is one."""
+
+    def __init__(self, payload: Payload, sizes: dict[int, int], told: frozenset[type[Any]]) -> None:
+        self.told = told
+        self.total = len(payload.data) + sum(size for _, size, _ in payload.more)
+        self.memo = payload.memo
+        self.sizes = sizes
+        self.by_name = payload.by_name
+        self.shapes: dict[Any, Any] = {}
+        self.seen: set[int] = set()
+        #: What an engine was given, where the root is a wrapping of its own.
+        self.given: tuple[search.Named, ...] = search.given.get(())
+
+    def parts(self, root: Any) -> list[_Part]:
+        """All that is to be listed."""
+        self.seen.add(id(root))
+        levels: list[list[_Part]] = [[]]
+        self.sort(self.given, levels[0], [])
+        whole = _Part(self.size(id(root)) or self.total, "root", root)
+        for holder in levels[0].copy() or [whole]:
+            self.descend(holder, levels)
+        found = [part for level in levels for part in level]
+        if len(found) > _MOST:
+            # Of a long way, its beginning and its end.
+            found = found[:_BEGINNING] + found[_BEGINNING - _MOST :]
+        if found or type(root) in self.told:
+            return found
+        return [whole._replace(size=self.total)]
+
+    def descend(self, holder: _Part, levels: list[list[_Part]]) -> None:
+        """Open a part, and its heaviest part, and so on."""
+        while len(levels) < search.LONGEST:
+            held = heapq.nlargest(_BESIDES, self.held(holder), key=lambda part: part.size)
+            levels.append([part for part in held if part.size * SMALL >= self.total])
+            if not held or held[0].size * _SHARE <= holder.size:
+                break
+            holder = held[0]
+
+    def size(self, identity: int) -> int | None:
+        """What an object takes in the payload; None where it is not in it."""
+        entry = self.memo.get(identity)
+        return None if entry is None else self.sizes.get(entry[0])
+
+    def held(self, holder: _Part) -> list[_Part]:
+        """The parts of a holder that are in the payload."""
+        found: list[_Part] = []
+        passed: list[tuple[str, Any]] = []
+        self.sort(self.strong(holder.obj, holder.path), found, passed)
+        # A reduction that hands over what is inside its attributes, and not those.
+        left = _THROUGH
+        while passed and left and 2 * sum(part.size for part in found) < holder.size:
+            nearer, passed = passed, []
+            for path, obj in nearer[:left]:
+                self.sort(self.strong(obj, path), found, passed)
+            left -= min(left, len(nearer))
+        return found
+
+    def sort(
+        self,
+        parts: Iterable[tuple[str, Any]],
+        found: list[_Part],
+        passed: list[tuple[str, Any]],
+    ) -> None:
+        """Tell parts that are in the payload from those that are to be looked through."""
+        for step, held in parts:
+            identity = id(held)
+            if identity in self.seen:
+                continue
+            size = self.size(identity)
+            if size is not None and type(held) in self.told:
+                self.seen.add(identity)
+                self.total -= size
+            elif size is not None:
+                self.seen.add(identity)
+                found.append(_Part(size, step, held))
+            elif not issubclass(type(held), search.LEAVES):
+                self.seen.add(identity)
+                passed.append((step, held))
+
+    def strong(self, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if search.is_closed(obj, self.by_name):
+            return iter(())
+        return search.parts(obj, path, self.shapes)
