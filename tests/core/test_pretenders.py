@@ -16,7 +16,7 @@ import pytest
 from things import Thing
 
 import weakreduce
-from weakreduce.core.known import may_pretend
+from weakreduce.model.classes import may_pretend
 
 #: Prints each payload, or the error, of a list of objects; given a host, and whose dumps.
 SENDER = """

@@ -17,7 +17,7 @@ import things
 from things import Thing
 
 import weakreduce
-from weakreduce.model.kinds import proxy_referent
+from weakreduce.model.proxies import proxy_referent
 
 HOSTS = ("cloudpickle", "dill", "pickle")
 _open = weakref.ref.__call__

@@ -19,7 +19,7 @@ from things import Thing
 
 import weakreduce
 from weakreduce.model import kinds
-from weakreduce.model.kinds import proxy_referent
+from weakreduce.model.proxies import proxy_referent
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 STOCK = {"cloudpickle": cloudpickle.dumps, "dill": dill.dumps, "pickle": pickle.dumps}

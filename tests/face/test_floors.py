@@ -41,14 +41,6 @@ def test_imports_go_one_way() -> None:
     # A package's name stands for its __init__, which its own modules do not import.
     graph = {name: {i for i in found if i != "weakreduce"} for name, found in graph.items()}
     assert list(graphlib.TopologicalSorter(graph).static_order())
-    assert order.index("weakreduce.model.kinds") < order.index("weakreduce.core.encode")
-    assert order.index("weakreduce.core.encode") < order.index("weakreduce.core.walk")
-    assert order.index("weakreduce.core.walk") < order.index("weakreduce.core.session")
-    assert order.index("weakreduce.core.observe") < order.index("weakreduce.core.walk")
-    assert order.index("weakreduce.core.session") < order.index("weakreduce.report.measure")
-    assert order.index("weakreduce.report.findings") < order.index("weakreduce.report.pictures")
-    assert order.index("weakreduce.report.measure") < order.index("weakreduce.report.trace")
-    assert order[-1].startswith("weakreduce")
 
 
 def test_the_floors_below_the_hosts_know_no_host() -> None:

@@ -199,7 +199,7 @@ def unweak(weak: Weak, thing: Any) -> list[tuple[int, Any, Any]]:
         bound = thing()
         return [(0, None if bound is None else bound.__self__, None)]
     if weak.kind == "proxy":
-        from weakreduce.model.kinds import proxy_referent
+        from weakreduce.model.proxies import proxy_referent
 
         return [(0, proxy_referent(thing), None)]
     if weak.kind == "set":

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, Final
 
-from weakreduce.core.known import NAMEABLE
+from weakreduce.model.classes import NAMEABLE
 from weakreduce.model.kinds import Edge, kind_of
 
 #: How many steps from a member are looked at.

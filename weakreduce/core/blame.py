@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, final
 
 from weakreduce.core import notes, observe
-from weakreduce.core.encode import Call, Rest, Standin, Stream
+from weakreduce.core.expressions import Call, Rest, Standin, Stream
 from weakreduce.core.known import left_a_dump
+from weakreduce.model.classes import class_attribute
 from weakreduce.model.errors import WeakreduceError
-from weakreduce.model.kinds import class_attribute
 from weakreduce.model.texts import class_name, printable, shortened
 from weakreduce.paths import search
 

@@ -18,158 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import copyreg
 import functools
-import importlib
-import importlib.util
 import itertools
 import operator
-import types
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, final
+from typing import Any, Protocol
 
+from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
+from weakreduce.model.classes import hashed_by_value
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import Edge, Kind, class_attribute
+from weakreduce.model.kinds import Edge, Kind
 
-Reduction = tuple[Any, ...]
-#: What is written where an object is left out, by a dump that is not going to be loaded.
-NOTHING: Reduction = (int, ())
-#: Functions of builtin types that are written, by id: each with the dotted name under which a
-#: pickler finds it from protocol 4 on. Left alone it would write a call of ``getattr``.
-DOTTED: dict[int, tuple[Any, str]] = {
-    id(function): (function, name)
-    for function, name in (
-        (object.__new__, "object.__new__"),
-        (object.__setattr__, "object.__setattr__"),
-        (weakref.ref.__new__, "ReferenceType.__new__"),
-        (dict.update, "dict.update"),
-        (set.update, "set.update"),
-        (classmethod.__get__, "classmethod.__get__"),
-    )
-}
-#: The types of these.
-DOTTED_TYPES = frozenset(type(function) for function, _ in DOTTED.values())
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
-
-
-@final
-class Call:
-    """An expression of the payload: a call whose result the unpickler puts in its place."""
-
-    __slots__ = ("reduction",)
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.reduction: Reduction = (function, arguments)
-
-    def __reduce__(self) -> Reduction:
-        """For picklers that no walk of ours drives (`lone_walk.py`)."""
-        return self.reduction
-
-    def __call__(self) -> None:
-        """Never called here: picklers insist that what they will call over there is callable."""
-        raise NotImplementedError
-
-
-def same_with(obj: Any, *rest: Any) -> Call:
-    """`obj` itself, with a state, items or a state setter applied to it at this place."""
-    call = Call(max, (obj,))
-    call.reduction = (max, ((obj,),), *rest)
-    return call
-
-
-@final
-class Standin:
-    """The shell of an object: constructed early, its state written where stock would write it.
-
-    A weak reference needs its referent to exist, not to be complete. Were the referent
-    written whole where a weak edge happens to be met first, the order of construction would
-    change (hashes, cycles), and a chain of weak edges would recurse.
-    """
-
-    __slots__ = ("is_made", "obj", "parts")
-
-    def __init__(self, obj: Any, parts: Reduction) -> None:
-        self.obj = obj
-        self.parts = parts
-        #: Whether its construction is written.
-        self.is_made = False
-
-    #: Picklers compare the class in a __newobj__ reduction with the object's. (No function, as
-    #: they ask for each.)
-    __class__: Any = property(operator.attrgetter("obj.__class__"))
-
-    @property
-    def reduction(self) -> Reduction:
-        """The construction alone."""
-        return self.parts[:2]
-
-    def finish(self) -> Reduction:
-        """The object that was constructed, and the rest of its reduction."""
-        rest = self.parts[2:]
-        if self.is_made:
-            self.parts = self.parts[:2]  # the pickler's memo keeps a stand-in until the end
-        return (max, ((self,),), *rest)
-
-    def after_arguments(self, *afterwards: Any) -> Reduction:
-        """The object, and the rest of its reduction, constructed when its arguments are written.
-
-        They may lead back to the object, and then it is constructed there, and not again here.
-        `afterwards` is written when it is constructed.
-        """
-        function, arguments, *rest = self.parts
-        first = arguments if function is copyreg.__newobj__ else (function, arguments)  # type: ignore[attr-defined]
-        return (operator.getitem, ((first, self, *afterwards), 1), *rest)
-
-
-@final
-class Guarded:
-    """A stand-in whose arguments are written before it, where a weak edge meets it first."""
-
-    __slots__ = ("standin",)
-
-    def __init__(self, standin: Standin) -> None:
-        self.standin = standin
-
-
-@final
-class Stream:
-    """A list in the payload whose items are asked for one by one while it is written."""
-
-    __slots__ = ("reduction",)
-
-    def __init__(self, items: Iterator[Any]) -> None:
-        self.reduction: Reduction = (list, (), None, items)
-
-
-@final
-class Rest:
-    """A place in the payload whose content is asked for when it is written."""
-
-    __slots__ = ("fill",)
-
-    def __init__(self, fill: Callable[[], Reduction]) -> None:
-        self.fill = fill
-
-    @property
-    def reduction(self) -> Reduction:
-        """Asked for by the walk when the pickler comes here."""
-        return self.fill()
-
-
-def bound_method(function: Any, shell: Any, instance: Any) -> Call:
-    """An expression that binds a function (written as `shell`) to an instance."""
-    if isinstance(function, types.FunctionType):
-        # `types.MethodType` is no importable name, which plain pickle insists on.
-        return Call(classmethod.__get__, Call(classmethod, shell), None, instance)
-    return Call(types.MethodType, shell, instance)
-
-
-def ready_receiver() -> Call:
-    """Import weakreduce on the receiver if it is there, and say nothing if it is not."""
-    found = Call(filter, importlib.util.find_spec, ["weakreduce"])
-    return Call(list, Call(map, importlib.import_module, found))
 
 
 class Writer(Protocol):
@@ -325,12 +186,6 @@ def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     return (walk.first(weakref.proxy), arguments)
 
 
-def hashed_by_value(obj_type: type) -> bool:
-    """Whether a hash of an instance runs code of its class, which may need its state."""
-    own = class_attribute(obj_type, "__hash__")
-    return own is not None and own is not object.__hash__
-
-
 def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     cls = type(weak)
     base: Any = kind.base
@@ -371,11 +226,6 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if not steps:
         return shell
     return (*shell, steps, None, None, operator.is_)
-
-
-def _attribute(obj: Any, name: str) -> Call:
-    """The expression of an instance's attribute."""
-    return Call(operator.getitem, Call(vars, obj), name)
 
 
 def _filling(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce.core import look_ahead, short_cuts
-from weakreduce.core.encode import Call, Reduction, Stream
+from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.known import Known
 from weakreduce.core.walk import MISSING, Positions, Walk
 from weakreduce.model.decide import INSIDE, NOT_YET, Decision, Fate

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from weakreduce.core.encode import Call, Reduction, Rest, Stream, hashed_by_value
+from weakreduce.core.expressions import Call, Reduction, Rest, Stream
 from weakreduce.model import decide, homes
+from weakreduce.model.classes import (
+    HEAP_TYPE,
+    NAMEABLE,
+    class_attribute,
+    constructs_by_default,
+    defines,
+    has_own_arguments,
+    hashed_by_value,
+    made_type,
+    may_pretend,
+    overrides_reduce,
+    reduces_by_default,
+)
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import bases_of, can_pin, class_attribute, flags_of, kind_of, names_of
+from weakreduce.model.kinds import can_pin, kind_of
 from weakreduce.model.policies import Policy
-
-#: What picklers may write as a name.
-NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
-#: The flag of types that are made at run time, in Python or in C; others cannot change.
-HEAP_TYPE: Final = 1 << 9
 
 
 class Adapter(Protocol):
@@ -116,11 +123,6 @@ _WORDS: Final = frozenset(
 _UNPINNABLE = Decision(
     Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
 )
-
-
-#: Functions of reductions that make an instance of the class that is their first argument. (Of the
-#: object's own class: `copyreg.__newobj__`, with which picklers insist on that.)
-_CONSTRUCT: Final = frozenset({"_reconstructor", "__new__"})
 
 
 class _Answers(dict[type, bool]):
@@ -404,22 +406,6 @@ def _keeps_its_type(adapter: Adapter, obj_type: type) -> bool:
     return constructs_by_default(obj_type) or not overrides_reduce(obj_type)
 
 
-def made_type(reduction: Any) -> type | None:
-    """The type of what a reduction's call makes, where that is known before it is called."""
-    if type(reduction) is not tuple or len(reduction) < 2 or type(reduction[1]) is not tuple:
-        return None
-    made, arguments = reduction[:2]
-    if not issubclass(type(made), type):
-        if getattr(made, "__name__", "") not in _CONSTRUCT or not arguments:
-            return None
-        made = arguments[0]
-    elif type(made) is not type:
-        return None  # a metaclass may make anything
-    # So may a class with a __new__ in Python.
-    known = issubclass(type(made), type) and type(made.__new__) is types.BuiltinFunctionType
-    return made if known and made is not type else None
-
-
 class _Items(list[Any]):
     """What an iterator of a reduction gave."""
 
@@ -435,96 +421,6 @@ def _reduces_once(adapter: Adapter, custom: dict[type, bool], obj_type: type) ->
     return custom[obj_type]
 
 
-_VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
-_STOCK: dict[str, Any] = {
-    "__reduce_ex__": object.__reduce_ex__,
-    "__reduce__": object.__reduce__,
-    "__getstate__": object.__getstate__,
-}
-
-
-def has_own_arguments(obj_type: type) -> bool:
-    """Whether the default reduction of a class written in Python has arguments of its own.
-
-    Those of an exception, or what its ``__getnewargs__`` gives; but not those of a named tuple, and
-    the like, whose items exist before it does.
-    """
-    if issubclass(obj_type, BaseException):
-        return True
-    return not issubclass(obj_type, _VALUES) and any(
-        issubclass(type(class_attribute(obj_type, name)), types.FunctionType)
-        for name in ("__getnewargs__", "__getnewargs_ex__")
-        if defines(obj_type, name)
-    )
-
-
-def is_bare(obj_type: type) -> bool:
-    """Whether instances can be constructed when the attributes of their class are not there yet."""
-    own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
-    return not any(
-        issubclass(type(class_attribute(obj_type, name)), types.FunctionType) for name in own
-    )
-
-
-def overrides_reduce(obj_type: type) -> bool:
-    """Whether a class written in Python reduces its instances by code of its own."""
-    cls: Any = obj_type
-    # Asked of each class in each dump, so nearly always with the answer no: a static type, which
-    # has nothing written in Python, or three times the stock one.
-    if not cls.__flags__ & HEAP_TYPE or (
-        class_attribute(cls, "__reduce_ex__") is _STOCK["__reduce_ex__"]
-        and class_attribute(cls, "__reduce__") is _STOCK["__reduce__"]
-        and class_attribute(cls, "__getstate__") is _STOCK["__getstate__"]
-    ):
-        return False
-    own = ((class_attribute(cls, name), stock) for name, stock in _STOCK.items())
-    return any(
-        issubclass(type(found), types.FunctionType) and found is not stock for found, stock in own
-    )
-
-
-def may_pretend(obj_type: type) -> bool:
-    """Whether `isinstance` may take an instance for one of a class that is not its type.
-
-    As it does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
-    """
-    for cls in bases_of(obj_type) or ():
-        own = names_of(cls)
-        if cls is object or ("__class__" not in own and "__getattribute__" not in own):
-            continue
-        # Most builtin types have a __getattribute__, which is object's under another name.
-        if flags_of(cls) & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
-            return True
-    return False
-
-
-_LIBRARY: Final = sys.stdlib_module_names
-
-
-def constructs_by_default(obj_type: type) -> bool:
-    """Whether instances are constructed bare, and their state is put back after that."""
-    return all(
-        class_attribute(obj_type, name) is _STOCK[name] for name in ("__reduce_ex__", "__reduce__")
-    )
-
-
-def reduces_by_default(obj_type: type) -> bool:
-    """Whether, besides, the state is put back attribute by attribute."""
-    own_state = class_attribute(obj_type, "__getstate__") is not _STOCK["__getstate__"]
-    return (
-        not own_state and not defines(obj_type, "__setstate__") and constructs_by_default(obj_type)
-    )
-
-
-def defines(obj_type: type, name: str) -> bool:
-    """Whether a class has an attribute."""
-    try:
-        class_attribute(obj_type, name)
-    except AttributeError:
-        return False
-    return True
-
-
 def is_plain(obj_type: type) -> bool:
     """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
     return (
@@ -537,25 +433,6 @@ def is_plain(obj_type: type) -> bool:
         and kind_of(obj_type) is None
         and not may_pretend(obj_type)
     )
-
-
-#: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
-#: by a reduction.
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
-_TEXT: Final = frozenset({str})
-_get_state: Final[Any] = object.__getstate__
-
-
-def is_leaf(obj: Any) -> bool:
-    """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
-    state = _get_state(obj)
-    if type(state) is dict:
-        # Names are text, but for those that somebody put into the instance's dict.
-        entries = state.copy()  # in one step: other threads may write to it
-        return _ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
-            map(type, entries)
-        )
-    return state is None
 
 
 def is_ordinary(obj_type: type) -> bool:

@@ -14,7 +14,7 @@ import operator
 from typing import Any, final
 
 from weakreduce.core import encode, words
-from weakreduce.core.encode import Call, Reduction
+from weakreduce.core.expressions import Call, Reduction
 from weakreduce.core.known import Known
 from weakreduce.core.session import Engine, is_too_large
 from weakreduce.core.walk import Refused, Walk

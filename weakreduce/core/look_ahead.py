@@ -20,8 +20,8 @@ import types
 import weakref
 from typing import Any, Final
 
-from weakreduce.core.known import NAMEABLE, Known, defines
-from weakreduce.model.kinds import bases_of, class_attribute
+from weakreduce.core.known import Known
+from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, defines
 
 #: What leads nowhere, and is referred to by nothing weak.
 _LEFT_ALONE: Final = frozenset(

@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from weakreduce.core import encode, short_cuts
-from weakreduce.core.encode import (
+from weakreduce.core import short_cuts
+from weakreduce.core.expressions import (
     NOTHING,
     Call,
     Guarded,
@@ -25,21 +25,24 @@ from weakreduce.core.encode import (
     Standin,
     Stream,
     bound_method,
+    same_with,
 )
-from weakreduce.core.known import (
+from weakreduce.core.known import Known
+from weakreduce.core.walk import MISSING, Positions, Walk
+from weakreduce.model import decide
+from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
-    Known,
+    bases_of,
+    class_attribute,
     constructs_by_default,
     defines,
     has_own_arguments,
     is_leaf,
     made_type,
 )
-from weakreduce.core.walk import MISSING, Positions, Walk
-from weakreduce.model import decide
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import CONTAINERS, Edge, Kind, bases_of, class_attribute
+from weakreduce.model.kinds import CONTAINERS, Edge, Kind
 from weakreduce.model.signals import Signal
 
 #: How deep whole referents may stand in one another.
@@ -440,7 +443,7 @@ class SecondWalk(Walk):
             referent = self._leads_back_to(late, obj)
             standin = self.under_construction.get(id(referent))
             if standin is None or standin.is_made:
-                self.later(encode.same_with(obj, late[0], *map(_given, late[1:]), *setter))
+                self.later(same_with(obj, late[0], *map(_given, late[1:]), *setter))
             else:
                 # By then there may be more to wait for.
                 def fill() -> Reduction:

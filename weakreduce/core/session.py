@@ -13,7 +13,7 @@ import itertools
 from typing import Any, Protocol
 
 from weakreduce.core import known, notes, observe, words
-from weakreduce.core.encode import DOTTED_TYPES
+from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.known import Adapter, Known
 from weakreduce.core.second_walk import OrderMatters, SecondWalk

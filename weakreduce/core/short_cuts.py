@@ -11,9 +11,10 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.encode import Reduction, Rest, pinned_container
-from weakreduce.core.known import is_leaf
+from weakreduce.core.encode import pinned_container
+from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.model import names
+from weakreduce.model.classes import is_leaf
 from weakreduce.model.kinds import Kind, copied
 
 if TYPE_CHECKING:

@@ -22,20 +22,32 @@ from typing import Any, Final
 from weakreduce import wire
 from weakreduce.core import encode
 from weakreduce.core.alike import Alike
-from weakreduce.core.encode import Call, Reduction, Rest, Stream, hashed_by_value
-from weakreduce.core.known import (
+from weakreduce.core.expressions import (
+    DOTTED,
+    DOTTED_TYPES,
+    NOTHING,
+    Call,
+    Reduction,
+    Rest,
+    Stream,
+    ready_receiver,
+    same_with,
+)
+from weakreduce.core.known import Known
+from weakreduce.core.observe import Watch
+from weakreduce.model import decide, homes, names
+from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
-    Known,
+    bases_of,
     constructs_by_default,
     has_own_arguments,
+    hashed_by_value,
     is_bare,
     reduces_by_default,
 )
-from weakreduce.core.observe import Watch
-from weakreduce.model import decide, homes, names
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import Edge, Kind, bases_of, kind_of
+from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.signals import Signal
 
 MISSING: Final[Any] = object()
@@ -137,7 +149,7 @@ class Walk:
         def reducer_override(obj: Any) -> Any:
             if id(obj) in left_out:
                 met[id(obj)] = obj
-                return encode.NOTHING
+                return NOTHING
             return ordinary(obj)
 
         return reducer_override
@@ -163,7 +175,7 @@ class Walk:
             return functools.partial(self._override_or, weak)  # a user's own comes first
         if kind is not None and self._watch is not None:
             return self._watched_finalizer(kind, self._watch)
-        if obj_type in encode.DOTTED_TYPES and adapter.protocol >= 4:
+        if obj_type in DOTTED_TYPES and adapter.protocol >= 4:
             return self._dotted(obj_type)
         otherwise: Callable[[Any], Any] | None
         if issubclass(obj_type, type):
@@ -206,7 +218,7 @@ class Walk:
 
         def name(function: Any) -> Any:
             # Not where nothing weak was met: those bytes are stock's.
-            found = encode.DOTTED.get(id(function)) if self.weak_things else None
+            found = DOTTED.get(id(function)) if self.weak_things else None
             return ask(function) if found is None else found[1]
 
         return name
@@ -468,12 +480,12 @@ class Walk:
         if not early and not early_slots:
             return shell
         if reduces_by_default(cls):
-            return encode.same_with(shell, (early or None, early_slots) if early_slots else early)
+            return same_with(shell, (early or None, early_slots) if early_slots else early)
         steps = [
             Call(object.__setattr__, shell, name, value)
             for name, value in (early | early_slots).items()
         ]
-        return encode.same_with(shell, steps, None, None, operator.is_)
+        return same_with(shell, steps, None, None, operator.is_)
 
     def _comes_early(self, value: Any, referent: Any) -> bool:
         """Whether an attribute may be needed for a hash, and does not lead back to its owner."""
@@ -535,7 +547,7 @@ class Walk:
         self.weak_things += 1
         if self.weak_things > 1 or not self.known.readies:
             return function
-        return Call(operator.getitem, (function, encode.ready_receiver()), 0)
+        return Call(operator.getitem, (function, ready_receiver()), 0)
 
     def later(self, fill: Call) -> None:
         """Write `fill` when every object of the payload is complete."""

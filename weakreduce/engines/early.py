@@ -84,8 +84,8 @@ class _Share:
 
 def holds_weak(obj: Any) -> bool:
     """Whether there is a weak thing in an object that a pickler gave up on before it met one."""
-    from weakreduce.core.known import NAMEABLE
     from weakreduce.hosts.picklers import importable  # on a failure only: it imports much
+    from weakreduce.model.classes import NAMEABLE
 
     seen_ids, waiting_objects = {id(obj)}, [obj]
     while waiting_objects and len(seen_ids) < _LOOKED_AT:

@@ -16,10 +16,10 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from weakreduce.core.encode import Call, Reduction, Rest
-from weakreduce.core.known import HEAP_TYPE, may_pretend
+from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
+from weakreduce.model.classes import HEAP_TYPE, may_pretend
 from weakreduce.model.kinds import has_registered
 
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.

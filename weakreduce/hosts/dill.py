@@ -12,7 +12,7 @@ import types
 from typing import Any, Final
 
 from weakreduce.core import known
-from weakreduce.core.encode import DOTTED, DOTTED_TYPES
+from weakreduce.core.expressions import DOTTED, DOTTED_TYPES
 from weakreduce.hosts.entries import WEAK_TYPES, entry_of
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, PythonEngine, importable, set_own

@@ -24,7 +24,7 @@ from weakreduce.model.kinds import is_interpreters
 from weakreduce.model.shipping import is_shipped
 
 if TYPE_CHECKING:
-    from weakreduce.core.encode import Reduction
+    from weakreduce.core.expressions import Reduction
 
 
 #: What picklers write by opcodes of their own, before any hook for reductions.

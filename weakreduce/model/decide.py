@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
-from weakreduce.model.kinds import bases_of
+from weakreduce.model.classes import bases_of
 from weakreduce.model.policies import Policy, shown
 
 

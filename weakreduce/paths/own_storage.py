@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from weakreduce.model.kinds import bases_of, class_attribute, flags_of, names_of
+from weakreduce.model.classes import bases_of, class_attribute, flags_of, names_of
 from weakreduce.paths import steps
 
 _Parts = Iterator[tuple[str, Any]]

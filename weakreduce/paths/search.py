@@ -14,16 +14,16 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
-from weakreduce.core.known import HEAP_TYPE, NAMEABLE
 from weakreduce.model.blocks import Block, Scope
-from weakreduce.model.kinds import (
+from weakreduce.model.classes import (
+    HEAP_TYPE,
+    NAMEABLE,
     bases_of,
-    callback_of,
     class_attribute,
     flags_of,
-    kind_of,
     names_of,
 )
+from weakreduce.model.kinds import callback_of, kind_of
 from weakreduce.model.texts import class_name
 from weakreduce.paths import own_storage, steps
 from weakreduce.paths.steps import in_python, named, static

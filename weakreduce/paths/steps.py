@@ -11,7 +11,7 @@ import keyword
 import types
 from typing import Any, Final
 
-from weakreduce.model.kinds import bases_of, names_of
+from weakreduce.model.classes import bases_of, names_of
 from weakreduce.model.texts import class_name
 
 _KEYS = (bool, int, float, complex, str, bytes, type(None))

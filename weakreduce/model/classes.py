@@ -1,0 +1,174 @@
+"""What pickle makes of the instances of a class, as far as the class alone tells.
+
+Rule: a metaclass is not asked, which may raise or lie, and nothing here knows a weak kind.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+#: An attribute of a class, its bases, its own names, and its flags: a metaclass is not asked, which
+#: may raise or lie.
+class_attribute: Final[Callable[[type, str], Any]] = type.__getattribute__
+
+
+bases_of: Final[Callable[[type], Any]] = type.__dict__["__mro__"].__get__
+
+
+names_of: Final[Callable[[type], Any]] = type.__dict__["__dict__"].__get__
+
+
+flags_of: Final[Callable[[type], int]] = type.__dict__["__flags__"].__get__
+
+
+#: What picklers may write as a name.
+NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+#: The flag of types that are made at run time, in Python or in C; others cannot change.
+HEAP_TYPE: Final = 1 << 9
+
+
+#: Functions of reductions that make an instance of the class that is their first argument. (Of the
+#: object's own class: `copyreg.__newobj__`, with which picklers insist on that.)
+_CONSTRUCT: Final = frozenset({"_reconstructor", "__new__"})
+
+
+def made_type(reduction: Any) -> type | None:
+    """The type of what a reduction's call makes, where that is known before it is called."""
+    if type(reduction) is not tuple or len(reduction) < 2 or type(reduction[1]) is not tuple:
+        return None
+    made, arguments = reduction[:2]
+    if not issubclass(type(made), type):
+        if getattr(made, "__name__", "") not in _CONSTRUCT or not arguments:
+            return None
+        made = arguments[0]
+    elif type(made) is not type:
+        return None  # a metaclass may make anything
+    # So may a class with a __new__ in Python.
+    known = issubclass(type(made), type) and type(made.__new__) is types.BuiltinFunctionType
+    return made if known and made is not type else None
+
+
+_VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
+
+
+_STOCK: dict[str, Any] = {
+    "__reduce_ex__": object.__reduce_ex__,
+    "__reduce__": object.__reduce__,
+    "__getstate__": object.__getstate__,
+}
+
+
+def has_own_arguments(obj_type: type) -> bool:
+    """Whether the default reduction of a class written in Python has arguments of its own.
+
+    Those of an exception, or what its ``__getnewargs__`` gives; but not those of a named tuple, and
+    the like, whose items exist before it does.
+    """
+    if issubclass(obj_type, BaseException):
+        return True
+    return not issubclass(obj_type, _VALUES) and any(
+        issubclass(type(class_attribute(obj_type, name)), types.FunctionType)
+        for name in ("__getnewargs__", "__getnewargs_ex__")
+        if defines(obj_type, name)
+    )
+
+
+def is_bare(obj_type: type) -> bool:
+    """Whether instances can be constructed when the attributes of their class are not there yet."""
+    own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
+    return not any(
+        issubclass(type(class_attribute(obj_type, name)), types.FunctionType) for name in own
+    )
+
+
+def overrides_reduce(obj_type: type) -> bool:
+    """Whether a class written in Python reduces its instances by code of its own."""
+    cls: Any = obj_type
+    # Asked of each class in each dump, so nearly always with the answer no: a static type, which
+    # has nothing written in Python, or three times the stock one.
+    if not cls.__flags__ & HEAP_TYPE or (
+        class_attribute(cls, "__reduce_ex__") is _STOCK["__reduce_ex__"]
+        and class_attribute(cls, "__reduce__") is _STOCK["__reduce__"]
+        and class_attribute(cls, "__getstate__") is _STOCK["__getstate__"]
+    ):
+        return False
+    own = ((class_attribute(cls, name), stock) for name, stock in _STOCK.items())
+    return any(
+        issubclass(type(found), types.FunctionType) and found is not stock for found, stock in own
+    )
+
+
+def may_pretend(obj_type: type) -> bool:
+    """Whether `isinstance` may take an instance for one of a class that is not its type.
+
+    As it does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
+    """
+    for cls in bases_of(obj_type) or ():
+        own = names_of(cls)
+        if cls is object or ("__class__" not in own and "__getattribute__" not in own):
+            continue
+        # Most builtin types have a __getattribute__, which is object's under another name.
+        if flags_of(cls) & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
+            return True
+    return False
+
+
+_LIBRARY: Final = sys.stdlib_module_names
+
+
+def constructs_by_default(obj_type: type) -> bool:
+    """Whether instances are constructed bare, and their state is put back after that."""
+    return all(
+        class_attribute(obj_type, name) is _STOCK[name] for name in ("__reduce_ex__", "__reduce__")
+    )
+
+
+def reduces_by_default(obj_type: type) -> bool:
+    """Whether, besides, the state is put back attribute by attribute."""
+    own_state = class_attribute(obj_type, "__getstate__") is not _STOCK["__getstate__"]
+    return (
+        not own_state and not defines(obj_type, "__setstate__") and constructs_by_default(obj_type)
+    )
+
+
+def defines(obj_type: type, name: str) -> bool:
+    """Whether a class has an attribute."""
+    try:
+        class_attribute(obj_type, name)
+    except AttributeError:
+        return False
+    return True
+
+
+#: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
+#: by a reduction.
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+
+
+_TEXT: Final = frozenset({str})
+
+
+_get_state: Final[Any] = object.__getstate__
+
+
+def is_leaf(obj: Any) -> bool:
+    """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
+    state = _get_state(obj)
+    if type(state) is dict:
+        # Names are text, but for those that somebody put into the instance's dict.
+        entries = state.copy()  # in one step: other threads may write to it
+        return _ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
+            map(type, entries)
+        )
+    return state is None
+
+
+def hashed_by_value(obj_type: type) -> bool:
+    """Whether a hash of an instance runs code of its class, which may need its state."""
+    own = class_attribute(obj_type, "__hash__")
+    return own is not None and own is not object.__hash__
