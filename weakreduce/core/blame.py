@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 from weakreduce.core import notes, observe
 from weakreduce.core.expressions import Call, Rest, Standin, Stream
-from weakreduce.core.known import left_a_dump
+from weakreduce.core.probing import Enough, Prober
+from weakreduce.core.reductions import left_a_dump
+from weakreduce.core.walk import Walk
 from weakreduce.model.classes import class_attribute
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.texts import class_name, printable, shortened
@@ -50,27 +52,22 @@ class Culprit(NamedTuple):
     fatal: bool = False
 
 
-class _Enough(BaseException):
-    """The search has done as much work as the dump did: a signal, which all code lets pass."""
-
-
-@final
-class Met(list[Any]):
-    """Objects that were asked for, in order, kept alive; up to a limit."""
-
-    limit = float("inf")
-
-
-def note(session: Any, root: Any, error: Exception) -> Culprit | None:
+def note(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
     """Add to an error that is not ours where the object is that cannot be pickled.
 
     The type and the text of the error stay as they are; where nothing is found out, so does
     all of it.
+
+    Args:
+        prober: probes what was met.
+        ran: the walk that failed.
+        root: what was dumped.
+        error: what was raised.
     """
     if isinstance(error, WeakreduceError):
         return None
     before = notes.of(error).copy()
-    found = culprit(session, root, error)
+    found = culprit(prober, ran, root, error)
     said = notes.of(error)
     said[:] = before  # it may have been raised again on the way
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
@@ -86,87 +83,81 @@ def _is_ours(text: Any) -> bool:
     return type(text) is str and text.startswith(_OURS)
 
 
-def culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+def culprit(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
     """The object that makes the dump of `root` fail, or None where that is not found out."""
     traceback = error.__traceback__
     try:
         with observe.watching(False):
-            return _culprit(session, root, error)
-    except (Exception, _Enough):  # noqa: BLE001 - the user has an error to read already, the host's
+            return _culprit(prober, ran, root, error)
+    except (Exception, Enough):  # noqa: BLE001 - the user has an error to read already, the host's
         return None
     finally:
         # The same error may have been raised again on the way.
         error.__traceback__ = traceback
 
 
-def place(session: Any, walk: Any, subject: Any, met: Met) -> str:
+def place(prober: Prober, subject: Any) -> str:
     """Where in a snapshot's referent the object is that made its probe fail, in a few words.
 
     Args:
-        session: the session.
-        walk: the first walk that probed the referent.
+        prober: has probed it.
         subject: the referent, or what else of an edge failed.
-        met: what the probe met, from `listen`.
     """
     try:
         with observe.watching(False):
-            found = next(_failing(session, walk, met), subject)
+            found = next(_failing(prober), subject)
             if found is subject:
                 return ""
-            ways = search.Search(subject, [id(found)], session.engine.by_name)
+            ways = search.Search(subject, [id(found)], prober.engine.by_name)
             path = ways.path(found, root="it")
             return "" if path is None else f", at {_short(path)}"
-    except (Exception, _Enough):  # noqa: BLE001 - the reason is known already, this is its place
+    except (Exception, Enough):  # noqa: BLE001 - the reason is known already, this is its place
         return ""
     finally:
-        met.limit = float("inf")
+        prober.met.limit = float("inf")
 
 
-def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
+def _culprit(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
     causes = _chain(error)
     raised = next(
         (
             obj
-            for obj, found, _ in session.known.raised.values()
+            for obj, found, _ in prober.facts.reductions.raised.values()
             if any(found is cause for cause in causes)
         ),
         None,
     )
     if raised is None and left_a_dump(error):
         return None  # that one has said what is to blame
-    hidden = getattr(session.ran, "reads_memo", False) or session.engine.hides_parts
-    before = [] if hidden else _met(session.ran)
+    before = [] if prober.engine.hides_parts else _met(ran)
     limit = max(2 * len(before), _OPENED)
-    session.start_over()
-    walk = session.first_walk()
-    walk.goes_on = True  # no edge is to blame, and what comes after a refused one may be
-    met = listen(walk)
-    if hidden:
-        # A memo does not tell what the pickler was in the middle of.
-        if not _fails(session, walk, root):
+    met = prober.met
+    if prober.engine.hides_parts:
+        # What was met does not tell what the pickler was in the middle of.
+        if prober.probe(root) is None:
             return None
     else:
         met += before
     if any(isinstance(found, RecursionError) for found in causes):
         last = met[: -_LAST - 1 : -1]
-        ways = search.Search(root, map(id, last), session.engine.by_name, limit)
+        ways = search.Search(root, map(id, last), prober.engine.by_name, limit)
         for obj in last:
             path = ways.path(obj)
             if path is not None:
                 text = f"the pickler's recursion ended at {_short(path)}"
                 return Culprit(obj, path, text, fatal=True)
         return None
-    failing = _failing(session, walk, met)
+    failing = _failing(prober)
     innermost = next(failing, None) if raised is None else raised
     if innermost is None:
         return None
     nearest = [innermost, *met[: -_LAST - 1 : -1]]
-    ways = search.Search(root, map(id, nearest), session.engine.by_name, limit, id(innermost))
+    ways = search.Search(root, map(id, nearest), prober.engine.by_name, limit, id(innermost))
     path = ways.path(innermost)
     if path is not None:
         return Culprit(innermost, path, described(path, innermost))
     place = "somewhere below" if len(ways.objects) >= limit else "that is made to write"
-    with contextlib.suppress(_Enough):
+    with contextlib.suppress(Enough):
         for holder in itertools.islice(failing, _HOLDERS):
             path = ways.path(holder)
             if path is not None:
@@ -175,46 +166,27 @@ def _culprit(session: Any, root: Any, error: Exception) -> Culprit | None:
     return None
 
 
-def _met(walk: Any) -> list[Any]:
+def _met(walk: Walk) -> list[Any]:
     """What a walk met, in order; but for what is ours, and what earlier dumps wrote."""
     return [obj for obj in walk.met.values() if obj is not None and type(obj) not in _PARTS]
 
 
-def _fails(session: Any, walk: Any, obj: Any) -> bool:
-    """Whether an object fails by itself."""
-    return session.probe(walk, obj) is not None
-
-
-def listen(walk: Any) -> Met:
-    """Every object that the walk is asked for from now on, in order, kept alive."""
-    met = Met()
-    ask: Callable[[Any], Any] = walk.override
-
-    def listening(obj: Any) -> Any:
-        if len(met) >= met.limit:
-            raise _Enough
-        met.append(obj)
-        return ask(obj)
-
-    walk.override = listening
-    return met
-
-
-def _failing(session: Any, walk: Any, met: Met) -> Iterator[Any]:
+def _failing(prober: Prober) -> Iterator[Any]:
     """The object that fails, then those that hold it, from the inside out.
 
     The objects that a pickler is in the middle of are met from the outside in, so the one met
     last that fails by itself is the innermost. What a probe has walked well is not walked again.
 
     Raises:
-        _Enough: where that has asked for as many objects as were met.
+        Enough: where that has asked for as many objects as were met.
     """
     found: list[Any] = []
+    met = prober.met
     met.limit = 2 * len(met) + _MORE
     for obj in reversed(met.copy()):
         if any(obj is other for other in found):
             continue
-        if _fails(session, walk, obj):
+        if prober.probe(obj) is not None:
             found.append(obj)
             yield obj
 

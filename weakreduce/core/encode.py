@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
 from weakreduce.model.classes import hashed_by_value
-from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
@@ -127,15 +127,11 @@ def _slot(edge: Edge, target: Any, callback: Any, pin: Any) -> Any:
     return _either(callback, pinned, pin)
 
 
-def _travels(fate: Fate) -> bool:
-    return fate in (Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN, Fate.HOME)
-
-
 def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     cls = type(weak)
-    alive = _travels(fate)
+    alive = fate in ARRIVES
     target, pin = _target(walk, edge, fate) if alive else (_dead_target(), False)
     holds: Any = False
     state = user_state(weak, kind.internals)
@@ -177,7 +173,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
 def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
-    if not _travels(fate):
+    if fate not in ARRIVES:
         dead = _dead_target(type(weak) is weakref.CallableProxyType)
         return (walk.first(weakref.proxy), (dead,))
     target, pin = _target(walk, edge, fate)
@@ -202,7 +198,7 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if state is not None:
         steps.append(same_with(weak, state))
     kept = [(edge, walk.decide(edge).fate) for edge in kind.edges(weak)]
-    kept = [(edge, fate) for edge, fate in kept if _travels(fate)]
+    kept = [(edge, fate) for edge, fate in kept if fate in ARRIVES]
     if base is weakref.WeakSet and not own_collection:
         fates = {id(edge): fate for edge, fate in kept}
         kept = [(edge, fates[id(edge)]) for edge in walk.ordered([edge for edge, _ in kept])]
@@ -295,7 +291,7 @@ def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
 def _registered(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
-    if not _travels(fate):
+    if fate not in ARRIVES:
         return (walk.first(kind.rebuild), (None,))
     target, pin = _target(walk, edge, fate)
     return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))

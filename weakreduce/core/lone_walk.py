@@ -14,9 +14,11 @@ import operator
 from typing import Any, final
 
 from weakreduce.core import encode, words
+from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Call, Reduction
-from weakreduce.core.known import Known
-from weakreduce.core.session import Engine, is_too_large
+from weakreduce.core.facts import Facts
+from weakreduce.core.limits import is_too_large
+from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Refused, Walk
 from weakreduce.model import homes
 from weakreduce.model.decide import Decision, Fate
@@ -26,26 +28,21 @@ from weakreduce.model.kinds import Edge, Kind, kind_of
 
 @final
 class LoneWalk(Walk):
-    """A `encode.Writer` for one weak thing."""
+    """A `encode.Writer` for one weak thing, with a reach that is empty, and complete."""
 
-    def __init__(self, known: Known) -> None:
-        super().__init__(known)
+    def __init__(self, facts: Facts) -> None:
+        reach = Reach({})
+        reach.complete = True
+        super().__init__(facts, reach, met={})
         # Nobody says that an engine of ours ships the bytes.
-        known.readies = self.policy.ready_receiver == "always"
+        facts.readies = self.policy.ready_receiver == "always"
         self.fills: list[Call] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[tuple[Edge, str]] = []
 
-    def holds(self, referent: Any) -> bool:
-        return False
-
-    def not_inside(self, edge: Edge) -> Decision:
-        decision = self.known.outside(edge.weak, edge.referent)
-        if decision.fate is Fate.REFUSE:
-            return self.refuse(edge, decision)
-        if not decision.asked:
+    def note(self, edge: Edge, decision: Decision) -> None:
+        if not decision.asked and decision.fate is Fate.DANGLE:
             self.lost.append((edge, decision.reason))
-        return self.snapshot(edge, decision) if decision.fate is Fate.SNAPSHOT else decision
 
     def strong(self, obj: Any) -> Any:
         return obj
@@ -55,8 +52,8 @@ class LoneWalk(Walk):
 
     def reduction(self, kind: Kind, weak: Any) -> Reduction:
         """The whole reduction of a weak thing."""
-        if kind.name == "finalize" and self._leaves_finalizers():
-            return weak.__reduce_ex__(self.known.adapter.protocol)  # type: ignore[no-any-return]
+        if kind.name == "finalize" and self.leaves_finalizers():
+            return weak.__reduce_ex__(self.engine.protocol)  # type: ignore[no-any-return]
         found = encode.encode(self, kind, weak)
         if self.fills:
             # There is no end of the payload that we could wait for.
@@ -81,8 +78,8 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
         # A subclass that somebody gave its base's entry has a __reduce__ of its own.
         return weak.__reduce_ex__(engine.protocol)  # type: ignore[no-any-return]
     policy = get_policy()
-    known = Known(engine, policy, functools.partial(is_too_large, engine, policy))
-    walk = LoneWalk(known)
+    facts = Facts(engine, policy, functools.partial(is_too_large, engine, policy))
+    walk = LoneWalk(facts)
     try:
         found = walk.reduction(kind, weak)
         if walk.lost:
@@ -94,5 +91,5 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
         # The referents must die with their last user, though a walk and its hooks refer to
         # each other.
         vars(walk).clear()
-        vars(known).clear()
+        facts.take_apart()
     return found

@@ -1,10 +1,10 @@
 """What is inside a payload of plain objects, found out without a pickler, at the collector's speed.
 
 A first walk that knows that a second will follow is run only to learn what is met strongly. Where
-the payload holds nothing but builtin containers, plain instances (`known.is_plain`), names, and
+the payload holds nothing but builtin containers, plain instances (`facts.is_plain`), names, and
 refs without callbacks, the collector's own view of the objects tells the same: pickle follows just
-what they hold. (Such a payload is orderless, too: see `Known.learn_order`.) Whatever else is met,
-nothing is said, and the first walk goes on. Nothing here decides or encodes.
+what they hold. Whatever else is met, nothing is said, and
+the first walk goes on. Nothing here decides or encodes.
 
 What we rely on, pinned by the tests: `gc.get_referents` gives what a builtin container holds; what
 an instance's slots hold, and its class; and a ref's callback, but not what it refers to
@@ -20,7 +20,7 @@ import types
 import weakref
 from typing import Any, Final
 
-from weakreduce.core.known import Known
+from weakreduce.core.facts import Facts
 from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, defines
 
 #: What leads nowhere, and is referred to by nothing weak.
@@ -52,11 +52,11 @@ _BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
 _RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
 
 
-def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
+def met_strongly(root: Any, facts: Facts) -> dict[int, Any] | None:
     """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
     if not _RELIABLE:
         return None
-    adapter, ref = known.adapter, weakref.ref
+    engine, ref = facts.engine, weakref.ref
     inside: dict[int, Any] = {}
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
     seen_through: set[type] = {*_BUILTIN}
@@ -75,16 +75,16 @@ def met_strongly(root: Any, known: Known) -> dict[int, Any] | None:
         types_met: set[type] = set(map(type, objects))
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
             if (
-                not known.plain[obj_type]
-                or adapter.wants_override(obj_type)
-                or not adapter.by_name(obj_type)
+                not facts.plain[obj_type]
+                or engine.wants_override(obj_type)
+                or not engine.by_name(obj_type)
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None
             inside[id(obj_type)] = obj_type
             (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE) and not all(
-            adapter.by_name(obj) for obj in objects if type(obj) in NAMEABLE
+            engine.by_name(obj) for obj in objects if type(obj) in NAMEABLE
         ):
             return None
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])

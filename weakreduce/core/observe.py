@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final
 
 from weakreduce.model.blocks import Block, Scope
@@ -30,8 +30,8 @@ class Watch(Protocol):
     def begin(self) -> None:
         """A walk begins; what an earlier one saw was not final."""
 
-    def prepare(self, walk: Any) -> None:
-        """A walk that may be the one whose bytes are kept is about to begin."""
+    def hooks(self, walk: Any) -> Sequence[Callable[[Any], Any]]:
+        """What is asked of each instance before the walk is, which is about to begin."""
 
     def see(self, edge: Edge, decision: Decision) -> None:
         """An edge and its fate."""

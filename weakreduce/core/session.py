@@ -1,396 +1,66 @@
 """One dump, from object to bytes: as many walks as exactness needs, one write to the file.
 
-`obj -> FirstWalk -> (SecondWalk) -> bytes`. A `Session` belongs to one call of one
-pickler's ``dump``, and drives the pickler through an `Engine`. When it ends, whichever way,
-it takes itself apart: nothing of the payload outlives the dump in a reference cycle.
+The theory of operation. *Inside* is a least fixpoint over strong edges, so what becomes of a weak
+edge depends on the graph and the policy alone, and never on what a pickler happens to meet first;
+and a pickler writes while it walks. So a `Session` lets it write into a `Place` that can be taken
+back, with a walk that answers for each object (`reducer_override`), in three steps:
+
+1. write with a reach that grows (`FirstWalk`): what was met is inside, all else is open;
+2. if anything stayed open and mattered, complete the reach;
+3. write with the reach complete (`SecondWalk`): each decision is final.
+
+A worked example, ``dumps([r, o])`` with ``r = weakref.ref(o)`` and ``o`` plain, by cloudpickle:
+
+- The first walk is asked for ``r``. Its referent was not met: `decide` says `OPEN`, which is
+  written as if it dangled, and a second walk is certain, since a snapshot is what the policy
+  chooses else. It is asked for ``o``, and notes it. With the root the reach is complete.
+- The second walk writes the `envelope` ``getitem([root, ...], 0)``. It is asked for ``r``, whose
+  referent is inside: `INSIDE`, a link, which `encode` writes as a call of ``ref`` on the *shell* of
+  ``o``, the construction without the state, since ``o`` itself is met later::
+
+      operator getitem ( [ weakref ReferenceType ( copyreg __newobj__ Class () ) REDUCE,
+                           max ( (memo of o,) ) REDUCE  state BUILD ] 0 ) REDUCE
+
+- It is asked for ``o`` itself, which has a shell: ``max((shell,))`` *is* the copy that exists
+  already, and the state is put there, where stock pickle puts it.
+
+What can fail after that is a snapshot; then a `survey` finds which, and it starts over, wiser. When
+a session ends, whichever way, it takes itself apart: nothing of the payload outlives the dump.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import itertools
-from typing import Any, Protocol
+import functools
+from typing import Any
 
-from weakreduce.core import known, notes, observe, words
-from weakreduce.core.expressions import DOTTED_TYPES
+from weakreduce.core import blame, look_ahead, notes, observe, short_cuts, words
+from weakreduce.core.engine import Engine, Override
+from weakreduce.core.expressions import DOTTED_TYPES, NOTHING
+from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
-from weakreduce.core.known import Adapter, Known
+from weakreduce.core.limits import is_too_large
+from weakreduce.core.probing import Prober
+from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import OrderMatters, SecondWalk
-from weakreduce.core.sink import Limit, Place, TooLarge
-from weakreduce.core.walk import Refused, Walk
-from weakreduce.model import homes, signals
-from weakreduce.model.decide import Decision, Fate
+from weakreduce.core.sink import Place, TooLarge
+from weakreduce.core.survey import survey
+from weakreduce.core.walk import Plan, Refused, Walk, noting, watched_run
+from weakreduce.model import homes
+from weakreduce.model.decide import Fate, outside
 from weakreduce.model.in_force import get_policy
-from weakreduce.model.in_force import policy as block
 from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy
 from weakreduce.model.seen import seen
 
-#: What ends a walk from the inside.
-_SIGNALS = (LookedAhead, OrderMatters, Refused, TooLarge)
-#: For how many failing snapshots of a dump the warnings say which part of them is to blame.
-_PLACED = 10
+#: An edge that dangles unasked, and why.
+Lost = tuple[Edge, str]
 
 
-def _blame() -> Any:
-    # Imported by the first dump that fails.
-    return importlib.import_module("weakreduce.core.blame")
+def run(engine: Engine, place: Place, root: Any, watch: observe.Watch | None = None) -> None:
+    """Dump `root` under the policy in force; its payload goes to the file, or nothing does.
 
-
-class Engine(Adapter, Protocol):
-    """A pickler, as a session drives it."""
-
-    pickler: Any
-
-    #: The host's own ``dump``, given the pickler and an object; it writes to the place.
-    stock: Any
-
-    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
-    hides_parts: bool
-
-    def adopt(self, plans: dict[type, Any]) -> None:
-        """Go on from the plans of a dump that had no engine so far."""
-
-    def drive(self, pickler: Any, stock: Any, override: Any, obj: Any) -> None:
-        """Run `stock` with an override that is asked of every instance."""
-
-    def memo(self) -> dict[int, Any]:
-        """A copy of the memo, which keeps all that it names alive."""
-
-    def reset(self, memo: dict[int, Any]) -> None:
-        """Put an earlier memo back."""
-
-    def sibling_dump(self, obj: Any, file: Any) -> None:
-        """Dump `obj` by itself, with a pickler of the same kind and settings."""
-
-
-class Session:
-    """One dump of one pickler that has met what the pickler alone cannot write.
-
-    `plans` and `met` are what the dump's first walk has gathered so far.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        place: Place,
-        start: dict[int, Any],
-        met: dict[int, Any] | None = None,
-        plans: dict[type, Any] | None = None,
-        watch: observe.Watch | None = None,
-    ) -> None:
-        self.engine = engine
-        self.place = place
-        self.buffers = place.buffers
-        self.policy = get_policy()
-        self.start = start
-        self.known = Known(engine, self.policy, self._too_large, start)
-        self.walks: list[Walk] = []
-        self.watch = watch
-        if watch is not None:
-            self.known.left_out = watch.left_out
-        self.first = self.first_walk(met, plans)
-        #: The walk that was run last, but for those that search for what failed.
-        self.ran: Walk = self.first
-
-    def conclude(self, obj: Any) -> None:
-        """Leave the payload of `obj` in its place, given that the first walk has been run."""
-        lost = self.complete(obj)
-        dropped = list(self.known.dropped.values())
-        for_itself = observe.around.get() is False if self.watch is None else self.watch.quiet
-        if self.ran.numbered and not for_itself:
-            homes.sent(self.ran.numbered)
-        if self.watch is not None:
-            self.watch.finish(self, obj, lost, dropped)
-        if (lost or dropped) and not for_itself:
-            words.warn(obj, lost, dropped)
-
-    def complete(self, obj: Any) -> list[tuple[Edge, str]]:
-        """Do what is left after a first walk; gives the edges that dangle unasked."""
-        lost = self._after(self.first, obj)
-        while lost is None or not (self.buffers is None or self.buffers.settle()):
-            self.walk_again(obj)
-            lost = self._after(self.first, obj)
-        return lost
-
-    def walk_again(self, obj: Any) -> None:
-        """Forget what was written, and run the first walk from anew."""
-        self.start_over()
-        self.first = self.first_walk()
-        if self.watch is not None:
-            self.watch.begin()
-            self.watch.prepare(self.first)
-        if self.known.ordered:
-            self.first.root = obj
-        self.known.ordered = True
-        with contextlib.suppress(LookedAhead):
-            self._run(self.first, obj)
-
-    def explained(self, error: BaseException, obj: Any) -> Exception | None:
-        """The error that the user is to see instead of ours; nothing was written."""
-        found: Exception | None = None
-        if isinstance(error, Refused):
-            if self.watch is not None:
-                self.watch.see(error.edge, error.decision)
-            found = words.refusal(self.policy, obj, error.edge, error.decision)
-            found.__cause__ = error.__cause__
-        seen_error = error if found is None else found
-        if isinstance(seen_error, Exception) and self.place.limit is None:
-            notes.clean(seen_error)
-            culprit = _blame().note(self, obj, seen_error)
-            if self.watch is not None:
-                self.watch.fail(self, obj, seen_error, culprit)
-        return found
-
-    def take_apart(self) -> None:
-        """The payload must die with its last user, though walks and hooks refer to each other."""
-        # (A short cut of a first walk does not count what a second walk would write.)
-        if any(walk.weak_things or vars(walk).get("left_open") for walk in self.walks):
-            seen.dumps += 1
-        for part in (*self.walks, self.known, self):
-            vars(part).clear()
-
-    # --- walks ------------------------------------------------------------------------
-
-    def start_over(self) -> None:
-        """Put the pickler and the file back to where they were."""
-        self.place.clear()
-        self.engine.reset(self.start)
-        if self.place.buffers is not None:
-            self.place.buffers.rewind()
-
-    def first_walk(
-        self, met: dict[int, Any] | None = None, plans: dict[type, Any] | None = None
-    ) -> FirstWalk:
-        """A new first walk."""
-        walk = FirstWalk(self.known, self.engine.memo, met, plans)
-        walk.reads_memo = met is self.engine.pickler.memo
-        self.walks.append(walk)
-        return walk
-
-    def _run(self, walk: Walk, obj: Any) -> None:
-        self.ran = walk
-        self._drive(walk, obj)
-
-    def _drive(self, walk: Walk, obj: Any) -> None:
-        try:
-            self.engine.drive(self.engine.pickler, self.engine.stock, walk.override, obj)
-        except Exception as error:
-            signals.reraise(error, *_SIGNALS)
-            raise
-
-    def _after(self, first: FirstWalk, obj: Any) -> list[tuple[Edge, str]] | None:
-        """Complete a first walk; gives what dangles unasked, or None: to be tried again, wiser."""
-        if not self.known.ordered:  # it was looked ahead
-            self.known.orderless = True  # or it would not have been possible
-            return self._decided_at_last(obj)
-        if not first.pending and not first.again:
-            return []
-        first.take_over()
-        if not self._learn(first):
-            return None
-        outside = [edge for edge in first.pending if id(edge.referent) not in first.met]
-        decided = [(edge, self.known.outside(edge.weak, edge.referent)) for edge in outside]
-        for edge, decision in decided:
-            if decision.fate is Fate.REFUSE:
-                first.refuse(edge, decision)
-        if not first.again and len(outside) == len(first.pending):
-            if self.watch is not None:
-                for edge, decision in decided:
-                    self.watch.see(edge, decision)
-            return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
-        self.known.inside = first.met
-        self.known.learn_order()
-        return self._decided_at_last(obj)
-
-    def _decided_at_last(self, obj: Any) -> list[tuple[Edge, str]] | None:
-        """Run a second walk, given what is inside; else as `_after`."""
-        second = self._second_walk(obj)
-        return None if second is None else second.lost
-
-    def _second_walk(self, obj: Any) -> SecondWalk | None:
-        """Write the payload, knowing what is inside; None where something in it failed."""
-        while True:
-            self.start_over()
-            second = SecondWalk(self.known, obj)
-            self.walks.append(second)
-            if self.watch is not None:
-                self.watch.begin()
-                self.watch.prepare(second)
-            try:
-                self._run(second, second.envelope())
-            except (Refused, TooLarge):
-                raise
-            except OrderMatters:
-                return None  # looked ahead in vain: the next first walk is run to its end
-            except Exception as error:
-                if (
-                    self.known.orderless
-                    and known.is_too_deep(error)
-                    and not known.left_a_dump(error)
-                ):
-                    # Whole referents stand deeper than their shells would: without those.
-                    self.known.orderless = False
-                    continue
-                if not self._survey(second.snapshot_edges(), second.entries):
-                    raise
-                return None
-            if not second.postpones:
-                return second
-
-    def _learn(self, first: FirstWalk) -> bool:
-        """Walk what is strong only by way of weak things; False where a callback had to go."""
-        if not first.queue and not first.waiting:
-            first.learn_sets()
-            return True
-        mark = self.place.mark()
-        met_buffers = 0 if self.buffers is None else len(self.buffers.met)
-        try:
-            self._run(first, first.rest())
-        except (Refused, TooLarge):
-            raise
-        except Exception:
-            for edge in first.pending:
-                if edge.callback is not None and id(edge.referent) in first.met:
-                    self.known.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey([], []):
-                raise
-            return False
-        self.place.cut(mark)
-        if self.buffers is not None:
-            del self.buffers.met[met_buffers:]
-        return True
-
-    # --- failures ---------------------------------------------------------------------
-
-    def _survey(self, snapshots: list[Edge], entries: list[Edge]) -> bool:
-        """Find every snapshot and callback that cannot be pickled; False if there is none.
-
-        Each is walked by itself, weak edges left aside; what was walked well is not walked
-        again, so this takes time in proportion to what there is, and to what fails.
-        """
-        self.start_over()
-        if self.watch is not None:
-            self.watch.begin()
-        known, walk = self.known, self.first_walk()
-        subjects: list[tuple[Edge | None, Any]] = [
-            *((None, callback) for callback in known.callbacks.values()),
-            *((entry, entry.value) for entry in entries),
-            *((edge, edge.referent) for edge in snapshots),
-        ]
-        seen = {id(subject): subject for _, subject in subjects}
-        failures, met = 0, _blame().listen(walk)
-        while subjects:
-            edge, subject = subjects.pop()
-            failure = self.probe(walk, subject)
-            try:
-                if failure is not None:
-                    cause = words.cause(failure)
-                    if failures < _PLACED:
-                        cause += _blame().place(self, walk, subject, met)
-                    failures += self._fail(edge, subject, failure, cause)
-            finally:
-                del failure  # its traceback leads to this frame, and so back to itself
-            met.clear()
-            for pending in walk.pending:
-                if known.outside(pending.weak, pending.referent).fate is not Fate.SNAPSHOT:
-                    continue
-                for found in (pending.referent, pending.value):
-                    if (
-                        found is not None
-                        and id(found) not in seen
-                        and id(found) not in known.inside
-                    ):
-                        seen[id(found)] = found
-                        subjects.append((pending, found))
-            subjects += ((None, held) for held in walk.queue if callable(held))
-            walk.pending.clear()
-            walk.queue.clear()
-            walk.waiting.clear()
-        return failures > 0
-
-    def probe(self, walk: FirstWalk, subject: Any) -> Exception | None:
-        """Why an object cannot be pickled, weak edges left aside; None if it can."""
-        before = len(walk.met)
-        try:
-            self._drive(walk, subject)
-        except Refused:
-            return None
-        except TooLarge:
-            raise
-        except BaseException as error:
-            # What was met on the way to the failure is not known to be good.
-            walk.constructed.clear()
-            unsure = set(itertools.islice(walk.met, before, None))
-            for identity in unsure:
-                del walk.met[identity]
-            memo = self.engine.memo()
-            self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
-            walk.pending.clear()
-            walk.queue.clear()
-            if not isinstance(error, Exception):
-                raise
-            return error
-        finally:
-            self.place.clear()
-        return None
-
-    def _fail(self, edge: Edge | None, subject: Any, failure: Exception, cause: str) -> bool:
-        """Note a failure; False where it was noted before."""
-        known = self.known
-        if edge is None:
-            new = id(subject) not in known.dropped
-            known.dropped[id(subject)] = (subject, cause)
-            return new
-        decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
-        if self.policy.unpicklable == "raise":
-            if self.watch is None or not self.watch.goes_on:
-                raise Refused(edge, decision) from failure
-            decision = decision._replace(fate=Fate.REFUSE)
-            self.watch.refused(edge, decision)
-        if subject is edge.referent:
-            new = id(subject) not in known.failed
-            known.failed[id(subject)] = decision
-            known.keep(subject)
-            return new
-        key = (id(edge.weak), id(edge.referent))
-        known.keep(edge)
-        new = key not in known.failed_entries
-        reason = f"its value cannot be pickled ({cause})"
-        known.failed_entries[key] = Decision(Fate.DANGLE, reason, asked=False)
-        return new
-
-    def _too_large(self, referent: Any) -> bool:
-        return is_too_large(self.engine, self.policy, referent)
-
-
-def is_too_large(engine: Engine, policy: Policy, referent: Any) -> bool:
-    """Whether a referent's own pickle is larger than a policy's `max_snapshot_bytes`."""
-    limit = policy.max_snapshot_bytes
-    assert limit is not None
-    try:
-        with block(policy, max_snapshot_bytes=None), observe.watching(False):
-            engine.sibling_dump(referent, Limit(limit))
-    except TooLarge:
-        return True
-    except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
-        return False
-    return False
-
-
-def run(
-    make_engine: Any,
-    pickler: Any,
-    stock: Any,
-    place: Place,
-    obj: Any,
-    watch: observe.Watch | None = None,
-) -> None:
-    """Dump `obj` under the policy in force; its payload goes to the file, or nothing does.
-
-    Until an instance is met that needs more than the pickler, this is all there is: no session
-    and no policy, just an override that notes what it sees. Who calls puts the pickler back.
+    Who calls puts the pickler back.
 
     Raises:
         WeakrefPicklingError: where the policy refuses.
@@ -400,72 +70,16 @@ def run(
         watch = observe.watch_for(place.file)
         if watch is not None:
             with observe.watching(watch):
-                run(make_engine, pickler, stock, place, obj, watch)
+                run(engine, place, root, watch)
             return
-    start = make_engine.remember(pickler, place.used)
-    place.begin(make_engine.hooks(pickler), start)
-    met = make_engine.met(pickler, start)
-    override = getattr(pickler, "reducer_override", None)
-    plans = make_engine.plans(pickler, override)
-    session: Session | None = None
-
-    def begin() -> Session:
-        nonlocal start
-        if type(start) is not dict:
-            # Late, as most dumps never need it; what was met by earlier dumps comes first.
-            start, since = start.memo.copy(), met.copy()
-            met.clear()
-            met.update(dict.fromkeys(start))
-            met.update(since)
-        engine = make_engine(pickler, stock, override)
-        engine.adopt(plans)
-        for obj_type in DOTTED_TYPES:
-            plans.pop(obj_type, None)  # which was for payloads without our words
-        session = Session(engine, place, start, met, plans, watch)
-        session.first.root = obj
-        return session
-
-    def make_plan(obj_type: type) -> Any:
-        nonlocal session
-        if session is None:
-            if make_engine.is_ordinary(pickler, obj_type):
-                plans[obj_type] = None
-                return None
-            session = begin()
-        return session.first.plan(obj_type)
-
+    engine.begin(place.used)
+    place.begin(engine)
+    session = Session(engine, place, root, watch)
     try:
-        if watch is not None and watch.goes_on:
-            session = begin()
-            session.walk_again(obj)
-        else:
-            if watch is not None:
-                # By the way of a dump that nobody watches, so that its bytes are the same.
-                session = begin()
-                watch.begin()
-                watch.prepare(session.first)
-            elif make_engine.asks_for_all(override) or not known.short_cuts_allowed:
-                session = begin()
-            try:
-                make_engine.watch(pickler, stock, met, plans, make_plan, obj)
-            except LookedAhead:
-                pass
-            except Exception as error:
-                if not isinstance(signals.behind(error, *_SIGNALS), LookedAhead):
-                    signals.reraise(error, *_SIGNALS)
-                    raise
-        if session is None and place.buffers is not None and not place.buffers.settle():
-            session = begin()
-            session.walk_again(obj)
-        if session is not None:
-            session.conclude(obj)
+        session.write()
         place.deliver()
     except BaseException as error:
-        if session is None:
-            if not isinstance(error, Exception):
-                raise
-            session = begin()
-        found = session.explained(error, obj)
+        found = session.explained(error)
         if found is None:
             raise
         try:
@@ -473,5 +87,326 @@ def run(
         finally:
             del found  # or it would keep this frame, and so the payload
     finally:
-        if session is not None:
-            session.take_apart()
+        session.take_apart()
+
+
+class Session:
+    """One dump of one pickler.
+
+    Until an instance is met that needs more than the pickler, there is no policy and no walk: just
+    an override that notes what it sees, with the plan of each type.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        place: Place,
+        root: Any,
+        watch: observe.Watch | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        self.engine = engine
+        self.place = place
+        self.root = root
+        self.watch = watch
+        self.first: FirstWalk | None = None
+        self.walks: list[Walk] = []
+        self._met: dict[int, Any] = {}
+        self._plans = engine.plans()
+        self._facts = facts
+        self._may_look_ahead = True
+
+    # --- the three steps ----------------------------------------------------------------
+
+    def write(self) -> None:
+        """Leave the payload of the root in its place."""
+        self._write_growing()
+        buffers = self.place.buffers
+        if self.first is None:
+            if buffers is None or buffers.settle():
+                return
+            self._write_anew()
+        lost = self._write_exactly()
+        while lost is None or not (buffers is None or buffers.settle()):
+            self._write_anew()
+            lost = self._write_exactly()
+        self._conclude(lost)
+
+    def _write_growing(self) -> None:
+        if self.watch is None and not self.engine.asks_for_all:
+            override = noting(self._met, self._plans, self._plan)
+        else:
+            override = self._override(self._begin())
+        with contextlib.suppress(LookedAhead):
+            watched_run(self.engine, override, self.root)
+
+    def _plan(self, obj_type: type) -> Plan:
+        if self.first is None:
+            if self.engine.is_ordinary(obj_type):
+                self._plans[obj_type] = None
+                return None
+            self._begin()
+        assert self.first is not None
+        return self.first.plan(obj_type)
+
+    def _begin(self) -> FirstWalk:
+        """Something is met that the pickler alone cannot write."""
+        met, before = self._met, self.engine.memo_before()
+        if before:  # what was met by earlier dumps comes first
+            since = met.copy()
+            met.clear()
+            met.update(dict.fromkeys(before))
+            met.update(since)
+        for obj_type in DOTTED_TYPES:
+            self._plans.pop(obj_type, None)  # which was for payloads without our words
+        self.first = self._first_walk(met, self._plans)
+        return self.first
+
+    def _write_anew(self) -> None:
+        """Forget what was written, and let a new reach grow, knowing more."""
+        self.start_over()
+        self.first = self._first_walk(dict.fromkeys(self.engine.memo_before()), None)
+        with contextlib.suppress(LookedAhead):
+            watched_run(self.engine, self._override(self.first), self.root)
+
+    def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
+        facts = self.facts
+        before = facts.written_before
+        looks = (
+            self._may_look_ahead
+            and self.watch is None
+            and not before
+            and not self.engine.has_persistent_ids
+        )
+        walk = FirstWalk(
+            facts,
+            Reach(met, before),
+            plans=plans,
+            short_cut=short_cuts.of_first_walk,
+            look_ahead=look_ahead.met_strongly if looks else None,
+            root=self.root,
+            watch=self.watch,
+        )
+        self.walks.append(walk)
+        return walk
+
+    def _write_exactly(self) -> list[Lost] | None:
+        """Complete the reach, and write with it where that can tell more.
+
+        Returns:
+            The edges that dangle unasked; None: to be tried again, knowing more.
+        """
+        first = self.first
+        assert first is not None
+        if not first.reach.complete:  # nobody has looked ahead
+            if not first.pending and not first.again:
+                return []
+            if not self._complete(first):
+                return None
+            if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
+                return self._decided_outside(first)
+        return self._write_final(first.reach)
+
+    def _complete(self, first: FirstWalk) -> bool:
+        """Walk what is strong only by way of weak things; False where a callback had to go."""
+        first.reach.complete = True
+        if not first.queue and not first.waiting:
+            first.learn_sets()
+            return True
+        first.reach.complete = False
+        place, buffers = self.place, self.place.buffers
+        mark = place.mark()
+        met_buffers = 0 if buffers is None else len(buffers.met)
+        try:
+            override = first.override_of_rest(self._left_out(first))
+            watched_run(self.engine, override, first.rest())
+        except (Refused, TooLarge):
+            raise
+        except Exception:
+            for edge in first.pending:
+                if edge.callback is not None and first.reach.holds(edge.referent):
+                    self.facts.callbacks[id(edge.callback)] = edge.callback
+            if not self._survey(Reach({}), [], []):
+                raise
+            return False
+        place.cut(mark)
+        if buffers is not None:
+            del buffers.met[met_buffers:]
+        first.reach.complete = True
+        return True
+
+    def _decided_outside(self, first: FirstWalk) -> list[Lost]:
+        """All that stayed open is outside, and dangles, as it was written."""
+        decided = [(edge, outside(edge, self.facts, first)) for edge in first.pending]
+        for edge, decision in decided:
+            if decision.fate is Fate.REFUSE:
+                first.refuse(edge, decision)
+        if self.watch is not None:
+            for edge, decision in decided:
+                self.watch.see(edge, decision)
+        return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
+
+    def _write_final(self, reach: Reach) -> list[Lost] | None:
+        while True:
+            self.start_over()
+            walk = SecondWalk(
+                self.facts,
+                reach,
+                self.root,
+                short_cut=short_cuts.of_second_walk,
+                watch=self.watch,
+            )
+            self.walks.append(walk)
+            try:
+                watched_run(self.engine, self._override(walk), walk.envelope())
+            except (Refused, TooLarge):
+                raise
+            except OrderMatters:
+                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
+                return None
+            except Exception:
+                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
+                    raise
+                return None
+            if not walk.construction.postpones:
+                return walk.lost
+
+    # --- hooks --------------------------------------------------------------------------
+
+    def _override(self, walk: Walk) -> Override:
+        """A walk's override, with all that is to be asked before it."""
+        watch = self.watch
+        if watch is None:
+            return walk.override()
+        watch.begin()
+        return walk.override([*watch.hooks(walk), *self._left_out(walk)])
+
+    def _left_out(self, walk: Walk) -> list[Override]:
+        """Nothing is written for some objects, in a dump that is not going to be loaded."""
+        left_out, met = self.facts.left_out, walk.met
+        if not left_out:
+            return []
+
+        def leave_out(obj: Any) -> Any:
+            if id(obj) not in left_out:
+                return NotImplemented
+            met[id(obj)] = obj
+            return NOTHING
+
+        return [leave_out]
+
+    # --- what it knows ------------------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        """What holds for the whole dump, from the time when something needs it."""
+        if self._facts is None:
+            engine, policy = self.engine, get_policy()
+            too_large = functools.partial(is_too_large, engine, policy)
+            self._facts = Facts(engine, policy, too_large, engine.memo_before())
+            if self.watch is not None:
+                self._facts.left_out = self.watch.left_out
+        return self._facts
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the dump is under."""
+        return self.facts.policy
+
+    def start_over(self) -> None:
+        """Put the pickler and the file back to where they were."""
+        self.place.clear()
+        self.engine.reset(self.engine.memo_before())
+        if self.place.buffers is not None:
+            self.place.buffers.rewind()
+
+    # --- the end ------------------------------------------------------------------------
+
+    def _conclude(self, lost: list[Lost]) -> None:
+        watch, ran = self.watch, self.walks[-1]
+        dropped = list(self.facts.dropped.values())
+        for_itself = observe.around.get() is False if watch is None else watch.quiet
+        if ran.numbered and not for_itself:
+            homes.sent(ran.numbered)
+        if watch is not None:
+            watch.finish(self, self.root, lost, dropped)
+        if (lost or dropped) and not for_itself:
+            words.warn(self.root, lost, dropped)
+
+    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
+        self.start_over()
+        if self.watch is not None:
+            self.watch.begin()
+        prober = Prober(self.facts, self.place)
+        try:
+            return survey(prober, inside, snapshots, entries, self.watch)
+        finally:
+            prober.take_apart()
+
+    def explained(self, error: BaseException) -> Exception | None:
+        """The error that the user is to see instead of ours; nothing was written."""
+        found: Exception | None = None
+        root, watch = self.root, self.watch
+        if isinstance(error, Refused):
+            if watch is not None:
+                watch.see(error.edge, error.decision)
+            found = words.refusal(self.facts.policy, root, error.edge, error.decision)
+            found.__cause__ = error.__cause__
+        seen_error = error if found is None else found
+        if isinstance(seen_error, Exception) and self.place.limit is None:
+            notes.clean(seen_error)
+            ran = self.walks[-1] if self.walks else self._begin()
+            self.start_over()
+            prober = Prober(self.facts, self.place, goes_on=True)
+            try:
+                culprit = blame.note(prober, ran, root, seen_error)
+                if watch is not None:
+                    watch.fail(self, root, seen_error, culprit)
+            finally:
+                prober.take_apart()
+        return found
+
+    def take_apart(self) -> None:
+        """The payload must die with its last user, though walks and hooks refer to each other."""
+        # (A plug of a first walk does not count what a second walk would write.)
+        if any(walk.weak_things or vars(walk).get("again") for walk in self.walks):
+            seen.dumps += 1
+        for walk in self.walks:
+            walk.take_apart()
+        if self._facts is not None:
+            self._facts.take_apart()
+        vars(self).clear()
+
+    # --- measuring ----------------------------------------------------------------------
+
+    def weigh(self, obj: Any, limit: float | None, *, with_snapshots: bool) -> int | None:
+        """Bytes of the pickle of `obj` by this pickler; None where that is too large, or fails.
+
+        The payload in its place is lost: see `Place.keep` and `Engine.memo`.
+
+        Args:
+            obj: what is weighed.
+            limit: bytes; None for no limit.
+            with_snapshots: whether they travel; else they dangle.
+        """
+        place, buffers = self.place, self.place.buffers
+        met_buffers = 0 if buffers is None else len(buffers.met)
+        place.buffers, place.limit = None, limit
+        inner = Session(
+            self.engine, place, obj, facts=self.facts.again(with_snapshots=with_snapshots)
+        )
+        try:
+            with observe.watching(False):
+                inner._write_anew()
+                while inner._write_exactly() is None:
+                    inner._write_anew()
+            return place.size()
+        except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
+            return None
+        finally:
+            place.buffers, place.limit = buffers, None
+            if buffers is not None:
+                del buffers.met[met_buffers:]
+            for walk in inner.walks:
+                walk.take_apart()
+            vars(inner).clear()

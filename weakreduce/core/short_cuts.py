@@ -1,148 +1,151 @@
-"""Short cuts: the most frequent weak things, done without an `Edge`, a decision and a `Call` each.
+"""Plugs for walks: the most frequent weak things, without an `Edge`, a decision and a `Call` each.
 
-Each function says which general rule it equals; `tests/test_short_cuts.py` turns them off
-(`known.short_cuts_allowed`) and compares the bytes. They hold only where the policy chooses one
-fate for all that is outside (`Known.lets_short_cuts`). What does not fit goes the general way.
+A plug gives, for the exact instances of a weak type, a function that does what `Walk.weak` would
+do, or nothing. It is given to a walk by `session.py` when that is made, and to nothing else:
+without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
+only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
+what does not fit goes the general way.
+
+| plug | payloads | without it |
+|---|---|---|
+| links to what was met | trees with parents that are met first | 1.4 |
+| refs written on leaves and on what was met | leaves with their parent outside | 1.7 |
+| WeakValueDictionary | caches of 4,000 entries | 3.5 |
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from weakreduce.core.encode import pinned_container
-from weakreduce.core.expressions import Reduction, Rest
-from weakreduce.model import names
+from weakreduce.core.expressions import Reduction
+from weakreduce.core.facts import Facts
+from weakreduce.core.first_walk import FirstWalk
+from weakreduce.core.second_walk import SecondWalk
+from weakreduce.core.walk import Plan
+from weakreduce.model import homes, names
 from weakreduce.model.classes import is_leaf
 from weakreduce.model.kinds import Kind, copied
 
-if TYPE_CHECKING:
-    from weakreduce.core.first_walk import FirstWalk
-    from weakreduce.core.second_walk import SecondWalk
-
-Plan = Callable[[Any], Any]
 #: Written by a first walk that is certain to be thrown away.
-_placeholder: Final[Reduction] = (list, ())
-_atoms = frozenset({int, float, complex, str, bytes, bool, type(None)})
-_sets = frozenset({set, frozenset})
+_PLACEHOLDER: Final[Reduction] = (list, ())
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_SETS: Final = frozenset({set, frozenset})
 
 
-def of_first_walk(walk: FirstWalk, kind: Kind, weak_type: type) -> Plan | None:
-    """The short cut for exact instances of a weak type in a first walk, if there is one."""
-    if not walk.known.lets_short_cuts or walk.watched or weak_type is not kind.base:
+def _hold(facts: Facts) -> bool:
+    """Whether the policy chooses one fate for all that is outside, which nothing may change."""
+    policy = facts.policy
+    return (
+        facts.with_snapshots
+        and not policy.rules
+        and policy.live == "allow"
+        and policy.max_snapshot_bytes is None
+        and policy.identity == "copy"
+        and not (facts.readies and homes.away)
+        and not facts.failed
+        and not facts.failed_entries
+        and not facts.engine.has_persistent_ids
+    )
+
+
+def of_first_walk(walk: FirstWalk, kind: Kind, weak_type: type) -> Plan:
+    """The plug for exact instances of a weak type in a first walk, if there is one."""
+    if weak_type is not kind.base or not _hold(walk.facts):
         return None
-    snapshots = walk.policy.outside == "snapshot"
-    if kind.name == "ref":
-        return _first_ref(walk, kind, snapshots)
-    if snapshots and weak_type in (weakref.WeakSet, weakref.WeakValueDictionary):
-        return _first_container(walk, kind)
+    if weak_type is weakref.ref:
+        return _first_ref(walk, kind)
+    if weak_type is weakref.WeakValueDictionary and walk.policy.outside == "snapshot":
+        return _first_values(walk, kind)
     return None
 
 
-def _first_ref(walk: FirstWalk, kind: Kind, snapshots: bool) -> Plan:
-    """A ref without a callback, whose referent hashes by identity and has no name of its own.
+def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
+    """A ref without a callback, whose referent was met and hashes by identity.
 
-    Where the referent was met, `decide` says link, and `encode` writes just this. Where it was
-    not, cannot be importable, and a snapshot is what the policy chooses, a second walk is certain.
+    `decide` says link, and `encode` writes just this.
     """
-    met, shared, ref, left_open = walk.met, names.shared_ids, weakref.ref, walk.left_open
-    nameable, referable = walk.known.nameable, walk.known.referable
-    by_identity = walk.known.hashed_by_identity
-    # What a memo tells of is there.
-    opened = {} if walk.reads_memo else walk.known.adapter.opened
+    met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.engine.opened
+    referable, by_identity = walk.facts.referable, walk.facts.hashed_by_identity
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
         if (
             referent is not None
+            and id(referent) in met
             and weak.__callback__ is None
+            and walk.weak_things
             and by_identity[type(referent)]
+            and referable[type(referent)]
             and not shared
+            and not opened
         ):
-            if id(referent) in met:
-                if walk.weak_things and not opened and referable[type(referent)]:
-                    return (ref, (referent,))
-            elif snapshots and not nameable[type(referent)]:
-                if not walk.again:
-                    walk.look_ahead()
-                walk.again = True
-                left_open.append(weak)
-                return _placeholder
+            return (ref, (referent,))
         return walk.weak(kind, weak)
 
     return reduce_ref
 
 
-def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
-    """A container without strong edges, with an entry whose referent was not met yet.
+def _first_values(walk: FirstWalk, kind: Kind) -> Plan:
+    """A WeakValueDictionary with an entry whose referent was not met yet.
 
-    `FirstWalk.not_inside` would note one pending edge for each, and nothing else; that edge
-    would be a snapshot, as none of them can be importable, so a second walk is certain.
+    `FirstWalk` would leave open one edge for each, and nothing else; that edge would be a snapshot,
+    as none of them can be importable, so a second walk is certain.
     """
-    met, nameable = walk.met, walk.known.nameable
+    met, nameable = walk.met, walk.facts.nameable
 
-    def reduce_container(weak: Any) -> Reduction:
+    def reduce_values(weak: Any) -> Reduction:
         found = _entries(kind, weak)
         if found is not None:
             referents, _ = found
             types = set(map(type, referents))
             if (
                 not all(map(met.__contains__, map(id, referents)))
-                and _sets.isdisjoint(types)
+                and _SETS.isdisjoint(types)
                 and not any(map(nameable.__getitem__, types))
             ):
                 walk.again = True
-                walk.left_open.append(weak)
-                return _placeholder
+                return _PLACEHOLDER
         return walk.weak(kind, weak)
 
-    return reduce_container
+    return reduce_values
 
 
 def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
-    """Referents and keys of a container; None where there is anything else that travels."""
-    if set(weak.__dict__) != kind.internals or names.shared_ids:
+    """Referents and keys of a WeakValueDictionary; None where there is anything else in it."""
+    if set(weak.__dict__) != kind.internals or names.shared_ids or type(weak.data) is not dict:
         return None
-    data = weak.data
-    if type(data) is dict:
-        entries = copied(data.items)
-        keys = [key for key, _ in entries]
-        references = [reference for _, reference in entries]
-    elif type(data) is set:
-        keys, references = [], copied(lambda: data)
-    else:
-        return None
-    referents = [reference() for reference in references]
-    if not _atoms.issuperset(map(type, keys)) or any(found is None for found in referents):
+    entries = copied(weak.data.items)
+    keys = [key for key, _ in entries]
+    referents = [reference() for _, reference in entries]
+    if not _ATOMS.issuperset(map(type, keys)) or any(found is None for found in referents):
         return None
     return referents, keys
 
 
-def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan | None:
-    """The short cut for exact instances of a weak type in a second walk, if there is one."""
-    if not walk.known.lets_short_cuts or walk.watched or weak_type is not kind.base:
+def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan:
+    """The plug for exact instances of a weak type in a second walk, if there is one."""
+    if weak_type is not kind.base or not _hold(walk.facts):
         return None
-    if kind.name == "ref":
+    if weak_type is weakref.ref:
         return _second_ref(walk, kind)
-    if walk.policy.outside == "snapshot" and weak_type is weakref.WeakValueDictionary:
+    if weak_type is weakref.WeakValueDictionary and walk.policy.outside == "snapshot":
         return _second_values(walk, kind)
     return None
 
 
 def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
-    """A ref without a callback, whose referent is written already or may be written whole.
+    """A ref without a callback, whose referent is written already or is a leaf.
 
-    `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself or
-    `SecondWalk.whole` lets it be written here, and `encode` writes this.
+    `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself, and `encode`
+    writes this.
     """
-    met, inside, shared, ref = walk.met, walk.known.inside, names.shared_ids, weakref.ref
-    snapshots = walk.policy.outside == "snapshot"
-    taken, plain, standins = walk.taken, walk.known.plain, walk.standins
-    nameable, referable = walk.known.nameable, walk.known.referable
-    by_identity = walk.known.hashed_by_identity
-    orderless, closing = walk.known.orderless, walk.closing
-    under_construction = walk.under_construction
+    met, inside, shared, ref = walk.met, walk.reach.met, names.shared_ids, weakref.ref
+    snapshots, took = walk.policy.outside == "snapshot", walk.taken.append
+    plain, standins, under_way = walk.facts.plain, walk.standins, walk.construction.under_way
+    nameable, referable = walk.facts.nameable, walk.facts.referable
+    by_identity = walk.facts.hashed_by_identity
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -153,7 +156,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
             and by_identity[cls]
             and not shared
             and walk.weak_things
-            and not under_construction
+            and not under_way
         ):
             identity = id(referent)
             if identity in met:
@@ -162,16 +165,17 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
                 elif identity in inside:
                     return (ref, (referent,))
                 elif snapshots and not nameable[cls]:
-                    taken.append(weak)
+                    took((weak, (referent,), (None,)))
                     return (ref, (referent, referent))
-            elif plain[cls] and identity not in standins:
-                if identity in inside:
-                    if orderless and walk.room:
-                        walk.room -= 1
-                        return (ref, (referent, Rest(closing)))
-                elif snapshots and is_leaf(referent):
-                    taken.append(weak)
-                    return (ref, (referent, referent))
+            elif (
+                snapshots
+                and plain[cls]
+                and identity not in standins
+                and identity not in inside
+                and is_leaf(referent)
+            ):
+                took((weak, (referent,), (None,)))
+                return (ref, (referent, referent))
         return walk.weak(kind, weak)
 
     return reduce_ref
@@ -182,7 +186,7 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
 
     Each edge would be a snapshot, and each target the referent itself.
     """
-    inside, plain, standins = walk.known.inside, walk.known.plain, walk.standins
+    inside, plain, standins = walk.reach.met, walk.facts.plain, walk.standins
 
     def reduce_values(weak: Any) -> Reduction:
         found = _entries(kind, weak)
@@ -196,7 +200,7 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
                 # Of plain ones it is their class that matters.
                 and all(map(walk.can_make, {type(found): found for found in referents}.values()))
             ):
-                walk.taken_entries.append((weak, referents, keys))
+                walk.taken.append((weak, referents, keys))
                 return pinned_container(walk, kind.base, weak, referents, keys)
         return walk.weak(kind, weak)
 

@@ -14,9 +14,12 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from operator import call
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.model.signals import Signal
+
+if TYPE_CHECKING:
+    from weakreduce.core.engine import Engine
 
 
 class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
@@ -52,9 +55,9 @@ class Place:
     """
 
     __slots__ = (
-        "before",
         "buffers",
         "delivered",
+        "engine",
         "file",
         "kept",
         "later",
@@ -74,8 +77,8 @@ class Place:
         self.used = False
         #: Gives the `UnderWay` of the dump of ours that runs, or None.
         self.under_way: Callable[[], UnderWay | None] = _NONE
-        #: The pickler's hooks and its memo, as they were when the dump under way began.
-        self.before: tuple[Any, Any] | None = None
+        #: What drives the pickler in the dump under way, and puts it back.
+        self.engine: Engine | None = None
         #: What the file's ``write`` gave: something, once the payload is there.
         self.delivered: list[Any] = []
         self.kept = _EMPTY
@@ -115,7 +118,7 @@ class Place:
         self.kept.write(kept[0])
         self.later = kept[1]
 
-    def begin(self, hooks: Any, memo: Any) -> None:
+    def begin(self, engine: Engine) -> None:
         """A dump begins here."""
         if self.buffers is not None:
             self.buffers.under_way = self.under_way
@@ -123,7 +126,7 @@ class Place:
             self.delivered.clear()
         self.kept = io.BytesIO()
         self.used = True
-        self.before = hooks, memo
+        self.engine = engine
 
     def mark(self) -> int:
         """Where the next byte goes."""
@@ -173,7 +176,7 @@ class Place:
             self.later = []
         if self.buffers is not None:
             self.buffers.forget()
-        self.before = None
+        self.engine = None
 
 
 class Limit:

@@ -68,8 +68,8 @@ class Engine(PythonEngine):
     host_module = "dill._dill"  # its savers, where they are among the pickler's
     hides_parts = True
 
-    def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
-        super().__init__(pickler, stock, override, pickler.proto)
+    def __init__(self, pickler: Any, stock: Any) -> None:
+        super().__init__(pickler, stock, pickler.proto)
 
     def claims(self, weak_type: type) -> bool:
         """Asked of each type, when it is first met."""

@@ -14,9 +14,12 @@ import functools
 import importlib
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.core.sink import Buffers, Place, UnderWay
+
+if TYPE_CHECKING:
+    from weakreduce.core.engine import Engine
 
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
@@ -30,19 +33,14 @@ def _run() -> Any:
     return importlib.import_module("weakreduce.core.session").run
 
 
-def _put_back(engine: Any, pickler: Any, place: Place) -> None:
+def _put_back(place: Place) -> None:
     """Leave a pickler as the dump under way found it, but for the memo of what is in the file.
 
     It may be interrupted, and is done again then.
     """
-    if place.before is None:
-        return
-    hooks, memo = place.before
-    engine.put_back(pickler, hooks)
-    if not place.delivered:
-        # Nothing reached the file, so the memo must not say that anything did.
-        engine.recall(pickler, memo if type(memo) is dict else memo.memo)
-    place.end()
+    if place.engine is not None:
+        place.engine.put_back(delivered=bool(place.delivered))
+        place.end()
 
 
 class AttributePatch:
@@ -88,7 +86,7 @@ class PicklerPatch(AttributePatch):
 
     Args:
         cls: the class.
-        engine: a subclass of `picklers.PicklerEngine`.
+        make_engine: makes a `core.engine.Engine`, given a pickler and the stock ``dump``.
         arguments: the names of what the stock ``__init__`` takes, in its order, the file first.
         after_init: called with the pickler and those arguments after the stock ``__init__`` was.
         leaves: says of an object that is dumped whether it is for the stock ``dump`` alone.
@@ -97,14 +95,14 @@ class PicklerPatch(AttributePatch):
     def __init__(
         self,
         cls: Any,
-        engine: Any,
+        make_engine: Callable[[Any, Any], Engine],
         arguments: tuple[str, ...],
         after_init: Any = None,
         leaves: Any = None,
     ) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
         self.cls = cls
-        self.engine = engine
+        self.make_engine = make_engine
         self.arguments = arguments
         self.after_init = after_init
         self.leaves = leaves
@@ -153,7 +151,7 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        engine, leaves = self.engine, self.leaves
+        make_engine, leaves = self.make_engine, self.leaves
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
@@ -161,8 +159,8 @@ class PicklerPatch(AttributePatch):
             if place is None or place.under_way() is not None:
                 stock(pickler, obj)
                 return
-            if place.before is not None:
-                _put_back(engine, pickler, place)  # a second exception struck while this was done
+            if place.engine is not None:
+                _put_back(place)  # a second exception struck while this was done
             if leaves is not None and leaves(obj):
                 stock(pickler, obj)
                 return
@@ -170,12 +168,12 @@ class PicklerPatch(AttributePatch):
             for place.under_way in map(weakref.ref, (UnderWay(),)):
                 try:
                     try:
-                        _run()(engine, pickler, stock, place, obj)
+                        _run()(make_engine(pickler, stock), place, obj)
                     finally:
-                        _put_back(engine, pickler, place)
+                        _put_back(place)
                 except BaseException:
                     # An exception (a Ctrl-C) may have struck while this was done.
-                    _put_back(engine, pickler, place)
+                    _put_back(place)
                     raise
 
         return dump

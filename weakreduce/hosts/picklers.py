@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import _pickle
 import copyreg
+import functools
 import io
 import pickle
 import sys
 import types
 from collections import ChainMap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.known import is_ordinary
-from weakreduce.core.walk import watch
+from weakreduce.core.facts import is_ordinary
 from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS
 from weakreduce.model.kinds import is_interpreters
 from weakreduce.model.shipping import is_shipped
 
 if TYPE_CHECKING:
+    from weakreduce.core.engine import Override
     from weakreduce.core.expressions import Reduction
 
 
@@ -46,99 +47,65 @@ class PicklerEngine:
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
 
-    def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
-        self.opened: dict[int, Any] = {}
+    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
         self.pickler = pickler
         self.stock = stock
-        self._protocol = protocol
-        self._override: Any = override
-        self._table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
-        self.save_apart: Any = None
-        self._persistent: Any = _own_persistent_id(pickler)
+        self.protocol = protocol
+        #: The pickler's own override, or None.
+        self.override: Override | None = getattr(pickler, "reducer_override", None)
+        self.opened: dict[int, Any] = {}
+        self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
 
-    @classmethod
-    def remember(cls, pickler: Any, again: bool) -> Any:
-        """The memo, before a dump: a dict, or a pickler that holds it.
+    # --- one dump -----------------------------------------------------------------------
+
+    def begin(self, used: bool) -> None:
+        """Remember the pickler as it is; `used` says whether it has made a dump before."""
+        self._hooks = self._read_hooks()
+        self._before: Any = self._remembered(used)
+
+    def _remembered(self, used: bool) -> Any:
+        """The memo: a dict, or a pickler that holds it.
 
         A C pickler copies its memo some thirty times faster to another one than to a dict, which
         counts where one pickler makes many dumps.
         """
-        if not again or not isinstance(pickler, _pickle.Pickler):
-            return pickler.memo.copy()
+        if not used or not isinstance(self.pickler, _pickle.Pickler):
+            return self.pickler.memo.copy()
         spare = _pickle.Pickler(io.BytesIO())
-        spare.memo = pickler.memo
+        spare.memo = self.pickler.memo
         return spare
 
-    @classmethod
-    def hooks(cls, pickler: Any) -> Any:
-        """What a dump replaces of the pickler's, for `put_back`."""
-        return pickler.__dict__.get("reducer_override", ABSENT)
+    def _read_hooks(self) -> Any:
+        """What a dump replaces of the pickler's."""
+        return self.pickler.__dict__.get("reducer_override", ABSENT)
 
-    @classmethod
-    def put_back(cls, pickler: Any, hooks: Any) -> None:
-        """Give the pickler its `hooks` again."""
-        set_own(pickler, "reducer_override", hooks)
+    def _put_hooks(self, hooks: Any) -> None:
+        set_own(self.pickler, "reducer_override", hooks)
 
-    @classmethod
-    def recall(cls, pickler: Any, memo: Any) -> None:
-        """Put an earlier memo back."""
-        pickler.memo = memo
-
-    @classmethod
-    def met(cls, pickler: Any, start: Any) -> dict[int, Any]:
-        """Where a dump's first walk is to note what it meets; `start` is from `remember`."""
-        return dict.fromkeys(start) if type(start) is dict and start else {}
-
-    @classmethod
-    def watch(
-        cls, pickler: Any, stock: Any, met: dict[int, Any], plans: Any, make_plan: Any, obj: Any
-    ) -> None:
-        """A dump's first walk."""
-        cls.drive(pickler, stock, watch(met, plans, make_plan), obj)
-
-    @staticmethod
-    def drive(pickler: Any, stock: Any, override: Any, obj: Any) -> None:
-        """Run `stock` with an override that is asked of every instance; `put_back` is to follow."""
-        pickler.__dict__["reducer_override"] = override
-        stock(pickler, obj)
-
-    @classmethod
-    def plans(cls, pickler: Any, override: Any) -> dict[type, Any]:
+    def plans(self) -> dict[type, Override | None]:
         """What an override is to do with types that are known before anything is met."""
         return {}
 
-    @classmethod
-    def is_ordinary(cls, pickler: Any, obj_type: type) -> bool:
-        """Whether instances are for the pickler alone to write."""
-        table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
-        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
-        for part in table.maps if type(table) is ChainMap else (table,):
-            found = part.get(obj_type)
-            if found is not None:
-                if not cls._is_own(obj_type, found):
-                    return False
-                break
-        return is_ordinary(obj_type)
+    def drive(self, override: Override, obj: Any) -> None:
+        """Run the host's dump with an override that is asked of every instance."""
+        self.pickler.__dict__["reducer_override"] = override
+        self.stock(self.pickler, obj)
 
-    @classmethod
-    def _is_own(cls, obj_type: type, reducer: Any) -> bool:
-        """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
-        return obj_type in HARMLESS or getattr(reducer, "__module__", None) == cls.host_module
+    def memo_before(self) -> dict[int, Any]:
+        """The memo as it was when the dump began."""
+        if type(self._before) is not dict:
+            self._before = self._before.memo.copy()
+        return self._before
 
-    @classmethod
-    def asks_for_all(cls, override: Any) -> bool:
-        """Whether a pickler's own override may care for any type."""
-        return override is not None
+    def put_back(self, *, delivered: bool) -> None:
+        """Leave the pickler as the dump found it, but for the memo of what is in the file.
 
-    @property
-    def protocol(self) -> int:
-        """The pickle protocol."""
-        return self._protocol
-
-    @property
-    def ships(self) -> bool:
-        """Whether an engine ships what is written."""
-        return is_shipped(type(self.pickler))
+        It may be interrupted, and is done again then.
+        """
+        self._put_hooks(self._hooks)
+        if not delivered:
+            # Nothing reached the file, so the memo must not say that anything did.
+            self.reset(self.memo_before())
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo."""
@@ -147,10 +114,40 @@ class PicklerEngine:
 
     def reset(self, memo: dict[int, Any]) -> None:
         """Put an earlier memo back."""
-        self.recall(self.pickler, memo)
+        self.pickler.memo = memo
 
-    def adopt(self, plans: dict[type, Any]) -> None:
-        """Go on from the plans of a dump that had no engine so far."""
+    @property
+    def save_apart(self) -> Callable[[Any], None] | None:
+        """A C pickler has no way to."""
+        return None
+
+    # --- what it makes of a type ----------------------------------------------------------
+
+    def is_ordinary(self, obj_type: type) -> bool:
+        """Whether instances are for the pickler alone to write."""
+        table = self._table
+        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
+        for part in table.maps if type(table) is ChainMap else (table,):
+            found = part.get(obj_type)
+            if found is not None:
+                if not self._is_own(obj_type, found):
+                    return False
+                break
+        return is_ordinary(obj_type)
+
+    def _is_own(self, obj_type: type, reducer: Any) -> bool:
+        """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
+        return obj_type in HARMLESS or getattr(reducer, "__module__", None) == self.host_module
+
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether the pickler's own override may care for any type."""
+        return self.override is not None
+
+    @property
+    def ships(self) -> bool:
+        """Whether an engine ships what is written."""
+        return is_shipped(type(self.pickler))
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """What is written by name is complete."""
@@ -194,16 +191,21 @@ class PicklerEngine:
 
     def stock_override(self, obj: Any) -> Any:
         """The pickler's own ``reducer_override``."""
-        return self._override(obj)
+        assert self.override is not None
+        return self.override(obj)
 
     def wants_override(self, obj_type: type) -> bool:
         """A pickler that defines the hook is asked for everything."""
-        return self._override is not None
+        return self.override is not None
 
     @property
     def has_persistent_ids(self) -> bool:
         """Whether the pickler's ``persistent_id`` may claim any object."""
         return self._persistent is not None
+
+    @functools.cached_property
+    def _persistent(self) -> Override | None:
+        return _own_persistent_id(self.pickler)
 
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
@@ -221,14 +223,14 @@ class PicklerEngine:
         """The reduction that the pickler would use."""
         if type(obj) in _BUILTIN:
             return None
-        if self._override is not None:
-            found = self._override(obj)
+        if self.override is not None:
+            found = self.override(obj)
             if found is not NotImplemented:
                 return found if isinstance(found, tuple) else None
         if issubclass(type(obj), (type, types.FunctionType)):
             return None
         reducer = self._entry(type(obj))
-        found = obj.__reduce_ex__(self._protocol) if reducer is None else reducer(obj)
+        found = obj.__reduce_ex__(self.protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
     def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
@@ -237,7 +239,7 @@ class PicklerEngine:
     def sibling_dump(self, obj: Any, file: Any) -> None:
         """Dump with a pickler of the nearest host's own class."""
         cls = next(c for c in type(self.pickler).__mro__ if "dump" in vars(c))
-        cls(file, self._protocol).dump(obj)
+        cls(file, self.protocol).dump(obj)
 
 
 def set_own(pickler: Any, name: str, value: Any) -> None:
@@ -248,9 +250,9 @@ def set_own(pickler: Any, name: str, value: Any) -> None:
         pickler.__dict__[name] = value
 
 
-def _own_persistent_id(pickler: Any) -> Any:
+def _own_persistent_id(pickler: Any) -> Override | None:
     """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
-    found = getattr(pickler, "persistent_id", None)
+    found: Override | None = getattr(pickler, "persistent_id", None)
     if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
         return None  # the C pickler's, which claims nothing
     return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
@@ -261,24 +263,26 @@ class PythonEngine(PicklerEngine):
 
     has_skeletons = False
 
-    def __init__(self, pickler: Any, stock: Any, override: Any, protocol: int) -> None:
-        super().__init__(pickler, stock, override, protocol)
+    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
+        super().__init__(pickler, stock, protocol)
         self.opened = {0: None}  # anything may be
         self._savers = pickler.dispatch
 
-        def save_apart(obj: Any) -> None:
-            pickler.save(obj)
-            pickler.write(pickle.POP)
+    @property
+    def save_apart(self) -> Callable[[Any], None]:
+        """Saves, and lets the unpickler lay the copy aside."""
+        return self._save_apart
 
-        self.save_apart = save_apart
+    def _save_apart(self, obj: Any) -> None:
+        self.pickler.save(obj)
+        self.pickler.write(pickle.POP)
 
-    @classmethod
-    def recall(cls, pickler: Any, memo: dict[int, Any]) -> None:
+    def reset(self, memo: dict[int, Any]) -> None:
         """Put an earlier memo back, in the pickler's own dict, and drop a frame left half-way."""
-        pickler.memo.clear()
-        pickler.memo.update(memo)
+        self.pickler.memo.clear()
+        self.pickler.memo.update(memo)
         # Or the first bytes of the next dump, which name the protocol, would go there.
-        pickler.framer.current_frame = None
+        self.pickler.framer.current_frame = None
 
     def claims(self, weak_type: type) -> bool:
         """Savers come before reducers here, and dill has its own for refs and proxies."""

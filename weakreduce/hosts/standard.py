@@ -54,20 +54,19 @@ class Pickler(_pickle.Pickler):
 class Engine(PicklerEngine):
     """Drives `Pickler`."""
 
-    def __init__(self, pickler: Any, stock: Any, override: Any = None) -> None:
-        super().__init__(pickler, stock, override, pickler._weakreduce_protocol)
+    def __init__(self, pickler: Any, stock: Any) -> None:
+        super().__init__(pickler, stock, pickler._weakreduce_protocol)
 
-    @classmethod
-    def plans(cls, pickler: Any, override: Any) -> dict[type, Any]:
+    def plans(self) -> dict[type, Any]:
         """Classes and functions are names, whatever the tables have; short for `is_ordinary`."""
-        if has_registered() or cls.asks_for_all(override):
+        if has_registered() or self.asks_for_all:
             return {}
         return {type: None, types.FunctionType: None}
 
     def by_name(self, obj: Any) -> bool:
         """Stock pickle writes classes, functions and builtins as names, but no modules."""
-        if self._override is not None:
-            found = self._override(obj)
+        if self.override is not None:
+            found = self.override(obj)
             if found is not NotImplemented:
                 return isinstance(found, str)
         return not isinstance(obj, types.ModuleType) and super().by_name(obj)

@@ -40,8 +40,8 @@ class Table:
             module.Pickler.dispatch if self.is_dill else module.Pickler._dispatch_table
         )
         recipe = dill if self.is_dill else cloudpickle
-        #: Tells what the host writes as a name.
-        self.engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).engine
+        #: Makes what tells what the host writes as a name.
+        self.make_engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).make_engine
         #: Where not, entries that somebody has copied do as stock does.
         self.applied = False
 
@@ -50,9 +50,8 @@ class Table:
         # Imported by the first use, which most processes never make.
         lone_walk = importlib.import_module("weakreduce.core.lone_walk")
         pickler = self.pickler_class(io.BytesIO())
-        override = getattr(pickler, "reducer_override", None)
-        self.engine.plans(pickler, override)  # counts what was registered meanwhile
-        engine = self.engine(pickler, self.pickler_class.dump, override)
+        engine = self.make_engine(pickler, self.pickler_class.dump)
+        engine.plans()  # counts what was registered meanwhile
         return lone_walk.reduce_alone(engine, weak)
 
 

@@ -1,7 +1,9 @@
-"""Decide: the fate of one weak edge. Pure: no pickler, no encoding, no global state.
+"""Decide: the fate of one weak edge. Pure: no pickler, no encoding, no global state but the names.
 
-`outside_fate` is what the policy chooses for a referent that is not inside; `decide`
-adds what does not depend on the policy.
+`decide` is the one place that says what becomes of an edge. It is told what is known as data: the
+`Facts` that a dump has gathered, which hold for all of it, and its `Reach`, which may still grow.
+Where that is not enough, the answer is `OPEN`. A caller writes and remembers what it is told; it
+never makes an exception of its own.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Protocol, final
 
+from weakreduce.model import names
 from weakreduce.model.classes import bases_of
+from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy, shown
 
 
@@ -27,6 +31,12 @@ class Fate(enum.Enum):
     DANGLE = "dangle"
     SEVER = "sever"
     REFUSE = "refuse"
+
+
+#: Fates with which the copy of the referent, or its name, is there.
+ARRIVES = frozenset({Fate.LINK, Fate.SNAPSHOT, Fate.TOKEN, Fate.HOME})
+#: Fates with which the weak thing may have to keep its own copy alive.
+PINS = frozenset({Fate.SNAPSHOT, Fate.HOME})
 
 
 class Decision(NamedTuple):
@@ -45,24 +55,129 @@ class Decision(NamedTuple):
 
 
 DEAD = Decision(Fate.DEAD, "its referent is dead")
+SHARED = Decision(Fate.TOKEN, "it is shared under a name")
 BY_NAME = Decision(Fate.LINK, "its referent is importable on the receiver")
 INSIDE = Decision(Fate.LINK, "its referent is in the payload")
 DETACHED = Decision(Fate.DANGLE, "a finalizer arrives detached: a clean-up does not run twice")
-#: What a first walk says of an edge whose fate only the end can tell.
-NOT_YET = Decision(Fate.DANGLE, "not known yet")
+#: Of an edge whose fate only the end of the strong walk can tell.
+OPEN = Decision(Fate.DANGLE, "not known yet")
 #: What a dump says of every snapshot when it is run to learn the size of all the rest.
 LEFT_OUT = Decision(Fate.DANGLE, "left out")
 #: Of an edge that leads back to what is constructed from what holds it.
 CIRCULAR = Decision(
     Fate.DANGLE, "its referent is constructed from what holds the reference", asked=False
 )
+#: The same, in a walk that is run again, with that taken into account.
+WAITS = Decision(Fate.DANGLE, "what holds the reference has to wait for its referent")
 UNREFERABLE = Decision(
     Fate.DANGLE, "its copy is of a type that cannot be weakly referenced", asked=False
+)
+UNPINNABLE = Decision(
+    Fate.DANGLE, "a weak thing of this type cannot keep its referent alive", asked=False
 )
 #: Of a snapshot that resolves to the object that was sent, where that lives.
 HOME = Decision(Fate.HOME, 'policy identity="home" takes it along, and home again')
 CAME = Decision(Fate.HOME, "it is a copy that came from another process, and goes home")
 FORBIDDEN = Decision(Fate.REFUSE, 'policy "forbid" refuses every live weak reference')
+
+
+class Facts(Protocol):
+    """What is known of a dump, whatever has been reached so far."""
+
+    policy: Policy
+    #: What the policy chooses where no rule matches: `outside_choice`.
+    choice: Decision
+
+    def ruled(self, edge: Edge) -> Decision | None:
+        """What a rule of the policy says, or None: `rule_for`, asked once for each edge."""
+
+    def is_named(self, referent: Any) -> bool:
+        """Whether a referent is written as a name, and so lives on the receiver anyway."""
+
+    def is_referable(self, referent: Any) -> bool:
+        """Whether the copy of a referent can be weakly referenced."""
+
+    def obstacle(self, edge: Edge) -> Decision | None:
+        """The decision that takes the place of a snapshot which cannot be."""
+
+    def came(self, referent: Any) -> bool:
+        """Whether a referent is a copy from another process, and the receiver is to know that."""
+
+
+class Reach(Protocol):
+    """What is strongly reached in a dump, as far as it is known."""
+
+    def holds(self, obj: Any) -> bool | None:
+        """Whether an object is inside; None where the reach may still grow to it."""
+
+    def hindrance(self, edge: Edge) -> Decision | None:
+        """The decision in the place of a link or a snapshot that cannot be made here."""
+
+
+def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
+    """The fate of an edge, from what is known; `OPEN` where that does not tell yet."""
+    policy, referent = facts.policy, edge.referent
+    if referent is None:
+        return DEAD
+    if policy.live == "forbid":
+        return FORBIDDEN
+    if policy.rules:
+        rule = facts.ruled(edge)
+        if rule is not None and rule.fate is Fate.SEVER:
+            return rule
+    if names.name_of(referent) is not None:
+        return SHARED
+    there = _is_there(referent, facts, reach)
+    if there and edge.function is not None:  # a WeakMethod holds its function weakly, too
+        there = _is_there(edge.function, facts, reach)
+    if there is None:
+        return OPEN
+    if not there:
+        return outside(edge, facts, reach)
+    if not reach.holds(referent):
+        return _here(BY_NAME, edge, facts, reach)
+    if not facts.is_referable(referent):
+        return given_up(UNREFERABLE, policy)
+    return _here(INSIDE, edge, facts, reach)
+
+
+def _is_there(obj: Any, facts: Facts, reach: Reach) -> bool | None:
+    """Whether the receiver has an object anyway: inside, or by name; None where that is open."""
+    inside = reach.holds(obj)
+    return True if inside or facts.is_named(obj) else inside
+
+
+def outside(edge: Edge, facts: Facts, reach: Reach) -> Decision:
+    """The fate of an edge whose referent is neither inside nor by name: the policy's part."""
+    decision = (facts.ruled(edge) if facts.policy.rules else None) or facts.choice
+    if decision.fate is not Fate.SNAPSHOT:
+        return decision
+    obstacle = facts.obstacle(edge)
+    if obstacle is not None:
+        return obstacle
+    if not facts.is_referable(edge.referent):
+        return given_up(UNREFERABLE, facts.policy)
+    if facts.policy.identity == "home":
+        decision = HOME
+    elif facts.came(edge.referent):
+        decision = CAME
+    return _here(decision, edge, facts, reach)
+
+
+def _here(decision: Decision, edge: Edge, facts: Facts, reach: Reach) -> Decision:
+    """A link or a snapshot, unless no receiver could make it at this place of the payload."""
+    hindrance = reach.hindrance(edge)
+    return decision if hindrance is None else given_up(hindrance, facts.policy)
+
+
+def given_up(decision: Decision, policy: Policy) -> Decision:
+    """A referent is lost unasked, or refused for that, as the policy says of the unpicklable."""
+    if policy.unpicklable == "raise" and not decision.asked:
+        return decision._replace(fate=Fate.REFUSE)
+    return decision
+
+
+# --- the policy's part ----------------------------------------------------------------------
 
 
 def matches(match: Any, weak: Any, referent: Any) -> bool:
@@ -91,22 +206,13 @@ def _choice(policy: Policy) -> str:
     return f'policy "{policy.name}" {does[policy.outside]}'
 
 
-def outside_fate(policy: Policy, weak: Any, referent: Any) -> Decision:
-    """What the policy chooses for a referent that is neither inside nor by name."""
+def rule_for(policy: Policy, weak: Any, referent: Any) -> Decision | None:
+    """What the first rule that matches says; None where none does."""
     for number, (match, fate) in enumerate(policy.rules):
         if matches(match, weak, referent):
             return Decision(Fate(fate), functools.partial(_ruled, number, match, fate))
-    return outside_choice(policy)
+    return None
 
 
 def _ruled(number: int, match: Any, fate: str) -> str:
     return f"rule {number} ({shown(match)}) says {fate!r}"
-
-
-def severed(policy: Policy, weak: Any, referent: Any) -> Decision | None:
-    """The decision of a ``"sever"`` rule, which counts inside too."""
-    if any(fate == "sever" for _, fate in policy.rules):
-        decision = outside_fate(policy, weak, referent)
-        if decision.fate is Fate.SEVER:
-            return decision
-    return None

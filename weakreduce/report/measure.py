@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from weakreduce.core import observe
 from weakreduce.core.session import Session
 
 #: No more distinct referents than this are measured, the ones met first.
@@ -28,34 +27,14 @@ class Scale:
         self.session = session
         self._payload: Any = session.place.keep()
         self._memo = session.engine.memo()
-        buffers = session.buffers
-        self._buffers = 0 if buffers is None else len(buffers.met)
         self.budget = _TIMES * session.place.size() + _MORE
 
     def weigh(self, obj: Any, limit: float | None = None, *, snapshots: bool = True) -> int | None:
         """Bytes of the pickle of `obj`; None where that is larger than `limit`, or fails."""
-        session = self.session
-        session.place.clear()
-        session.place.limit = limit
-        session.engine.reset(session.start)
-        inner = Session(session.engine, session.place, session.start)
-        inner.buffers = None
-        inner.policy = session.policy
-        inner.known = session.known.again(with_snapshots=snapshots)
         try:
-            with observe.watching(False):
-                inner.walk_again(obj)
-                inner.complete(obj)
-        except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
-            return None
+            return self.session.weigh(obj, limit, with_snapshots=snapshots)
         finally:
-            self.budget -= _PIECE if limit is None else 0
-            self.budget -= session.place.size()
-            session.place.limit = None
-            inner.take_apart()
-            if session.buffers is not None:
-                del session.buffers.met[self._buffers :]
-        return session.place.size()
+            self.budget -= self.session.place.size() + (_PIECE if limit is None else 0)
 
     def put_back(self) -> None:
         """Leave the session as it was found."""

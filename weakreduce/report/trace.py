@@ -6,6 +6,7 @@ acted on, and makes a `Report` of them when the dump ends.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Any, Final, cast
 
 from weakreduce import api, hosts
 from weakreduce.core import blame, observe, words
+from weakreduce.core.engine import Override
 from weakreduce.core.first_walk import FirstWalk
+from weakreduce.core.walk import Walk
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.in_force import get_policy
@@ -91,9 +94,9 @@ class _Watch:
         self.kinds.clear()
         self.seen.clear()
 
-    def prepare(self, walk: Any) -> None:
-        """Listen to a walk."""
-        walk.watched_by(self)
+    def hooks(self, walk: Walk) -> list[Override]:
+        """Nothing is asked before a walk."""
+        return []
 
     def see(self, edge: Edge, decision: Decision) -> None:
         """Count an edge, and keep it while there is room."""
@@ -412,37 +415,34 @@ class _Explaining(_Watch):
         #: What `_leave_out` left out: the objects and why.
         self.alike: list[tuple[Any, str]] = []
 
-    def prepare(self, walk: Any) -> None:
-        """Listen to a walk, and move the bar with it."""
-        super().prepare(walk)
+    def hooks(self, walk: Walk) -> list[Override]:
+        """Move the bar with a walk; leave out what is known to fail."""
+        found: list[Override] = []
         if self.progress.shown:
-            ask, tick = walk.override, self.progress.tick
+            tick = self.progress.tick
 
-            def override(obj: Any) -> Any:
+            def move(obj: Any) -> Any:
                 tick()
-                return ask(obj)
+                return NotImplemented
 
-            walk.override = override
+            found.append(move)
         if self.left_out and isinstance(walk, FirstWalk):
-            self._leave_out(walk, {type(obj) for obj in self.left_out.values()})
+            types = {type(obj) for obj in self.left_out.values()}
+            found.append(functools.partial(self._leave_out, walk, types))
+        return found
 
-    def _leave_out(self, walk: FirstWalk, types: set[type]) -> None:
+    def _leave_out(self, walk: FirstWalk, types: set[type], obj: Any) -> Any:
         """Leave out, too, what is of a type that failed and whose reduction fails as well.
 
         In the strong graph of the root alone: what only snapshots hold is lost with them.
         """
-        ask, left_out = walk.override, self.left_out
-
-        def override(obj: Any) -> Any:
-            if type(obj) in types and id(obj) not in left_out and walk.override is outermost:
-                try:
-                    walk.known.reduced(obj)
-                except Exception as error:  # noqa: BLE001 - it is the answer
-                    left_out[id(obj)] = obj
-                    self.alike.append((obj, words.cause(error)))
-            return ask(obj)
-
-        outermost = walk.override = override
+        if type(obj) in types and id(obj) not in self.left_out:
+            try:
+                walk.facts.reductions.reduced(obj)
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                self.left_out[id(obj)] = obj
+                self.alike.append((obj, words.cause(error)))
+        return NotImplemented
 
     def _fill(
         self,

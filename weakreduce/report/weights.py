@@ -53,7 +53,7 @@ def payload_of(session: Any) -> Payload:
     """The payload that stands in a session's place."""
     data, more = session.place.keep()
     engine = session.engine
-    return Payload(data, more, engine.memo(), len(session.start), engine.by_name)
+    return Payload(data, more, engine.memo(), len(session.engine.memo_before()), engine.by_name)
 
 
 def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:

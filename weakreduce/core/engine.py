@@ -1,0 +1,133 @@
+"""What a dump needs of a pickler: the questions of the walks, and the moves of a session.
+
+There is one `Engine` for each dump. `weakreduce.hosts` has one class for each family of picklers;
+nothing in `core` knows another thing of picklers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from weakreduce.core.expressions import Reduction
+
+#: What a pickler asks of each instance: it gives a reduction, or `NotImplemented`.
+Override = Callable[[Any], Any]
+
+
+class Engine(Protocol):
+    """A pickler in one dump."""
+
+    pickler: Any
+    #: The pickle protocol.
+    protocol: int
+    #: The pickler's own ``reducer_override``, if it has one.
+    override: Override | None
+    #: The module whose reducers in the tables are the host's own.
+    host_module: str
+    #: Whether a class by value is there, empty, while its attributes are being written.
+    has_skeletons: bool
+    #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
+    hides_parts: bool
+    #: By id, what is written by value and not known to be complete, each in a pair with what the
+    #: pickler's memo has when it is.
+    opened: dict[int, Any]
+
+    # --- one dump -----------------------------------------------------------------------
+
+    def begin(self, used: bool) -> None:
+        """Remember the pickler as it is; `used` says whether it has made a dump before."""
+
+    def plans(self) -> dict[type, Override | None]:
+        """What is to be done with types that are known before anything is met."""
+
+    def drive(self, override: Override, obj: Any) -> None:
+        """Run the host's own dump, with an override that is asked of every instance."""
+
+    def memo(self) -> dict[int, Any]:
+        """A copy of the memo, which keeps all that it names alive."""
+
+    def memo_before(self) -> dict[int, Any]:
+        """The memo as it was when the dump began."""
+
+    def reset(self, memo: dict[int, Any]) -> None:
+        """Put an earlier memo back."""
+
+    def put_back(self, *, delivered: bool) -> None:
+        """Leave the pickler as the dump found it, but for the memo of what is `delivered`."""
+
+    def sibling_dump(self, obj: Any, file: Any) -> None:
+        """Dump `obj` by itself, with a pickler of the same kind and settings."""
+
+    @property
+    def ships(self) -> bool:
+        """Whether an engine ships what is written."""
+
+    @property
+    def save_apart(self) -> Callable[[Any], None] | None:
+        """Writes an object whose copy the unpickler makes and lays aside.
+
+        None where the pickler (a C one) has no way to.
+        """
+
+    # --- what the pickler makes of a type -------------------------------------------------
+
+    def is_ordinary(self, obj_type: type) -> bool:
+        """Whether instances are for the pickler alone to write."""
+
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether the pickler's own override may care for any type."""
+
+    def wants_override(self, obj_type: type) -> bool:
+        """Whether it cares for instances of a type."""
+
+    def stock_override(self, obj: Any) -> Any:
+        """What it says of an object."""
+
+    def has_reducer(self, obj_type: type) -> bool:
+        """Whether a dispatch table has an entry for the type."""
+
+    def table_reducer(self, obj_type: type) -> Override | None:
+        """The entry of a dispatch table, unless it is the host's own."""
+
+    def claims(self, weak_type: type) -> bool:
+        """Whether a user registered a reducer of their own for a weak type: theirs wins."""
+
+    # --- what the pickler makes of an object ----------------------------------------------
+
+    def reduction(self, obj: Any) -> Reduction | None:
+        """The reduction with which the pickler writes `obj`; None if it uses another way."""
+
+    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+        """Raise what the pickler raises for what is no reduction, if that names who gave it."""
+
+    @property
+    def has_persistent_ids(self) -> bool:
+        """Whether the pickler's ``persistent_id`` may claim any object."""
+
+    def persistent(self, obj: Any) -> bool:
+        """Whether it claims this one."""
+
+    def by_name(self, obj: Any) -> bool:
+        """Whether the pickler writes a class, function or module as a name."""
+
+    def finds(self, obj: Any, name: str) -> bool:
+        """Whether the pickler finds this very object under a name that its reduction gave."""
+
+    # --- what is written by value, and whether it is complete -------------------------------
+
+    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+        """Whether a class or function by value is incomplete where the payload stands.
+
+        Its attributes are being written, and lead here. `met` is what was met so far.
+        """
+
+    def closing(self, obj: Any, found: Any) -> Any:
+        """The reduction of a class or function, so that `is_open` is exact."""
+
+    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+        """The names that a class or function by value holds, given its reduction.
+
+        Each with a function that makes the expression which puts one name in.
+        """

@@ -1,0 +1,219 @@
+"""What holds for all of one dump, whatever its walks have reached so far.
+
+`Facts` remembers what was asked of classes, of the policy's predicates and of the user's code, and
+what has failed. Rule: no walk and no encoding here; what follows from it is `decide`'s to say.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from weakreduce.core.engine import Engine
+from weakreduce.core.reductions import Answers, Reductions
+from weakreduce.model import decide, homes
+from weakreduce.model.classes import (
+    HEAP_TYPE,
+    NAMEABLE,
+    class_attribute,
+    constructs_by_default,
+    defines,
+    has_own_arguments,
+    hashed_by_value,
+    made_type,
+    may_pretend,
+    overrides_reduce,
+    reduces_by_default,
+)
+from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.kinds import Edge, can_pin, kind_of
+from weakreduce.model.policies import Policy
+
+
+class Facts:
+    """What is known of one dump; it answers what `decide` asks (`decide.Facts`).
+
+    Args:
+        engine: the pickler.
+        policy: the one in force.
+        too_large: pickles a referent by itself, for `Policy.max_snapshot_bytes`.
+        written_before: ids of what earlier dumps of the same pickler wrote: it shares their memo.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        policy: Policy,
+        too_large: Callable[[Any], bool],
+        written_before: Iterable[int] = (),
+    ) -> None:
+        self.engine = engine
+        self.policy = policy
+        self.choice = decide.outside_choice(policy)
+        self.too_large = too_large
+        self.written_before = written_before
+        self.reductions = Reductions(engine)
+        #: Whether the payload is to import weakreduce on the receiver.
+        self.readies = policy.ready_receiver == "always" or (
+            policy.ready_receiver == "engines" and engine.ships
+        )
+        #: id(referent) -> the decision that replaces a snapshot which cannot be.
+        self.failed: dict[int, Decision] = {}
+        #: (id(container), id(key)) -> the same, where the entry's value is the reason.
+        self.failed_entries: dict[tuple[int, int], Decision] = {}
+        #: id(callback) -> callback, of all that are to travel.
+        self.callbacks: dict[int, Any] = {}
+        #: id(callback) -> (the callback, why it is dropped).
+        self.dropped: dict[int, tuple[Any, str]] = {}
+        #: id -> strong objects that a dump which is not going to be loaded leaves out.
+        self.left_out: dict[int, Any] = {}
+        #: Types of what holds a reference to something that is constructed from it.
+        self.postponing: set[type] = set()
+        #: Whether snapshots travel; not where the dump is run to measure all the rest.
+        self.with_snapshots = True
+        self._ruled: dict[tuple[int, int], Decision | None] = {}
+        self._measured: set[int] = set()
+        self._keep: list[Any] = []
+        self._learn_types(engine)
+
+    def _learn_types(self, engine: Engine) -> None:
+        once = self.reductions.once
+        #: `is_plain`, where no table has a reducer for the type either.
+        self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
+        #: Whether instances may be written as names.
+        self.nameable = Answers(
+            lambda cls: issubclass(cls, NAMEABLE) or engine.wants_override(cls) or once[cls]
+        )
+        #: Whether the copy of every instance can be weakly referenced as the original is.
+        self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
+        #: Whether instances hash by their identity.
+        self.hashed_by_identity = Answers(
+            lambda cls: class_attribute(cls, "__hash__") is object.__hash__
+        )
+        #: `can_pin`.
+        self.pinnable = Answers(can_pin)
+
+    def again(self, *, with_snapshots: bool) -> Facts:
+        """What is known, for another dump by the same pickler that is run to be measured.
+
+        All that was asked of the user's code is remembered; without snapshots, every edge that
+        would be one dangles.
+        """
+        fresh = copy.copy(self)
+        fresh.callbacks = {}
+        fresh.with_snapshots = with_snapshots
+        return fresh
+
+    def take_apart(self) -> None:
+        """Forget all: a reduction that raised is kept with its traceback, which leads back here."""
+        vars(self.reductions).clear()
+        vars(self).clear()
+
+    def keep(self, obj: Any) -> None:
+        """Keep an object for as long as its id is remembered here."""
+        self._keep.append(obj)
+
+    # --- what `decide` asks ---------------------------------------------------------------
+
+    def ruled(self, edge: Edge) -> Decision | None:
+        """What a rule of the policy says; the user's predicates are asked once."""
+        weak, referent = edge.weak, edge.referent
+        key = (id(weak), id(referent))
+        if key not in self._ruled:
+            self._ruled[key] = decide.rule_for(self.policy, weak, referent)
+            self.keep((weak, referent))
+        return self._ruled[key]
+
+    def is_named(self, referent: Any) -> bool:
+        """Whether a referent is written as a name, and so lives on the receiver anyway."""
+        if self.engine.persistent(referent):
+            return True
+        # By the type: isinstance() may ask a property of the user's, which may raise.
+        if issubclass(type(referent), NAMEABLE):
+            return self.engine.by_name(referent)
+        if not self.nameable[type(referent)]:
+            return False
+        try:
+            name = self.reductions.by_override(referent)
+            if name is NotImplemented:
+                if not self.reductions.once[type(referent)]:
+                    return False
+                name = self.reductions.of(referent)
+            return type(name) is str and self.engine.finds(referent, name)
+        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+            return False
+
+    def is_referable(self, referent: Any) -> bool:
+        """Whether the copy of a referent can be weakly referenced, as its reduction tells.
+
+        What a function makes is known on the receiver alone.
+        """
+        if self.referable[type(referent)]:
+            return True
+        if type(referent) is pickle.PickleBuffer:
+            return False  # it arrives as bytes
+        try:
+            made = made_type(self.reductions.reduced(referent))
+        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
+            return True
+        return made is None or made.__weakrefoffset__ != 0
+
+    def obstacle(self, edge: Edge) -> Decision | None:
+        """The decision that takes the place of a snapshot which cannot be."""
+        weak, referent = edge.weak, edge.referent
+        if not self.pinnable[type(weak)]:
+            return decide.UNPINNABLE
+        if not self.with_snapshots:
+            return decide.LEFT_OUT
+        limit = self.policy.max_snapshot_bytes
+        if limit is not None and id(referent) not in self._measured:
+            self._measured.add(id(referent))
+            self.keep(referent)
+            if self.too_large(referent):
+                reason = f"its own pickle is larger than max_snapshot_bytes={limit}"
+                self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
+        if not self.failed and not self.failed_entries:
+            return None
+        entry = self.failed_entries.get((id(weak), id(referent)))
+        return self.failed.get(id(referent), entry)
+
+    def came(self, referent: Any) -> bool:
+        """Whether a referent is a copy from another process, and the receiver is to know that.
+
+        Where the receiver is readied, it has what is needed to find what was sent.
+        """
+        return self.readies and bool(homes.came(referent))
+
+
+def _keeps_its_type(engine: Engine, obj_type: type) -> bool:
+    if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
+        return True
+    if obj_type is pickle.PickleBuffer or engine.has_reducer(obj_type):
+        return False
+    # What is written in C gives its own type, and may be costly to ask.
+    return constructs_by_default(obj_type) or not overrides_reduce(obj_type)
+
+
+def is_plain(obj_type: type) -> bool:
+    """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
+    return (
+        class_attribute(obj_type, "__new__") is object.__new__
+        and class_attribute(obj_type, "__setattr__") is object.__setattr__
+        and not defines(obj_type, "__getnewargs__")
+        and not defines(obj_type, "__getnewargs_ex__")
+        and reduces_by_default(obj_type)
+        and not hashed_by_value(obj_type)
+        and kind_of(obj_type) is None
+        and not may_pretend(obj_type)
+    )
+
+
+def is_ordinary(obj_type: type) -> bool:
+    """Whether instances are no weak things, and have no code of their own that reduces them."""
+    return (
+        kind_of(obj_type) is None
+        and not overrides_reduce(obj_type)
+        and (not obj_type.__flags__ & HEAP_TYPE or not has_own_arguments(obj_type))
+    )

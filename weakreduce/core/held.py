@@ -1,0 +1,50 @@
+"""What builtin containers hold, looked at without a pickler."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Final
+
+#: What leads nowhere.
+ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
+
+
+def items_of(part: Any) -> list[Any] | None:
+    """What a builtin container holds; None for anything else."""
+    if type(part) is dict:
+        return [*part, *part.values()]
+    return list(part) if type(part) in (list, tuple, set, frozenset) else None
+
+
+def held(value: Any) -> dict[int, Any]:
+    """By id, all that a value and the builtin containers in it hold."""
+    waiting, seen = [value], {id(value): value}
+    while waiting:
+        for item in items_of(waiting.pop()) or ():
+            if id(item) not in seen:
+                seen[id(item)] = item
+                waiting.append(item)
+    return seen
+
+
+def holds(value: Any, wanted: Any) -> bool:
+    """Whether an object is among that."""
+    return id(wanted) in held(value)
+
+
+def listed(parts: Any) -> list[Any]:
+    """State and items of a reduction, with what its iterators give."""
+    return [[*part] if hasattr(type(part), "__next__") else part for part in parts]
+
+
+def are_same(one: Any, other: Any) -> bool:
+    """Whether two answers hold the same things."""
+    if one is other:
+        return True
+    if type(one) is type(other) and type(one) in (tuple, list):
+        return len(one) == len(other) and all(map(are_same, one, other))
+    if type(one) is dict and type(other) is dict:
+        return are_same([*one.items()], [*other.items()])
+    if type(one) is types.MethodType and type(other) is types.MethodType:
+        return one.__func__ is other.__func__ and one.__self__ is other.__self__
+    return type(one) in ATOMS and type(other) is type(one)

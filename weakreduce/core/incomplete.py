@@ -1,0 +1,58 @@
+"""What is written by value and incomplete where the payload stands, and what cannot be made then.
+
+A class or function by value is incomplete while what it holds is written; that may lead weakly to
+what needs it: a registry of the class's own instances does.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import itertools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from weakreduce.core.facts import Facts
+from weakreduce.model.classes import NAMEABLE, bases_of, is_bare
+
+
+def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
+    """Whether the receiver can construct an object when it comes to this place of the payload.
+
+    Args:
+        facts: of the dump.
+        met: what its walk has met so far.
+        obj: the object.
+    """
+    engine, cls = facts.engine, type(obj)
+    if not engine.opened:
+        return True
+
+    def is_open(part: Any) -> bool:
+        return engine.is_open(part, met)
+
+    if issubclass(cls, type):
+        return not any(map(is_open, itertools.chain(bases_of(cls), bases_of(obj))))
+    if issubclass(cls, NAMEABLE):
+        return True
+    incomplete = any(map(is_open, bases_of(cls)))
+    if facts.reductions.once[cls]:
+        found = facts.reductions.reduced_or_none(obj)
+        if found is None:
+            return True  # the error surfaces, with its cause, when it is pickled
+        if found[0] is not copyreg.__newobj__ or len(found[1]) != 1:  # type: ignore[attr-defined]
+            return not any(map(is_open, _parts_with_code(found[:2])))
+    return not incomplete or (engine.has_skeletons and is_bare(cls))
+
+
+def _parts_with_code(part: Any) -> Iterator[Any]:
+    """Classes and functions among the arguments of a construction."""
+    if type(part) is tuple:
+        for item in part:
+            yield from _parts_with_code(item)
+    elif issubclass(type(part), type):
+        yield from bases_of(part)
+    elif type(part) is types.MethodType:
+        yield from _parts_with_code((part.__func__, part.__self__))
+    elif type(part) is types.FunctionType:
+        yield part

@@ -1,0 +1,217 @@
+"""States that wait: where what holds a weak thing is among the arguments of its referent.
+
+No shell helps there (`construction`): of such a holder the construction is written alone, and its
+state when the referent is there. Which types those are is found out by a walk, which is run again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from weakreduce.core.construction import Shells
+from weakreduce.core.expressions import (
+    Call,
+    Guarded,
+    Reduction,
+    Rest,
+    Standin,
+    Stream,
+    same_with,
+)
+from weakreduce.core.held import ATOMS, held, holds, items_of, listed
+from weakreduce.core.walk import MISSING, Walk
+from weakreduce.model.classes import (
+    NAMEABLE,
+    class_attribute,
+    constructs_by_default,
+    defines,
+    made_type,
+)
+from weakreduce.model.decide import CIRCULAR, WAITS, Decision
+from weakreduce.model.kinds import Edge
+
+#: What the encoder puts into payloads.
+_OWN: Final = frozenset({Call, Stream, Rest, Standin, Guarded})
+#: How many objects are asked whether they hold a reference that leads back.
+_LOOKED_AT: Final = 100
+
+
+class Construction(Shells):
+    """Shells, and the states of what has to wait for what is made from it."""
+
+    def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
+        super().__init__(walk, later)
+        #: By id, references for which all holders that stand together were looked for.
+        self._shared_out: dict[int, Any] = {}
+        #: Whether more is to be postponed than when the walk began: it has to be run again.
+        self.postpones = False
+
+    def items_now(self, obj: Any, items: Iterable[Any]) -> Iterable[Any]:
+        """All, or those before the first that has to wait."""
+        if type(obj) in self.facts.postponing:
+            (_, ready, _), _ = self._put_off(obj, (), (None, items))
+            return ready or ()
+        return items
+
+    def hindrance(self, edge: Edge) -> Decision | None:
+        """The decision in the place of a link or a snapshot that cannot be made here.
+
+        `WAITS`, where the walk is run again with the state of the holder postponed.
+        """
+        referent = edge.referent
+        circular = self.is_circular(edge.weak, referent)
+        if not circular and not self.is_made_from(referent, MISSING):
+            return None
+        holder = self._holder(edge)
+        if (
+            holder is not None
+            and type(holder) not in self.facts.postponing
+            and (circular or self.is_made_from(referent, holder))
+        ):
+            self._postpone_like(holder, edge)
+            return WAITS
+        return CIRCULAR if circular else None
+
+    def _holder(self, edge: Edge) -> Any:
+        """What was met last that holds a weak thing in its state; None if that is nothing.
+
+        Of that the construction can be written alone, and the state when the referent is there.
+        """
+        referent = edge.referent
+        if id(referent) in self.under_way and not self.is_repeatable(referent):
+            return None
+        for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_AT):
+            if obj is referent:
+                return None
+            cls = type(obj)
+            if cls in _OWN or issubclass(cls, NAMEABLE) or self.walk.kind(cls) is not None:
+                continue
+            if self._keeps_in_state(obj, edge.weak):
+                return obj
+        return None
+
+    def _keeps_in_state(self, obj: Any, weak: Any) -> bool:
+        found = self.facts.reductions.reduced_or_none(obj)
+        return found is not None and any(holds(part, weak) for part in listed(found[2:]))
+
+    def _postpone_like(self, holder: Any, edge: Edge) -> None:
+        """Postpone states like the holder's, and of all that holds the same reference beside it.
+
+        A pickler asks for a reference once: each run of the walk would find one type of these.
+        """
+        postponing = self.facts.postponing
+        postponing.add(type(holder))
+        self.postpones = True
+        if id(edge.weak) in self._shared_out:
+            return
+        self._shared_out[id(edge.weak)] = edge.weak
+        found = self.facts.reductions.reduced_or_none(edge.referent)
+        beside = {} if found is None else {type(part): part for part in held(found[1]).values()}
+        for cls, obj in beside.items():
+            if cls in postponing or cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
+                continue
+            if items_of(obj) is not None or self.walk.kind(cls) is not None:
+                continue
+            if self._keeps_in_state(obj, edge.weak):
+                postponing.add(cls)
+
+    def postpone(self, obj: Any) -> Any:
+        """An object whose state may lead to what is not constructed yet: that part comes later."""
+        standin = self.standins.pop(id(obj), None)
+        if standin is not None:
+            made_by = standin.reduction
+            found = self.finished(standin)
+        else:
+            plan = self.walk.plan(type(obj))
+            found = NotImplemented if plan is None else plan(obj)
+            if found is NotImplemented:
+                found = self.facts.reductions.reduced_or_none(obj)
+            if type(found) is not tuple:
+                return NotImplemented if found is None else found
+            made_by = found
+        shell = self.under_way.get(id(obj))
+        if shell is None:
+            first, rest = self._put_off(obj, made_by, found[2:])
+            return (*found[:2], *first, *rest)
+        # Its items are asked for when it is made.
+        state, items, pairs, *setter = (*found[2:], None, None, None)[: max(3, len(found) - 2)]
+        first, rest = self._put_off(obj, shell.reduction, (state, None, pairs, *setter))
+        return (*found[:2], first[0], items, first[2], *rest)
+
+    def _put_off(self, obj: Any, made_by: Any, parts: Any) -> tuple[tuple[Any, ...], Any]:
+        """What can be written now of the state and the items of an object; the rest is later.
+
+        What stock writes in one go is written in order, item by item; and attribute by attribute,
+        where no code of the object's class sees that.
+        """
+        state, items, pairs, *setter = (*parts, None, None, None)[: max(3, len(parts))]
+        now: list[Any] = []
+        late: list[Any] = []
+        if not any(setter) and _sets_attributes(type(obj), made_by):
+            split = self._split_state(obj, state)
+        else:
+            split = self._whole_state(obj, state)
+        for early, rest in (split, self._split_items(obj, items), self._split_items(obj, pairs)):
+            now.append(early)
+            late.append(rest)
+        if any(part is not None for part in late):
+            referent = self.leads_back_to(late, obj)
+            standin = self.under_way.get(id(referent))
+            if standin is None or standin.is_made:
+                self.later(same_with(obj, late[0], *map(_given, late[1:]), *setter))
+            else:
+                # By then there may be more to wait for.
+                def fill() -> Reduction:
+                    first, rest = self._put_off(obj, made_by, (*late, *setter))
+                    return (max, ((obj,),), *first, *rest)
+
+                self.afterwards.setdefault(id(referent), []).append(Rest(fill))
+        return (now[0], *map(_given, now[1:])), setter
+
+    def _split_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+        """The attributes that can be there now, and those that cannot."""
+        if type(state) is tuple and len(state) == 2:
+            (early, late), (early_slots, late_slots) = (
+                self._split_state(obj, part) for part in state
+            )
+            return (
+                early if early_slots is None else (early, early_slots),
+                late if late_slots is None else (late, late_slots),
+            )
+        if type(state) is not dict:
+            return self._whole_state(obj, state)
+        late = {
+            name: value
+            for name, value in state.items()
+            if self.leads_back_to(value, obj) is not MISSING
+        }
+        if not late:
+            return state, None
+        return {name: state[name] for name in state if name not in late} or None, late
+
+    def _whole_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+        return (state, None) if self.leads_back_to(state, obj) is MISSING else (None, state)
+
+    def _split_items(self, obj: Any, items: Any) -> tuple[Any, Any]:
+        """The items before the first that cannot be there now, and the others."""
+        if items is None:
+            return None, None
+        known = [*items]
+        ready = [*itertools.takewhile(lambda item: self.leads_back_to(item, obj) is MISSING, known)]
+        return ready or None, known[len(ready) :] or None
+
+
+def _given(part: Any) -> Any:
+    """Items as a reduction has them."""
+    return iter(part) if type(part) is list else part
+
+
+def _sets_attributes(cls: type, made_by: Any) -> bool:
+    """Whether a state of attributes may be put back in two steps."""
+    if defines(cls, "__setstate__") and (
+        class_attribute(cls, "__setstate__") is not BaseException.__setstate__
+    ):
+        return False
+    return constructs_by_default(cls) or made_type(made_by) is cls

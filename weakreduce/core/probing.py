@@ -1,0 +1,88 @@
+"""Single objects, walked by themselves: which of them cannot be pickled.
+
+A `Prober` is used when a dump has failed. It skips what it has walked well already, and leaves weak
+edges aside: those that it comes upon are there to be looked at.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, final
+
+from weakreduce.core.engine import Engine
+from weakreduce.core.facts import Facts
+from weakreduce.core.first_walk import FirstWalk
+from weakreduce.core.reach import Reach
+from weakreduce.core.sink import Place, TooLarge
+from weakreduce.core.walk import Refused, watched_run
+
+
+class Enough(BaseException):
+    """The search has done as much work as it may: a signal, which all code lets pass."""
+
+
+@final
+class Met(list[Any]):
+    """Objects that were asked for, in order, kept alive; up to a limit."""
+
+    limit = float("inf")
+
+
+class Prober:
+    """Probes objects with a dump's own pickler, whose payload is lost.
+
+    Args:
+        facts: of the dump.
+        place: where the pickler writes.
+        goes_on: whether refused edges are walked past.
+    """
+
+    def __init__(self, facts: Facts, place: Place, *, goes_on: bool = False) -> None:
+        self.facts = facts
+        self.engine: Engine = facts.engine
+        self.place = place
+        self.met = Met()
+        self.walk = FirstWalk(
+            facts,
+            Reach(dict.fromkeys(facts.written_before), facts.written_before),
+            goes_on=goes_on,
+        )
+        self._override = self.walk.override([self._listen])
+
+    def _listen(self, obj: Any) -> Any:
+        if len(self.met) >= self.met.limit:
+            raise Enough
+        self.met.append(obj)
+        return NotImplemented
+
+    def probe(self, subject: Any) -> Exception | None:
+        """Why an object cannot be pickled, weak edges left aside; None if it can."""
+        walk = self.walk
+        before = len(walk.met)
+        try:
+            watched_run(self.engine, self._override, subject)
+        except Refused:
+            return None
+        except TooLarge:
+            raise
+        except BaseException as error:
+            # What was met on the way to the failure is not known to be good.
+            walk.constructed.clear()
+            unsure = set(itertools.islice(walk.met, before, None))
+            for identity in unsure:
+                del walk.met[identity]
+            memo = self.engine.memo()
+            self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
+            walk.pending.clear()
+            walk.queue.clear()
+            if not isinstance(error, Exception):
+                raise
+            return error
+        finally:
+            self.place.clear()
+        return None
+
+    def take_apart(self) -> None:
+        """Forget all: what was probed must die with its last user."""
+        self.walk.take_apart()
+        vars(self).clear()

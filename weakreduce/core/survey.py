@@ -1,0 +1,104 @@
+"""Survey: after a second walk has failed, every snapshot and callback that cannot be pickled.
+
+Each is walked by itself, weak edges left aside; what was walked well is not walked again, so this
+takes time in proportion to what there is, and to what fails. What is found is put into the dump's
+`Facts`, from which the next walk's decisions come; nothing is decided here but what
+`Policy.unpicklable` says of a failure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from weakreduce.core import blame, words
+from weakreduce.core.facts import Facts
+from weakreduce.core.observe import Watch
+from weakreduce.core.probing import Prober
+from weakreduce.core.reach import Reach
+from weakreduce.core.walk import Refused
+from weakreduce.model.decide import PINS, Decision, Fate, outside
+from weakreduce.model.kinds import Edge
+
+#: For how many failing snapshots of a dump the warnings say which part of them is to blame.
+_PLACED: Final = 10
+
+
+def survey(
+    prober: Prober, inside: Reach, snapshots: list[Edge], entries: list[Edge], watch: Watch | None
+) -> bool:
+    """Find every snapshot and callback that cannot be pickled; False if there is none.
+
+    Args:
+        prober: probes each.
+        inside: what needs no look, as it is in the payload anyway.
+        snapshots: an edge to each referent that a snapshot takes along.
+        entries: those of WeakKeyDictionaries that travel because their key is a snapshot.
+        watch: who sees the refusals of a dump that goes on after them.
+
+    Raises:
+        Refused: where the policy does not let a snapshot dangle.
+    """
+    facts, walk = prober.facts, prober.walk
+    subjects: list[tuple[Edge | None, Any]] = [
+        *((None, callback) for callback in facts.callbacks.values()),
+        *((entry, entry.value) for entry in entries),
+        *((edge, edge.referent) for edge in snapshots),
+    ]
+    seen = {id(subject): subject for _, subject in subjects}
+    failures = 0
+    while subjects:
+        edge, subject = subjects.pop()
+        failure = prober.probe(subject)
+        try:
+            if failure is not None:
+                cause = words.cause(failure)
+                if failures < _PLACED:
+                    cause += blame.place(prober, subject)
+                failures += _fail(facts, watch, edge, subject, failure, cause)
+        finally:
+            del failure  # its traceback leads to this frame, and so back to itself
+        prober.met.clear()
+        for pending in walk.pending:
+            if outside(pending, facts, walk).fate not in PINS:
+                continue
+            for found in (pending.referent, pending.value):
+                if found is not None and id(found) not in seen and not inside.holds(found):
+                    seen[id(found)] = found
+                    subjects.append((pending, found))
+        subjects += ((None, held) for held in walk.queue if callable(held))
+        walk.pending.clear()
+        walk.queue.clear()
+        walk.waiting.clear()
+    return failures > 0
+
+
+def _fail(
+    facts: Facts,
+    watch: Watch | None,
+    edge: Edge | None,
+    subject: Any,
+    failure: Exception,
+    cause: str,
+) -> bool:
+    """Note a failure; False where it was noted before."""
+    if edge is None:
+        new = id(subject) not in facts.dropped
+        facts.dropped[id(subject)] = (subject, cause)
+        return new
+    decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
+    if facts.policy.unpicklable == "raise":
+        if watch is None or not watch.goes_on:
+            raise Refused(edge, decision) from failure
+        decision = decision._replace(fate=Fate.REFUSE)
+        watch.refused(edge, decision)
+    if subject is edge.referent:
+        new = id(subject) not in facts.failed
+        facts.failed[id(subject)] = decision
+        facts.keep(subject)
+        return new
+    key = (id(edge.weak), id(edge.referent))
+    facts.keep(edge)
+    new = key not in facts.failed_entries
+    reason = f"its value cannot be pickled ({cause})"
+    facts.failed_entries[key] = Decision(Fate.DANGLE, reason, asked=False)
+    return new
