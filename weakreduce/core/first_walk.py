@@ -19,7 +19,7 @@ from weakreduce.core.facts import Facts
 from weakreduce.core.observe import Watch
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import MISSING, Plan, ShortCut, Walk
-from weakreduce.model.decide import INSIDE, OPEN, PINS, Decision, outside
+from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
 
@@ -75,10 +75,15 @@ class FirstWalk(Walk):
 
     # --- decisions ------------------------------------------------------------------
 
+    def hindrance(self, edge: Edge) -> Decision | None:
+        if self.holds(edge.referent) and not self.can_make(edge.referent):
+            return WAITS
+        return None
+
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:
             self._leave_open(edge)
-        elif not decision.asked or (decision is INSIDE and not self.can_make(edge.referent)):
+        elif decision is WAITS or not decision.asked:
             self.again = True  # the second walk knows what to do
 
     def _leave_open(self, edge: Edge) -> None:
