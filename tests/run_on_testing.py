@@ -2,15 +2,15 @@
 
     python tests/run_on_testing.py                  # the core's tests on each
     python tests/run_on_testing.py --all            # every test whose packages have a release there
-    python tests/run_on_testing.py --python 3.15 -- tests/test_threads.py -x
+    python tests/run_on_testing.py --python 3.15 -- tests/core/test_threads.py -x
 
 On a Debian (or Ubuntu) machine with debootstrap, unshare and network. The folder (``--folder``, 330
 MB and what pip installs) is made once and kept: a second run begins with the tests. Everything
 runs in namespaces of its own, so mounts and processes end with it, however it ends.
 
-The core's tests need cloudpickle, dill and what runs them, nothing else; `gaps.py` leaves out all
-others. ``--all`` installs the test extra requirement by requirement, and names those that have no
-release for that Python.
+The tests of the core, of paths and of hosts need cloudpickle, dill and what runs them, and nothing
+else, but for some of the hosts' that `gaps.py` leaves out. ``--all`` installs the test extra
+requirement by requirement, and names those that have no release for that Python.
 
 The exit status is 1 if a test failed. Where no Python is to be had (no root, no network, no time
 within ``--limit``) it is 2, or with ``--if-possible`` 0; one line says why.
@@ -30,7 +30,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.14", "3.15")
-#: What the core's tests need.
+#: The core's tests, those that a new Python is most likely to fail first.
+CORES_TESTS = ("tests/core", "tests/paths", "tests/hosts")
+#: What they need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: What names of a host and of its network's own certificates the folder is given.
@@ -222,7 +224,7 @@ def on_this_machine(version: str, deadline: Deadline) -> list[str] | None:
 
 def test(version: str, options: argparse.Namespace, deadline: Deadline) -> int:
     """Run the tests on one Python; pytest's exit status."""
-    arguments = options.pytest or ["tests"]
+    arguments = options.pytest or (["tests"] if options.all else [*CORES_TESTS])
     command = None if options.all else on_this_machine(version, deadline)
     if command is not None:
         command += arguments

@@ -11,7 +11,6 @@ from typing import Any
 
 import cloudpickle
 import dill
-import gaps
 import pytest
 from things import Thing
 
@@ -78,10 +77,8 @@ for make in (
 """
 
 
-@pytest.mark.parametrize(
-    "host", gaps.params("cloudpickle", "dill", "ray.cloudpickle", "pyspark.cloudpickle")
-)
-def test_nothing_changes_where_nothing_is_weak(host: str) -> None:
+def check_nothing_changes(host: str) -> None:
+    """What `SENDER` says of a host is the same with weakreduce and without."""
     said = [
         subprocess.run([sys.executable, "-W", "ignore", "-c", SENDER, host, whose],
                        capture_output=True, text=True, check=True).stdout
@@ -89,6 +86,11 @@ def test_nothing_changes_where_nothing_is_weak(host: str) -> None:
     ]  # fmt: skip
     assert said[0].splitlines() == said[1].splitlines()
     assert said[0].count("\n") == 25
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+def test_nothing_changes_where_nothing_is_weak(host: str) -> None:
+    check_nothing_changes(host)
 
 
 def plus(x: int) -> int:

@@ -1,12 +1,8 @@
-"""The semantics on random graphs, against the reference model in `graphs.py`.
-
-``WEAKREDUCE_EXAMPLES=2000 pytest tests/test_properties.py`` runs it at length.
-"""
+"""The semantics on random graphs, against the reference model in `graphs.py`."""
 
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from typing import Any
 
@@ -18,9 +14,11 @@ from hypothesis import strategies as st
 
 import weakreduce
 
-EXAMPLES = int(os.environ.get("WEAKREDUCE_EXAMPLES", "100"))
 SETTINGS = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=graphs.EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
 )
 
 

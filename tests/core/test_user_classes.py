@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import gc
+import io
 import pickle
 import sys
 import types
@@ -390,3 +391,38 @@ def test_no_proxy_asks_for_all_the_others() -> None:
     assert asked == []
     copy, copies = weakreduce.loads(payload)
     assert all(proxy_referent(other) is copy for other in copies)
+
+
+class HandsOn(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+    """An override as most are: what it does not know is cloudpickle's concern."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (complex, (1,)) if type(obj) is things.Locked else super().reducer_override(obj)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+def test_an_override_that_hands_on_proxies(policy: str, inside: bool) -> None:
+    """Of the dead, and of functions, which `isinstance` takes them for."""
+
+    def function() -> int:
+        return 1
+
+    gone = things.Thing()
+    proxies = [weakref.proxy(gone), weakref.proxy(function), weakref.proxy(things.called)]
+    del gone
+    root = [*proxies, [function] if inside else [], things.Locked()]
+    file = io.BytesIO()
+    with weakreduce.policy(policy):
+        HandsOn(file).dump(root)
+    dead, of_function, of_name, held, override = pickle.loads(file.getvalue())
+    assert override == 1
+    assert type(of_name) is type(of_function) is weakref.CallableProxyType
+    assert of_name.__name__ == "called"
+    assert isinstance(dead, weakref.ProxyType)
+    if not inside and policy == "dangle":
+        with pytest.raises(ReferenceError):
+            of_function()
+    else:
+        assert of_function() == 1
+    assert not held or of_function.__code__ is held[0].__code__

@@ -2,16 +2,21 @@
 
 The model knows nothing of pickling: it is the definitions of `docs/explanation/semantics.md`
 over an adjacency list. `Spec` is plain data (hypothesis shrinks it), `build` makes the objects.
+
+``WEAKREDUCE_EXAMPLES=2000 pytest tests/core`` tries so many graphs in each test.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import weakref
 from collections import Counter
 from typing import Any
 
+#: How many graphs a test tries.
+EXAMPLES = int(os.environ.get("WEAKREDUCE_EXAMPLES", "50"))
 SINGLE = ("ref", "called", "proxy", "method", "subref")
 CONTAINERS = ("set", "values", "keys")
 

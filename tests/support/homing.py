@@ -1,4 +1,4 @@
-"""Tasks for `test_home.py`: what a worker does with weak references that have a home elsewhere."""
+"""Tasks of `test_home*.py`: what a worker does with weak references that have a home elsewhere."""
 
 from __future__ import annotations
 
@@ -45,6 +45,13 @@ def tree() -> tuple[Node, list[Node]]:
     inner = Node("inner", *leaves)
     root = Node("root", inner)
     return root, [root, inner, *leaves]
+
+
+def nothing_is_left() -> bool:
+    """Whether the tables are empty, once the collector has run."""
+    while gc.collect():
+        pass
+    return not (homes._places or homes.away or homes._sent)
 
 
 def look(nodes: list[Any], _ticket: Any = None) -> list[Finding]:

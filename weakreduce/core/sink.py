@@ -109,14 +109,14 @@ class Place:
         self._check_limit()
 
     def keep(self) -> tuple[bytes, list[Any]]:
-        """The dump under way."""
-        return self.kept.getvalue(), self.later
+        """The dump under way, which may go on."""
+        return self.kept.getvalue(), self.later.copy()
 
     def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
         """Let the dump under way be what it was."""
         self.clear()
         self.kept.write(kept[0])
-        self.later = kept[1]
+        self.later = kept[1].copy()
 
     def begin(self, engine: Engine) -> None:
         """A dump begins here."""
@@ -128,22 +128,21 @@ class Place:
         self.used = True
         self.engine = engine
 
-    def mark(self) -> int:
-        """Where the next byte goes."""
-        return self.kept.tell()
+    def mark(self) -> tuple[int, int]:
+        """Where the dump has come to: its bytes, and how many writes were put off."""
+        return self.kept.tell(), len(self.later)
 
-    def cut(self, mark: int) -> None:
-        """Forget what was written after `mark`."""
-        self.kept.seek(mark)
+    def cut(self, mark: tuple[int, int]) -> None:
+        """Forget what was written, and what was put off, after `mark`."""
+        size, put_off = mark
+        self.kept.seek(size)
         self.kept.truncate()
         if self.later:
-            self.later = [entry for entry in self.later if entry[0] <= mark]
+            del self.later[put_off:]
 
     def clear(self) -> None:
         """Forget what was written."""
-        self.cut(0)
-        if self.later:
-            self.later = []
+        self.cut((0, 0))
 
     def deliver(self) -> None:
         """The dump is right: hand it to the file, in one piece where nothing was put off."""

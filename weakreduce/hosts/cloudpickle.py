@@ -13,6 +13,7 @@ import functools
 import operator
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
@@ -129,6 +130,8 @@ class Engine(PicklerEngine):
 
     def stock_override(self, obj: Any) -> Any:
         """Cloudpickle's own, noted if it is by value."""
+        if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
+            return NotImplemented
         found = super().stock_override(obj)
         if (
             type(found) is tuple
@@ -179,6 +182,17 @@ class Engine(PicklerEngine):
         state = (first, Call(operator.getitem, (second, Rest(close)), 0))
         self.opened[id(obj)] = (obj, state)
         return (*found[:2], state, *found[3:])
+
+
+def _seems_a_function(proxy: Any) -> bool:
+    """Whether `isinstance` takes a proxy for a function, or fails, as of a dead one.
+
+    A user's override hands cloudpickle's whatever it does not know, which would do so.
+    """
+    try:
+        return isinstance(proxy, types.FunctionType)
+    except ReferenceError:
+        return True
 
 
 @final
