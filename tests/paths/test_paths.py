@@ -436,7 +436,7 @@ def test_reports_name_what_is_in_arrays_and_frames(host: Any) -> None:
 
 def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
     """Which look for one where a task cannot be pickled, to raise in the submitting call."""
-    from weakreduce.engines.early import holds_weak
+    from weakreduce.engines.submit import holds_weak
 
     target = Target()
     for holder in (objects(1, weakref.ref(target)), pandas.DataFrame({"a": [weakref.ref(target)]}),
