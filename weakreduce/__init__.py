@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
-from weakreduce.hosts import install, uninstall
 from weakreduce.model.in_force import get_policy, policy, read_environment, set_policy
 from weakreduce.model.names import share, unshare
+from weakreduce.registry import install, uninstall
 
 # Not from `typing`, which takes longer to import than all that is imported here.
 TYPE_CHECKING = False

@@ -16,7 +16,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
-from weakreduce import api, hosts
+from weakreduce import api, registry
+from weakreduce.hosts import own
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.in_force import policy as block
 
@@ -74,11 +75,11 @@ def _dangle(send: Callable[[Any], Any]) -> None:
 _CASES: Final = {"link": _link, "snapshot": _snapshot, "dangle": _dangle}
 
 
-def _dumps(host: hosts.Host) -> Callable[[Any], bytes]:
+def _dumps(host: registry.Host) -> Callable[[Any], bytes]:
     """How the host itself pickles, with what weakreduce has put into it."""
     part = host.parts[0]
     if part.recipe == "hosts.standard":
-        return lambda obj: api.dumps(obj, host="pickle")
+        return lambda obj: own.dumps(obj, host="pickle")
     pickler: Any = getattr(importlib.import_module(part.module), _PICKLERS[part.recipe])
 
     def dumps(obj: Any) -> bytes:
@@ -89,7 +90,7 @@ def _dumps(host: hosts.Host) -> Callable[[Any], bytes]:
     return dumps
 
 
-def _result(host: hosts.Host) -> str:
+def _result(host: registry.Host) -> str:
     part = host.parts[0]
     standard = part.recipe == "hosts.standard"
     if part.recipe not in _PICKLERS or (host.state == "off" and not standard):
@@ -104,11 +105,11 @@ def _result(host: hosts.Host) -> str:
         dumps = _dumps(host)
     except Exception as error:  # noqa: BLE001 - the answer is to tell what failed
         return f"failed: import: {type(error).__name__}: {error}"
-    loads: api.OwnHost = "dill" if host.name == "dill" else "pickle"
+    opener: own.OwnHost = "dill" if host.name == "dill" else "pickle"
     for name, case in _CASES.items():
         try:
             with block("dangle" if name == "dangle" else "snapshot"):
-                case(lambda obj: api.loads(dumps(obj), host=loads))
+                case(lambda obj: own.loads(dumps(obj), host=opener))
         except Exception as error:  # noqa: BLE001 - as above
             failed.append(f"{name}: {type(error).__name__}: {error}")
     return f"failed: {'; '.join(failed)}" if failed else "passed"
@@ -119,4 +120,4 @@ def results() -> dict[str, str]:
 
     An engine without a pickler of its own has nothing to be tested here: ``-``.
     """
-    return {name: _result(host) for name, host in hosts.HOSTS.items()}
+    return {name: _result(host) for name, host in registry.HOSTS.items()}

@@ -15,7 +15,7 @@ import cargo
 import pytest
 
 import weakreduce
-from weakreduce import hosts
+from weakreduce import registry
 
 PATIENCE = 60
 HERE = str(Path(__file__).parent)
@@ -23,7 +23,7 @@ SUPPORT = str(Path(__file__).parent.parent / "support")
 
 
 def test_it_is_in_the_table_on_every_python() -> None:
-    parts = [part.module for part in hosts.HOSTS["concurrent.futures"].parts]
+    parts = [part.module for part in registry.HOSTS["concurrent.futures"].parts]
     found = importlib.util.find_spec("concurrent.futures.interpreter") is not None
     assert "concurrent.futures.interpreter" in parts
     assert found is (sys.version_info >= (3, 14))

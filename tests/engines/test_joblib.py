@@ -30,7 +30,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.hashing import Hasher, NumpyHasher
 
 import weakreduce
-from weakreduce.engines import early
+from weakreduce.engines import submit
 
 BACKENDS = ("loky", "multiprocessing")
 BIG = 200_000  # numbers: more bytes than joblib's max_nbytes
@@ -266,7 +266,7 @@ def total_of(parts: Any) -> tuple[str, float, Any]:
 
 def test_a_task_past_the_limit_leaves_no_file(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes are thrown away, and the feeding thread asks the reducers again."""
-    monkeypatch.setattr(early, "WAITING_LIMIT", 0)
+    monkeypatch.setattr(submit, "WAITING_LIMIT", 0)
     array = np.ones(BIG)
     found = parallel("loky", temp_folder=fresh)([delayed(total)(array)] * 6)
     assert found == [("memmap", BIG, None)] * 6
@@ -620,13 +620,13 @@ print(json.dumps(found))
 
 def run(folder: Path, code: str, *arguments: str, **environment: str) -> str:
     """What a program prints, run from a file of its own: joblib reads the source of functions."""
-    here = Path(__file__).parent.parent / "support"
+    here = os.pathsep.join(map(str, (Path(__file__).parent, Path(cargo.__file__).parent)))
     (folder / "program.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "-W", "error", str(folder / "program.py"), *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(here), **environment},
+        env={**os.environ, "PYTHONPATH": here, **environment},
         timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.engines import early
+from weakreduce.engines import executors, submit
 from weakreduce.model.bound import Bound
 
 PATIENCE = 60
@@ -395,9 +395,8 @@ def sent_by(call: Callable[[Any], Any]) -> list[Any]:
         found.append((fn, args, keywords))
 
     module = sys.modules["concurrent.futures.process"]
-    from weakreduce.engines import executors
-
-    Executor.submit = executors._make_submit(executors._standard_dumps, names=True)(stock)
+    way = submit.forking_way("multiprocessing")
+    Executor.submit = executors.submitting(lambda _: way)(stock)
     assert module.ProcessPoolExecutor.submit is not Executor.submit
     call(Executor(1))
     return found
@@ -405,19 +404,19 @@ def sent_by(call: Callable[[Any], Any]) -> list[Any]:
 
 def test_a_task_without_weak_things_waits_as_it_is_or_as_few_bytes() -> None:
     """Bytes in the objects' place are bounded: a thousand tasks on one object stay small."""
-    before = early.waiting.bytes
+    before = submit.waiting.bytes
     atoms = sent_by(lambda executor: executor.submit(operator.add, 1, [2, {"three": 3}]))
     assert atoms == [(operator.add, (1, [2, {"three": 3}]), {})]
-    big = Plain(early.WAITING_LIMIT // 4)
+    big = Plain(submit.WAITING_LIMIT // 4)
     found = sent_by(lambda executor: [executor.submit(id, big) for _ in range(10)])
     bound = [task for task in found if type(task[0]) is Bound]
     assert 0 < len(bound) <= 4
     assert (id, (big,), {}) in found
-    assert early.waiting.bytes > before
+    assert submit.waiting.bytes > before
     found.clear()
     bound.clear()
     gc.collect()
-    assert early.waiting.bytes == before
+    assert submit.waiting.bytes == before
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -297,7 +297,7 @@ def test_info_tests_each_host(tmp_path: Path) -> None:
 def test_a_self_test_tells_what_failed(tmp_path: Path) -> None:
     code = (
         "import weakreduce, dill, sys; from weakreduce.__main__ import main;"
-        "parts = weakreduce.hosts.HOSTS['dill'].parts; [part.patch.remove() for part in parts];"
+        "parts = weakreduce.registry.HOSTS['dill'].parts; [part.patch.remove() for part in parts];"
         "parts[0].patch.__class__.applied = True; sys.exit(main(['info']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

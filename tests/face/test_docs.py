@@ -245,7 +245,7 @@ def test_reference_names_every_public_name():
 
 
 def test_reference_names_every_host():
-    from weakreduce.hosts import HOSTS
+    from weakreduce.registry import HOSTS
 
     text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
     assert [name for name in HOSTS if f'`"{name}"`' not in text] == []

@@ -16,8 +16,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 import weakreduce
-from weakreduce.hosts import HOSTS
 from weakreduce.model.policies import NAMED, Changes, PolicyName
+from weakreduce.registry import HOSTS
 
 RIGHT = f"""
 import gzip

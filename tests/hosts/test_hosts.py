@@ -20,7 +20,7 @@ import things
 from things import Thing
 
 import weakreduce
-from weakreduce.hosts import HOSTS
+from weakreduce.registry import HOSTS
 
 TRIP = """
 import importlib, sys, warnings

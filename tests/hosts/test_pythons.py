@@ -21,7 +21,7 @@ from weakreduce.core.first_walk import LookedAhead
 from weakreduce.core.second_walk import OrderMatters
 from weakreduce.core.sink import TooLarge
 from weakreduce.core.walk import Refused
-from weakreduce.engines import early
+from weakreduce.engines.submit import forking_dumps, forking_way, pack
 from weakreduce.model import decide, signals
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -167,7 +167,7 @@ def test_no_repr_of_a_key_hides_a_weak_thing_from_an_engine(fails: bool) -> None
     outside = things.Thing("outside")
     task = {Key(fails): {Key(fails): weakref.ref(outside)}}
     with weakreduce.policy("dangle"):
-        packed = early.pack(task, early.forking_dumps(ForkingPickler), "a task")
+        packed = pack(task, forking_way("multiprocessing"), "a task")
     (inner,) = pickle.loads(packed.data).values()
     assert next(iter(inner.values()))() is None
 
@@ -181,7 +181,7 @@ def test_signals_leave_nothing_behind() -> None:
             sent, outside = things.Thing("sent"), things.Thing("outside")
             sent.nested = {Key(fails=True): {Key(fails=True): weakref.ref(outside)}}
             watched = weakref.ref(sent)
-            for dumps in (weakreduce.dumps, early.forking_dumps(ForkingPickler)):
+            for dumps in (weakreduce.dumps, forking_dumps(ForkingPickler)):
                 with weakreduce.policy(policy):
                     try:
                         dumps(sent)

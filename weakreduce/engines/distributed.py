@@ -14,25 +14,31 @@ from __future__ import annotations
 import functools
 import operator
 import pickle
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from weakreduce.engines.early import holds_weak, interrupts, is_left
+from weakreduce.engines.submit import Refusal, bound_if_weak, meets_weak
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
-from weakreduce.model.bound import Bound
-from weakreduce.model.errors import WeakrefPicklingError
-from weakreduce.model.seen import seen
+from weakreduce.model.seen import Since
+
+if TYPE_CHECKING:
+    from dask._expr import Expr
+    from dask._task_spec import GraphNode
+    from distributed import Actor, Client
+    from distributed.protocol.serialize import Serialized
 
 
-def _opaque(key: Any, node: Any) -> Any:
+def _opaque(key: object, node: GraphNode) -> GraphNode:
     """A task that runs `node`, which is pickled now; or `node` itself where nothing is weak."""
     from dask._task_spec import Alias, Task, Tuple
     from distributed.protocol.pickle import dumps
 
-    before = seen.dumps
+    since = Since()
     data = dumps(node)
-    if seen.dumps == before:
+    if not since.met_weak:
         return node
     names = sorted(node.dependencies, key=str)
     values = Task(None, dict, Task(None, zip, names, Tuple(*map(Alias, names))))
@@ -47,7 +53,7 @@ def _opaque(key: Any, node: Any) -> Any:
     return task
 
 
-def _opaque_graph(expr: Any) -> Any:
+def _opaque_graph(expr: Expr) -> Expr:
     """`expr`, each task with a weak thing made opaque."""
     from dask._expr import HLGExpr, LLGExpr
     from dask._task_spec import convert_legacy_graph
@@ -76,54 +82,36 @@ def _opaque_graph(expr: Any) -> Any:
     )
 
 
-def _serialized(expr: Any) -> Any:
+def _serialized(expr: Expr) -> Serialized:
     """`expr` as it goes over the wire."""
     from distributed.protocol.serialize import Serialized, serialize, to_serialize
 
-    try:
+    with Refusal() as refusal:
         return Serialized(*serialize(to_serialize(expr), on_error="raise"))
-    except TypeError as error:
-        refused = _refusal(error)
-        if refused is None:
-            raise
-    # Not in the handler, which would make Dask's error the context of its own cause.
-    raise refused
+    raise refusal.found
 
 
-def _refusal(error: BaseException | None) -> WeakrefPicklingError | None:
-    """Ours in a chain of errors: Dask wraps it, and may fail again while it logs it."""
-    while error is not None and not isinstance(error, WeakrefPicklingError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _unwrapping(stock: Callable[..., Any]) -> Any:
+def _unwrapping(stock: Stock) -> Stock:
     @functools.wraps(stock)
-    async def unwrapping(*args: Any, **keywords: Any) -> Any:
-        try:
+    async def unwrapping(*args: object, **keywords: object) -> object:
+        with Refusal() as refusal:
             return await stock(*args, **keywords)
-        except TypeError as error:
-            refused = _refusal(error)
-            if refused is None:
-                raise
-        raise refused
+        raise refusal.found
 
     return unwrapping
 
 
-def _make_graph_to_futures(stock: Callable[..., Any]) -> Any:
-    @functools.wraps(stock)
-    def _graph_to_futures(client: Any, expr: Any, *args: Any, **keywords: Any) -> Any:
-        before = seen.dumps
-        sent = _serialized(expr)
-        if seen.dumps != before:
-            sent = _serialized(_opaque_graph(expr))
-        return stock(client, sent, *args, **keywords)
-
-    return _graph_to_futures
+def _graph_to_futures(
+    stock: Stock, client: Client, expr: Expr, *args: object, **keywords: object
+) -> object:
+    since = Since()
+    sent = _serialized(expr)
+    if since.met_weak:
+        sent = _serialized(_opaque_graph(expr))
+    return stock(client, sent, *args, **keywords)
 
 
-def bound(obj: Any, description: str) -> Any:
+def bound(obj: object, description: str) -> object:
     """`obj`, or its payload where it holds a weak thing; for what Dask would pickle later.
 
     Raises:
@@ -131,73 +119,40 @@ def bound(obj: Any, description: str) -> Any:
     """
     from distributed.protocol.pickle import dumps
 
-    before = seen.dumps
-    try:
-        # Buffers go out of band here, so that large arrays are not copied to find out.
-        dumps(obj, buffer_callback=[].append)
-    except BaseException as error:
-        if is_left(error, seen.dumps != before or holds_weak(obj)):
-            return obj
-        raise
-    return obj if seen.dumps == before else Bound(dumps(obj), description)
+    return bound_if_weak(obj, dumps, description, loses=True) or obj
 
 
-def _bound_arguments(arguments: list[Any]) -> list[Any]:
+def _bound_arguments(arguments: Sequence[object]) -> Sequence[object]:
     """An actor's arguments, pickled now if one holds a weak thing: the event loop does it later.
 
     There an argument that cannot be pickled is lost, and the call waits for ever.
     """
     from distributed.protocol.pickle import dumps
 
-    found, failure, weak = [], None, False
-    for argument in arguments:
-        sent = argument
-        if not plain(argument):
-            before = seen.dumps
-            try:
-                # Buffers go out of band here, so that large arrays are not copied to find out.
-                dumps(argument, buffer_callback=[].append)
-            except BaseException as error:
-                if interrupts(error):
-                    raise
-                if isinstance(error, Exception):  # raised below, if there is a weak thing
-                    failure = error
-                    weak = weak or seen.dumps != before or holds_weak(argument)
-            else:
-                if seen.dumps != before:
-                    weak = True
-                    sent = Bound(dumps(argument), "an argument")
-        found.append(sent)
-    if failure is not None and weak:
-        raise failure
-    return found
+    if all(map(plain, arguments)) or not meets_weak(arguments, dumps, loses=True):
+        return arguments
+    return [found if plain(found) else bound(found, "an argument") for found in arguments]
 
 
-def _make_actor_getattr(stock: Callable[..., Any]) -> Any:
-    @functools.wraps(stock)
-    def __getattr__(actor: Any, key: str) -> Any:  # noqa: N807
-        found = stock(actor, key)
-        if not callable(getattr(actor._cls, key, None)) or actor._worker is not None:
-            return found
+def _actor_getattr(stock: Stock, actor: Actor, key: str) -> object:
+    found = stock(actor, key)
+    if not callable(getattr(actor._cls, key, None)) or actor._worker is not None:
+        return found
 
-        @functools.wraps(found)
-        def function(*args: Any, **keywords: Any) -> Any:
-            bound = _bound_arguments([*args, *keywords.values()])
-            return found(
-                *bound[: len(args)], **dict(zip(keywords, bound[len(args) :], strict=True))
-            )
+    @functools.wraps(found)
+    def function(*args: object, **keywords: object) -> Any:
+        sent = _bound_arguments([*args, *keywords.values()])
+        return found(*sent[: len(args)], **dict(zip(keywords, sent[len(args) :], strict=True)))
 
-        return function
-
-    return __getattr__
+    return function
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``distributed.client`` or ``distributed.actor``."""
     if module.__name__ == "distributed.actor":
-        return AttributePatch((module.Actor, "__getattr__", _make_actor_getattr))
+        return AttributePatch((module.Actor, "__getattr__", in_front(_actor_getattr)))
     return AttributePatch(
-        (module.Client, "_graph_to_futures", _make_graph_to_futures),
+        (module.Client, "_graph_to_futures", in_front(_graph_to_futures)),
         (module.Client, "_scatter", _unwrapping),
         (module.Client, "_publish_dataset", _unwrapping),
     )

@@ -2,103 +2,89 @@
 
 What we rely on, pinned by the tests: every task enters through ``ProcessPoolExecutor.submit``;
 the standard executor pickles with ``ForkingPickler``, loky's with the name ``dumps`` of
-``backend.queues`` and the reducers of the executor's call queue.
+``backend.queues`` and the reducers of the executor's call queue, which is gone, or flagged, when
+it takes no more tasks.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import operator
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from types import ModuleType
 from typing import Any, final
 
-from weakreduce.engines.early import Dumps, forking_dumps, pack
+from weakreduce.engines.submit import Payload, Way, forking_way, pack_call
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.hosts.plain import plain
-
-
-def _standard_dumps(_executor: Any) -> Dumps:
-    from multiprocessing.reduction import ForkingPickler
-
-    return forking_dumps(ForkingPickler)
-
-
-def _loky_dumps(queues: Any, executor: Any) -> _LokyDumps | None:
-    """None for an executor that takes no more tasks, and says so itself."""
-    # Another thread may shut it down, and take its queue away, at any time.
-    call_queue, flags = executor._call_queue, executor._flags
-    if call_queue is None or flags.shutdown or flags.broken is not None:
-        return None
-    return _LokyDumps(queues, executor, call_queue)
 
 
 @final
-class _LokyDumps:
+class _LokyWay(Way):
     """The pickler of the thread that feeds an executor's queue, for one task."""
 
-    def __init__(self, queues: Any, executor: Any, call_queue: Any) -> None:
+    def __init__(self, queues: ModuleType, executor: Any) -> None:
+        super().__init__(self._dumps)
         self.queues = queues
-        self.reducers = call_queue._reducers
-        self.answers: list[Any] = []
+        self.executor = executor
+        self.answers: list[object] = []
         #: joblib's: its reducers count who will open what they write.
         self.take_back = getattr(executor, "_weakreduce_take_back", None)
-        if self.take_back is not None:
-            self.reducers = {cls: self._noted(found) for cls, found in self.reducers.items()}
 
-    def _noted(self, reducer: Any) -> Any:
-        def reduce(obj: Any) -> Any:
+    def _dumps(self, obj: object) -> Payload:
+        # Another thread may shut it down, and take its queue away, at any time.
+        call_queue, flags = self.executor._call_queue, self.executor._flags
+        if call_queue is None or flags.shutdown or flags.broken is not None:
+            raise RuntimeError("left to the engine: it says so itself")
+        reducers = call_queue._reducers
+        if self.take_back is not None:
+            reducers = {cls: self._noted(found) for cls, found in reducers.items()}
+        data: memoryview = self.queues.dumps(obj, reducers=reducers)
+        return data
+
+    def _noted(self, reducer: Callable[[Any], object]) -> Callable[[Any], object]:
+        def reduce(obj: object) -> object:
             answer = reducer(obj)
             self.answers.append(answer)
             return answer
 
         return reduce
 
-    def __call__(self, obj: Any) -> memoryview:
-        data: memoryview = self.queues.dumps(obj, reducers=self.reducers)
-        return data
-
     def unused(self) -> None:
-        """The bytes are not sent: the feeding thread will ask the reducers again."""
+        """The feeding thread will ask the reducers again."""
         if self.take_back is not None:
             self.take_back(self.answers)
 
 
-def _parts_of_item(_stock: Any) -> Any:
-    return operator.attrgetter("__dict__")
+def submitting(way_of: Callable[[Executor], Way]) -> Callable[[Stock], Stock]:
+    """What makes ``submit``, given how an executor pickles."""
+
+    def submit(
+        stock: Stock, executor: Executor, fn: object, /, *args: object, **keywords: object
+    ) -> Future[Any]:
+        packed = pack_call(fn, args, keywords, way_of(executor))
+        found: Future[Any]
+        if packed is None:
+            found = stock(executor, fn, *args, **keywords)
+        else:
+            found = stock(executor, packed)
+        return found
+
+    return in_front(submit)
 
 
-def _make_submit(dumps_of: Any, names: bool = False) -> Any:
-    def make(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def submit(executor: Any, fn: Any, /, *args: Any, **keywords: Any) -> Any:
-            if not callable(fn) or plain((fn, args, keywords), names):
-                return stock(executor, fn, *args, **keywords)
-            task = functools.partial(fn, *args, **keywords)
-            dumps = dumps_of(executor)
-            if dumps is None:
-                return stock(executor, fn, *args, **keywords)
-            packed = pack(task, dumps, "a task")
-            if packed is task:
-                if type(dumps) is _LokyDumps:
-                    dumps.unused()
-                return stock(executor, fn, *args, **keywords)
-            return stock(executor, packed)
-
-        return submit
-
-    return make
-
-
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of a module with a ``ProcessPoolExecutor``."""
     root = module.__name__.rpartition(".")[0]
     if root == "concurrent.futures":
+        way = forking_way("multiprocessing")
         return AttributePatch(
-            (module.ProcessPoolExecutor, "submit", _make_submit(_standard_dumps, names=True)),
+            (module.ProcessPoolExecutor, "submit", submitting(lambda _: way)),
             # What the two are sent as, for the look at a message.
-            (module._CallItem, "_weakreduce_parts", _parts_of_item),
-            (module._ResultItem, "_weakreduce_parts", _parts_of_item),
+            (module._CallItem, "_weakreduce_parts", lambda _: operator.attrgetter("__dict__")),
+            (module._ResultItem, "_weakreduce_parts", lambda _: operator.attrgetter("__dict__")),
         )
     queues = importlib.import_module(f"{root}.backend.queues")
-    dumps_of = functools.partial(_loky_dumps, queues)
-    return AttributePatch((module.ProcessPoolExecutor, "submit", _make_submit(dumps_of)))
+    submit = submitting(lambda executor: _LokyWay(queues, executor))
+    return AttributePatch((module.ProcessPoolExecutor, "submit", submit))

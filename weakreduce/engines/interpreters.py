@@ -13,18 +13,19 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
-from weakreduce.engines.early import pack
+from weakreduce.engines.submit import Payload, written
 from weakreduce.hosts import scout
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
-from weakreduce.model.seen import seen
 from weakreduce.model.shipping import shipping
 
 
-def _dumps(obj: Any) -> bytes | memoryview:
+def _dumps(obj: object) -> Payload:
     try:
         return scout.dumps(obj)
     except scout.WeakThingMet:
@@ -33,14 +34,13 @@ def _dumps(obj: Any) -> bytes | memoryview:
         return dumps(obj)
 
 
-def _packed(obj: Any, description: str) -> Bound | None:
+def _packed(obj: object, description: str) -> Bound | None:
     """The payload of an object that holds a weak thing; None for any other."""
-    before = seen.dumps
-    found = pack(obj, _dumps, description)
-    return found if seen.dumps != before and type(found) is Bound else None
+    data, weak = written(obj, _dumps)
+    return Bound(bytes(data), description) if weak and data is not None else None
 
 
-def run(function: Any, packed: Any) -> Any:
+def run(function: Callable[..., object] | None, packed: tuple[Any, dict[str, Any]]) -> object:
     """Run a task in a worker, where its arguments have been opened already."""
     arguments, keywords = packed
     if function is None:
@@ -48,7 +48,7 @@ def run(function: Any, packed: Any) -> Any:
     return _carried(function, *arguments, **keywords)
 
 
-def _carried(function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Any:
+def _carried(function: Callable[..., object], /, *args: object, **keywords: object) -> object:
     """Call a function; weak things in what it gives or raises travel."""
     try:
         result = function(*args, **keywords)
@@ -61,31 +61,25 @@ def _carried(function: Callable[..., Any], /, *args: Any, **keywords: Any) -> An
     return result if plain(result) else _packed(result, "a result") or result
 
 
-def _make_submit(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def submit(executor: Any, fn: Any, /, *args: Any, **keywords: Any) -> Any:
-        if callable(fn) and not plain((fn, args, keywords), True):
-            # A function travels without a pickler, too.
-            alone = isinstance(fn, types.FunctionType)
-            packed = _packed((args if alone else (fn, *args), keywords), "a task")
-            if packed is not None:
-                return stock(executor, run, fn if alone else None, packed)
-        return stock(executor, fn, *args, **keywords)
-
-    return submit
+def _submit(
+    stock: Stock, executor: Executor, fn: object, /, *args: object, **keywords: object
+) -> object:
+    if callable(fn) and not plain((fn, args, keywords), True):
+        # A function travels without a pickler, too.
+        alone = isinstance(fn, types.FunctionType)
+        packed = _packed((args if alone else (fn, *args), keywords), "a task")
+        if packed is not None:
+            return stock(executor, run, fn if alone else None, packed)
+    return stock(executor, fn, *args, **keywords)
 
 
-def _make_do_call(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def do_call(results: Any, func: Any, args: Any, kwargs: Any) -> Any:
-        return stock(results, functools.partial(_carried, func), args, kwargs)
-
-    return do_call
+def _do_call(stock: Stock, results: object, func: Stock, args: object, kwargs: object) -> object:
+    return stock(results, functools.partial(_carried, func), args, kwargs)
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of ``concurrent.futures.interpreter``."""
     return AttributePatch(
-        (module.InterpreterPoolExecutor, "submit", _make_submit),
-        (module, "do_call", _make_do_call),
+        (module.InterpreterPoolExecutor, "submit", in_front(_submit)),
+        (module, "do_call", in_front(_do_call)),
     )

@@ -23,49 +23,49 @@ import operator
 import pickle
 import queue
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
+from weakreduce.engines.submit import Payload, named
 from weakreduce.hosts import standard
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.plain import plain
 from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.locks import new_lock
-from weakreduce.model.seen import seen
+from weakreduce.model.seen import Since
 from weakreduce.paths import search
 
+if TYPE_CHECKING:
+    from joblib import Parallel
+    from joblib._dask import DaskDistributedBackend
+    from joblib.parallel import BatchedCalls, ParallelBackendBase
+    from joblib.pool import CustomizablePickler, PicklingPool
+
+#: What joblib calls with a future, or with a result or an exception, when a task is done.
+Callback = Callable[[Any], object]
+Reducer = Callable[[Any], Any]
 #: Bytes of an array that joblib's Dask backend sends by itself.
 _SCATTERED: Final = 1000
 
 # --- Parallel: the policy of the call -----------------------------------------------------
 
 
-def _make_get_outputs(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def _get_outputs(parallel: Any, *args: Any, **keywords: Any) -> Any:
-        parallel._weakreduce_policy = get_policy()
-        return stock(parallel, *args, **keywords)
-
-    return _get_outputs
+def _get_outputs(stock: Stock, parallel: Parallel, *args: object, **keywords: object) -> object:
+    parallel._weakreduce_policy = get_policy()
+    return stock(parallel, *args, **keywords)
 
 
-def _make_dispatch(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def dispatch_one_batch(parallel: Any, iterator: Any) -> Any:
-        # None where weakreduce was installed after the call began.
-        policy = getattr(parallel, "_weakreduce_policy", None)
-        if policy is None or policy is get_policy():
-            return stock(parallel, iterator)
-        with block(policy):
-            return stock(parallel, iterator)
-
-    return dispatch_one_batch
+def _dispatch_one_batch(stock: Stock, parallel: Parallel, iterator: Iterable[object]) -> object:
+    # None where weakreduce was installed after the call began.
+    with block(getattr(parallel, "_weakreduce_policy", None)):
+        return stock(parallel, iterator)
 
 
-def _parts_in(name: str) -> Any:
+def _parts_in(name: str) -> Callable[[object], object]:
     """Where a wrapper of tasks keeps what the user gave; the rest is joblib's, and not weak."""
     return lambda _stock: operator.attrgetter(name)
 
@@ -73,7 +73,7 @@ def _parts_in(name: str) -> Any:
 # --- backends: a task that cannot be sent -------------------------------------------------
 
 
-def _drop_tasks(parallel: Any) -> None:
+def _drop_tasks(parallel: Parallel) -> None:
     """Drop the tasks that were taken from the iterable along with the one that failed.
 
     joblib would run them in the next call of the same Parallel.
@@ -83,63 +83,72 @@ def _drop_tasks(parallel: Any) -> None:
             parallel._ready_batches.get(block=False)
 
 
-def _make_submit(stock: Any, takes_future: bool) -> Any:
-    @functools.wraps(stock)
-    def submit(backend: Any, func: Any, callback: Any = None) -> Any:
-        before = seen.dumps
-        named: list[search.Named] = []
-        for function, args, keywords in getattr(func, "items", ()):
-            named += [("func", function), *search.arguments(args, keywords)]
+def _submitting(takes_future: bool) -> Callable[[Stock], Stock]:
+    """What makes a backend's ``submit``, given what its callbacks take."""
+
+    def submit(
+        stock: Stock, backend: ParallelBackendBase, func: BatchedCalls,
+        callback: Callback | None = None,
+    ) -> object:  # fmt: skip
+        tasks = getattr(func, "items", ())
+        names = [name for task in tasks for name in named(task[0], [task[1:]])]
+        since = Since()
         try:
-            with search.naming(named):
+            with search.naming(names):
                 return stock(backend, func, callback)
         except Exception as error:
-            ours = isinstance(error, WeakrefPicklingError) or seen.dumps != before
+            ours = isinstance(error, WeakrefPicklingError) or since.met_weak
             if callback is None or not ours:
                 raise
             return _failed(backend, callback, error, takes_future)
 
-    return submit
+    return in_front(submit)
 
 
-def _failed(backend: Any, callback: Any, error: Exception, takes_future: bool) -> Future[Any]:
+def _failed(
+    backend: ParallelBackendBase, callback: Callback, error: Exception, takes_future: bool
+) -> Future[object]:
     """Let a task fail with an error: the way of one that the engine could not pickle.
 
     In a callback's thread an exception would be lost, and the call wait for ever.
     """
     _drop_tasks(backend.parallel)
-    failed: Future[Any] = Future()
+    failed: Future[object] = Future()
     failed.set_exception(error)
     callback(failed if takes_future else error)
     return failed
 
 
-def _make_dask_submit(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def submit(backend: Any, func: Any, callback: Any = None) -> Any:
-        try:
-            tasks = [_packed_for_dask(backend, *task) for task in func.items]
-        except Exception as error:
-            if callback is None:
-                raise
-            return _failed(backend, callback, error, takes_future=False)
-        if all(task[0] is not operator.call for task in tasks):
-            return stock(backend, func, callback)
-        future = stock(backend, types.SimpleNamespace(items=tasks), callback)
+def _dask_submit(
+    stock: Stock, backend: DaskDistributedBackend, func: BatchedCalls,
+    callback: Callback | None = None,
+) -> object:  # fmt: skip
+    try:
+        tasks = [_packed_for_dask(backend, *task) for task in func.items]
+    except Exception as error:
+        if callback is None:
+            raise
+        return _failed(backend, callback, error, takes_future=False)
+    if all(task[0] is not operator.call for task in tasks):
+        return stock(backend, func, callback)
+    future = stock(backend, types.SimpleNamespace(items=tasks), callback)
 
-        def report(done: Future[Any]) -> None:
-            # Of a task that cannot be opened, say, joblib tells nobody.
-            error = done.exception()
-            if error is not None and callback is not None:
-                callback(error)
+    def report(done: Future[object]) -> None:
+        # Of a task that cannot be opened, say, joblib tells nobody.
+        error = done.exception()
+        if error is not None and callback is not None:
+            callback(error)
 
-        future.add_done_callback(report)
-        return future
-
-    return submit
+    future.add_done_callback(report)
+    return future
 
 
-def _packed_for_dask(backend: Any, function: Any, args: Any, keywords: Any) -> tuple[Any, ...]:
+def _packed_for_dask(
+    backend: DaskDistributedBackend,
+    function: Callable[..., object],
+    args: Sequence[object],
+    keywords: Mapping[str, object],
+) -> tuple[object, ...]:
     """A task, or one that holds its payload: Dask's event loop would pickle it, and drop the error.
 
     What joblib sends to the workers once for all tasks is left to it: large arrays of numbers, and
@@ -163,10 +172,10 @@ def _packed_for_dask(backend: Any, function: Any, args: Any, keywords: Any) -> t
     return operator.call, (packed, *(args[place] for place in left)), left_keywords
 
 
-def _filling() -> Any:
+def _filling() -> Callable[..., object]:
     """A function that travels by value: to where weakreduce need not be."""
 
-    def fill(function: Any, kept: Any, left: Any, *scattered: Any, **keywords: Any) -> Any:
+    def fill(function, kept, left, *scattered, **keywords):  # type: ignore[no-untyped-def]
         for place, arg in zip(left, scattered):  # noqa: B905 - as many
             kept[place] = arg
         return function(*kept, **keywords)
@@ -174,7 +183,7 @@ def _filling() -> Any:
     return fill
 
 
-def _is_scattered(backend: Any, arg: Any) -> bool:
+def _is_scattered(backend: DaskDistributedBackend, arg: object) -> bool:
     return id(arg) in backend.data_futures or (
         plain(arg) and getattr(arg, "nbytes", 0) > _SCATTERED
     )
@@ -187,7 +196,7 @@ def _is_scattered(backend: Any, arg: Any) -> bool:
 _turn: Final = new_lock()
 
 
-def _with_items(cls: type, reducer: Any) -> Any:
+def _with_items(cls: type, reducer: Reducer) -> Reducer:
     """A reducer of joblib's, but that an array of objects is part of the payload, as a list is.
 
     joblib's writes one as a pickle of its own, which knows no copy but its own of any object.
@@ -203,27 +212,29 @@ def _with_items(cls: type, reducer: Any) -> Any:
     return reduce
 
 
-def _make_register(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def register(pickler: Any, type: type, reduce_func: Any) -> None:  # noqa: A002
-        stock(pickler, type, _with_items(type, reduce_func))
-
-    return register
-
-
-def _make_dumps(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def dumps(obj: Any, reducers: Any = None, protocol: Any = None) -> Any:
-        if not reducers:
-            return stock(obj, reducers=reducers, protocol=protocol)
-        reducers = {cls: _with_items(cls, reducer) for cls, reducer in reducers.items()}
-        with _turn:
-            return stock(obj, reducers=reducers, protocol=protocol)
-
-    return dumps
+def _register(
+    stock: Stock,
+    pickler: CustomizablePickler,
+    type: type,  # noqa: A002
+    reduce_func: Reducer,
+) -> None:
+    stock(pickler, type, _with_items(type, reduce_func))
 
 
-def _take_back(executor: Any, answers: Iterable[Any]) -> None:
+def _dumps(
+    stock: Stock,
+    obj: object,
+    reducers: Mapping[type, Reducer] | None = None,
+    protocol: int | None = None,
+) -> object:
+    if not reducers:
+        return stock(obj, reducers=reducers, protocol=protocol)
+    reducers = {cls: _with_items(cls, reducer) for cls, reducer in reducers.items()}
+    with _turn:
+        return stock(obj, reducers=reducers, protocol=protocol)
+
+
+def _take_back(_executor: object, answers: Iterable[object]) -> None:
     """Take back what was counted for readers that will not be.
 
     A file is deleted when as many have let go of it as were counted.
@@ -241,20 +252,23 @@ def _take_back(executor: Any, answers: Iterable[Any]) -> None:
 class _Engine(standard.Engine):
     """Drives ``CustomizablePickler``."""
 
-    def sibling_dump(self, obj: Any, file: Any) -> None:
+    def sibling_dump(self, obj: object, file: Any) -> None:
         """Without the reducers: it is done to measure, and must leave no file behind."""
         standard.Pickler(file, self.protocol).dump(obj)
 
 
-def _pool(module: Any) -> AttributePatch:
+def _pool(module: types.ModuleType) -> AttributePatch:
     customizable = module.CustomizablePickler
 
     def after_init(
-        pickler: Any, writer: Any, reducers: Any = None, protocol: int = pickle.HIGHEST_PROTOCOL
+        pickler: CustomizablePickler,
+        writer: IO[bytes],
+        _reducers: object = None,
+        protocol: int = pickle.HIGHEST_PROTOCOL,
     ) -> None:
         standard.keep_protocol(pickler, writer, protocol)
 
-    def dumps(pool: Any, obj: Any) -> bytes | memoryview:
+    def dumps(pool: PicklingPool, obj: object) -> Payload:
         if not pool._forward_reducers:
             from multiprocessing.reduction import ForkingPickler
 
@@ -266,39 +280,33 @@ def _pool(module: Any) -> AttributePatch:
     patch = PicklerPatch(customizable, _Engine, ("writer", "reducers", "protocol"), after_init)
     patch.makers = (
         *patch.makers,
-        (customizable, "register", _make_register),
+        (customizable, "register", in_front(_register)),
         (module.PicklingPool, "_weakreduce_dumps", lambda _: dumps),
     )
     return patch
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of one of joblib's modules."""
     part = module.__name__.removeprefix("joblib.")
     if part == "parallel":
         return AttributePatch(
-            (module.Parallel, "_get_outputs", _make_get_outputs),
-            (module.Parallel, "dispatch_one_batch", _make_dispatch),
+            (module.Parallel, "_get_outputs", in_front(_get_outputs)),
+            (module.Parallel, "dispatch_one_batch", in_front(_dispatch_one_batch)),
             (module.BatchedCalls, "_weakreduce_parts", _parts_in("items")),
         )
     if part == "_parallel_backends":
         return AttributePatch(
             (module._TracebackCapturingWrapper, "_weakreduce_parts", _parts_in("func")),
-            *(
-                (backend, "submit", functools.partial(_make_submit, takes_future=future))
-                for backend, future in (
-                    (module.LokyBackend, True),
-                    (module.MultiprocessingBackend, False),
-                )
-            ),
+            (module.LokyBackend, "submit", _submitting(takes_future=True)),
+            (module.MultiprocessingBackend, "submit", _submitting(takes_future=False)),
         )
     if part == "_dask":
-        backend = module.DaskDistributedBackend
-        return AttributePatch((backend, "submit", _make_dask_submit))
+        return AttributePatch((module.DaskDistributedBackend, "submit", in_front(_dask_submit)))
     if part == "executor":
         return AttributePatch(
             (module.MemmappingExecutor, "_weakreduce_take_back", lambda _: _take_back)
         )
     if part == "pool":
         return _pool(module)
-    return AttributePatch((module, "dumps", _make_dumps))
+    return AttributePatch((module, "dumps", in_front(_dumps)))

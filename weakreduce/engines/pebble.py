@@ -6,39 +6,30 @@ and ``map`` too; a connection of multiprocessing's pickles it.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from weakreduce.engines.early import forking_dumps, pack
+from weakreduce.engines.submit import forking_way, pack_call
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.hosts.plain import plain
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
 
 
-def _make_schedule(stock: Any) -> Any:
-    from multiprocessing.reduction import ForkingPickler
-
-    dumps = forking_dumps(ForkingPickler)
-
-    @functools.wraps(stock)
-    def schedule(
-        pool: Any, function: Any, args: Any = (), kwargs: Any = None, *rest: Any, **keywords: Any
-    ) -> Any:
-        given = {} if kwargs is None else kwargs
-        if (
-            callable(function)
-            and type(args) in (tuple, list)
-            and type(given) is dict
-            and not plain((function, args, given), names=True)
-        ):
-            task = functools.partial(function, *args, **given)
-            packed = pack(task, dumps, "a task")
-            if packed is not task:
-                return stock(pool, packed, (), {}, *rest, **keywords)
-        return stock(pool, function, args, given, *rest, **keywords)
-
-    return schedule
-
-
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``pebble.pool.process``."""
-    return AttributePatch((module.ProcessPool, "schedule", _make_schedule))
+    way = forking_way("multiprocessing")
+
+    def schedule(
+        stock: Stock, pool: ProcessPool, function: object, args: object = (),
+        kwargs: object = None, *rest: object, **keywords: object,
+    ) -> object:  # fmt: skip
+        kwargs = {} if kwargs is None else kwargs
+        if isinstance(args, (tuple, list)) and isinstance(kwargs, dict):
+            packed = pack_call(function, args, kwargs, way)
+            if packed is not None:
+                function, args, kwargs = packed, (), {}
+        return stock(pool, function, args, kwargs, *rest, **keywords)
+
+    return AttributePatch((module.ProcessPool, "schedule", in_front(schedule)))

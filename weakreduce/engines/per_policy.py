@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Final, final
 
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.locks import new_lock
@@ -28,9 +28,9 @@ class Made:
         self.lock = new_lock()
         #: Whether the function was made at all.
         self.used = False
-        self.things: list[tuple[Policy, Any]] = []
+        self.things: list[tuple[Policy, object]] = []
 
-    def under_the_policy(self, make: Callable[[], Any]) -> Any:
+    def under_the_policy(self, make: Callable[[], object]) -> object:
         """What was made under the policy in force, made now if need be."""
         policy = get_policy()
         with self.lock:
@@ -39,7 +39,7 @@ class Made:
                     return thing
             return self.note(policy, make())
 
-    def note(self, policy: Policy, thing: Any) -> Any:
+    def note(self, policy: Policy, thing: object) -> object:
         """Remember what was made under a policy."""
         del self.things[: max(0, len(self.things) - KEPT + 1)]
         self.things.append((policy, thing))
@@ -55,9 +55,9 @@ class PerPolicy:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._made: weakref.WeakKeyDictionary[Any, Made] = weakref.WeakKeyDictionary()
+        self._made: weakref.WeakKeyDictionary[object, Made] = weakref.WeakKeyDictionary()
 
-    def of(self, function: Any) -> Made:
+    def of(self, function: object) -> Made:
         """What was made of a function."""
         made = self._made.get(function)
         if made is None:

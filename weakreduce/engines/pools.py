@@ -8,21 +8,27 @@ yields, in the pool's own thread; ``_map_async``, ``imap`` and ``imap_unordered`
 from __future__ import annotations
 
 import collections
-import functools
-import importlib
-import pickle
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, final
 
-from weakreduce.engines.early import forking_dumps, pack
+from weakreduce.engines.submit import Way, forking_way, pack_call
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.hosts.plain import all_plain, plain
+from weakreduce.hosts.plain import all_plain
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
-from weakreduce.model.policies import Policy
 
-_NONE_GIVEN: Any = object()
+if TYPE_CHECKING:
+    from multiprocessing.pool import Pool
+
+    from weakreduce.model.policies import Policy
+
+#: A job, a number in it, a function, its arguments, its keywords.
+Task = tuple[Any, ...]
+#: No keywords, as stock's default has none.
+_NONE: Mapping[str, object] = {}
 #: Collections whose items exist.
 COMPLETE = frozenset({list, tuple, set, frozenset, dict, collections.deque})
 
@@ -34,103 +40,90 @@ class _Call(threading.local):
         self.complete = False
 
 
-def make_patch(module: Any) -> AttributePatch:
-    """The patch of a module with a ``Pool``."""
-    root = module.__name__.rpartition(".")[0]
-    reduction = importlib.import_module(f"{root}.reduction")
-    opener: Any = pickle.loads
-    if root == "multiprocess":
-        opener = importlib.import_module("dill").loads
-    raises = module._helper_reraises_exception
-    call = _Call()
+@final
+class _Pools:
+    """What stands in front of the pools of one module."""
 
-    def pickles(pool: Any) -> bool:
-        return not isinstance(pool, module.ThreadPool)
+    def __init__(self, module: ModuleType) -> None:
+        self.thread_pool: type = module.ThreadPool
+        #: The function of a task that only raises.
+        self.raises: object = module._helper_reraises_exception
+        self.way = forking_way(module.__name__.rpartition(".")[0])
+        self.call = _Call()
 
-    names = root == "multiprocessing"
-    dumps_of_all = reduction.ForkingPickler.dumps
-    if names:
-        dumps_of_all = forking_dumps(reduction.ForkingPickler)
+    def packed(self, pool: Pool, function: object, args: object, keywords: object) -> Task:
+        """A function with its arguments and keywords, or what is to be sent in their place."""
+        sent = None
+        # What is not to be called like that is for the engine to refuse.
+        if (
+            function is not self.raises
+            and isinstance(args, (tuple, list))
+            and isinstance(keywords, Mapping)
+        ):
+            dumps = getattr(pool, "_weakreduce_dumps", None)
+            way = self.way if dumps is None else Way(dumps, self.way.opener, self.way.names)
+            sent = pack_call(function, args, keywords, way)
+        return (function, args, keywords) if sent is None else (sent, (), {})
 
-    def is_left(function: Any, arguments: Any, keywords: Any) -> bool:
-        """Whether a task is for the engine alone: nothing weak, or not to be called at all."""
-        return (
-            function is raises
-            or not callable(function)
-            or not isinstance(keywords, Mapping)
-            or plain((function, arguments, keywords), names)
-        )
-
-    def packed(pool: Any, function: Any, arguments: Any, keywords: Any) -> Any:
-        if is_left(function, arguments, keywords):
-            return function, arguments, keywords
-        dumps = getattr(pool, "_weakreduce_dumps", dumps_of_all)
-        task = functools.partial(function, *arguments, **keywords)
-        sent = pack(task, dumps, "a task", opener)
-        return (function, arguments, keywords) if sent is task else (sent, (), {})
-
-    def packed_later(pool: Any, tasks: Iterator[Any], policy: Policy) -> Iterator[Any]:
+    def packed_later(self, pool: Pool, tasks: Iterable[Task], policy: Policy) -> Iterator[Task]:
+        """Tasks of which each is made when it is asked for, in a thread that others use, too."""
         for job, number, *task in tasks:
-            sent = task
-            if not is_left(*task):
-                try:
-                    with block(policy):
-                        sent = packed(pool, *task)
-                except Exception as error:  # noqa: BLE001 - to the result: others use this thread
-                    sent = (raises, (error,), {})
+            try:
+                with block(policy):
+                    sent = self.packed(pool, *task)
+            except Exception as error:  # noqa: BLE001 - to the result
+                sent = (self.raises, (error,), {})
             yield (job, number, *sent)
 
-    def make_apply(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def apply_async(
-            pool: Any, func: Any, args: Any = (), kwds: Any = _NONE_GIVEN, *rest: Any,
-            **keywords: Any,
-        ) -> Any:  # fmt: skip
-            given = {} if kwds is _NONE_GIVEN else kwds
-            if pickles(pool) and isinstance(args, (tuple, list)):
-                sent, *_ = packed(pool, func, args, given)
-                if sent is not func:
-                    return stock(pool, sent, (), {}, *rest, **keywords)
-            return stock(pool, func, args, given, *rest, **keywords)
+    def apply_async(
+        self, stock: Stock, pool: Pool, func: object, args: object = (), kwds: object = _NONE,
+        *rest: object, **keywords: object,
+    ) -> object:  # fmt: skip
+        """In front of ``Pool.apply_async``."""
+        if not isinstance(pool, self.thread_pool):
+            func, args, kwds = self.packed(pool, func, args, kwds)
+        return stock(pool, func, args, kwds, *rest, **keywords)
 
-        return apply_async
+    def tasks(
+        self, stock: Stock, pool: Pool, job: int, func: object, iterable: Iterable[object]
+    ) -> Iterable[Task]:
+        """In front of ``Pool._guarded_task_generation``."""
+        tasks: Iterable[Task] = stock(pool, job, func, iterable)
+        if isinstance(pool, self.thread_pool):
+            return tasks
+        if not self.call.complete:
+            return self.packed_later(pool, tasks, get_policy())
+        try:
+            return [(*task[:2], *self.packed(pool, *task[2:])) for task in tasks]
+        except BaseException:
+            # The call is not made, so nobody may wait for its result: close() would.
+            pool._cache.pop(job, None)  # type: ignore[attr-defined]
+            raise
 
-    def make_tasks(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def _guarded_task_generation(pool: Any, result_job: Any, func: Any, iterable: Any) -> Any:
-            tasks = stock(pool, result_job, func, iterable)
-            if not pickles(pool):
-                return tasks
-            if not call.complete:
-                return packed_later(pool, tasks, get_policy())
-            try:
-                return [(job, number, *packed(pool, *task)) for job, number, *task in tasks]
-            except BaseException:
-                # The call is not made, so nobody may wait for its result: close() would.
-                pool._cache.pop(result_job, None)
-                raise
+    def many(
+        self, stock: Stock, /, pool: Pool, func: object, iterable: Iterable[object],
+        *rest: object, **keywords: object,
+    ) -> object:  # fmt: skip
+        """In front of ``Pool._map_async``, ``imap`` and ``imap_unordered``."""
+        if stock.__name__ == "_map_async" and not hasattr(iterable, "__len__"):
+            iterable = list(iterable)  # as it would
+        # Others that have a length may make their items when asked for them, or wait.
+        complete = type(iterable) in COMPLETE and not all_plain(iterable, self.way.names)
+        before, self.call.complete = self.call.complete, complete
+        try:
+            return stock(pool, func, iterable, *rest, **keywords)
+        finally:
+            self.call.complete = before
 
-        return _guarded_task_generation
 
-    def make_many(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def many(pool: Any, func: Any, iterable: Any, *rest: Any, **keywords: Any) -> Any:
-            if stock.__name__ == "_map_async" and not hasattr(iterable, "__len__"):
-                iterable = list(iterable)  # as it would
-            # Others that have a length may make their items when asked for them, or wait.
-            complete = type(iterable) in COMPLETE and not all_plain(iterable, names)
-            before, call.complete = call.complete, complete
-            try:
-                return stock(pool, func, iterable, *rest, **keywords)
-            finally:
-                call.complete = before
-
-        return many
-
+def make_patch(module: ModuleType) -> AttributePatch:
+    """The patch of a module with a ``Pool``."""
+    ours, pool = _Pools(module), module.Pool
+    many = in_front(ours.many)
     return AttributePatch(
-        (module.Pool, "apply_async", make_apply),
-        (module.Pool, "_guarded_task_generation", make_tasks),
-        (module.Pool, "_map_async", make_many),
-        (module.Pool, "imap", make_many),
-        (module.Pool, "imap_unordered", make_many),
+        (pool, "apply_async", in_front(ours.apply_async)),
+        (pool, "_guarded_task_generation", in_front(ours.tasks)),
+        (pool, "_map_async", many),
+        (pool, "imap", many),
+        (pool, "imap_unordered", many),
     )

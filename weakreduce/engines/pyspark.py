@@ -15,105 +15,110 @@ adds itself to its ``_pickle_registry``, whose set ``_registry`` is emptied into
 
 from __future__ import annotations
 
-import functools
 import io
-import pickle
 import types
-from typing import Any, final
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, final
 
-from weakreduce.engines.early import bytes_if_weak
 from weakreduce.engines.per_policy import PerPolicy
+from weakreduce.engines.submit import Refusal, bound_if_weak
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
-from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.bound import Bound
 from weakreduce.model.in_force import get_policy
-from weakreduce.model.seen import seen
+from weakreduce.model.seen import Since
+
+if TYPE_CHECKING:
+    from pyspark import RDD, Broadcast
+    from pyspark.sql.udf import UserDefinedFunction
+    from pyspark.sql.udtf import UserDefinedTableFunction
 
 
 @final
 class _Pickled:
     """A function that is pickled already, and the broadcast variables in it."""
 
-    __slots__ = ("broadcasts", "data")
+    __slots__ = ("bound", "broadcasts")
 
-    def __init__(self, data: bytes, broadcasts: list[Any]) -> None:
-        self.data = data
+    def __init__(self, bound: Bound, broadcasts: list[Broadcast]) -> None:
+        self.bound = bound
         self.broadcasts = broadcasts
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return pickle.loads(self.data)(*args, **keywords)
+    def __call__(self, *args: object, **keywords: object) -> object:
+        return self.bound(*args, **keywords)
 
     def __reduce__(self) -> tuple[Any, ...]:
         for broadcast in self.broadcasts:
             broadcast._pickle_registry.add(broadcast)
-        return pickle.loads, (self.data,)
+        return self.bound.__reduce__()
 
 
-def _pickled(function: Any, registry: set[Any]) -> Any:
+def _pickled(function: object, registry: set[Broadcast]) -> object:
     """`function`, or what is to be sent in its place, if it holds a weak thing."""
     from pyspark import cloudpickle
 
     waiting = set(registry)
     registry.clear()
     try:
-        data = bytes_if_weak(function, cloudpickle.dumps)
-        return function if data is None else _Pickled(data, list(registry))
+        bound = bound_if_weak(function, cloudpickle.dumps, "a function")
+        return function if bound is None else _Pickled(bound, list(registry))
     finally:
         registry.clear()
         registry.update(waiting)
 
 
-def _make_init(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def __init__(rdd: Any, prev: Any, func: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
-        registry = prev.ctx._pickled_broadcast_vars._registry
-        stock(rdd, prev, _pickled(func, registry), *args, **keywords)
-
-    return __init__
+def _init(
+    stock: Stock, rdd: RDD, prev: RDD, func: object, *args: object, **keywords: object
+) -> None:
+    registry = prev.ctx._pickled_broadcast_vars._registry
+    stock(rdd, prev, _pickled(func, registry), *args, **keywords)
 
 
-def _make_once(create: str, placeholder: str) -> Any:
-    """The property of a UDF that pickles its function; once for each policy, if that matters."""
+def _once(create: str, placeholder: str) -> Callable[[property], property]:
+    """What makes the property of a UDF that pickles its function: once for each policy.
+
+    Args:
+        create: the name of the method that pickles it.
+        placeholder: the name of the attribute that keeps what that made.
+    """
     made_of = PerPolicy()
 
-    def make(stock: Any) -> Any:
-        def get(udf: Any) -> Any:
+    def make(stock: property) -> property:
+        stock_get: Stock = stock.fget  # type: ignore[assignment]
+
+        def get(stock: Stock, udf: UserDefinedFunction | UserDefinedTableFunction) -> object:
             made = made_of.of(udf)
             with made.lock:
                 if made.things:
                     return made.under_the_policy(lambda: getattr(udf, create)(udf.func))
                 if getattr(udf, placeholder) is not None:
-                    return stock.fget(udf)
-                before = seen.dumps
-                found = stock.fget(udf)
-                if seen.dumps != before:
+                    return stock(udf)
+                since = Since()
+                found = stock(udf)
+                if since.met_weak:
                     made.note(get_policy(), found)
                 return found
 
-        @functools.wraps(stock.fget)
-        def unwrapping(udf: Any) -> Any:
-            try:
-                return get(udf)
-            except Exception as error:
-                # A table function says no more than that it could not be pickled.
-                refusal = error.__context__
-                if isinstance(refusal, WeakrefPicklingError):
-                    raise refusal from refusal.__cause__
-                raise
+        def unwrapping(stock: Stock, udf: UserDefinedFunction | UserDefinedTableFunction) -> object:
+            # A table function says no more than that it could not be pickled.
+            with Refusal(Exception) as refusal:
+                return get(stock, udf)
+            raise refusal.found
 
-        return property(unwrapping, doc=stock.__doc__)
+        return property(in_front(unwrapping)(stock_get), doc=stock.__doc__)
 
     return make
 
 
-def _dump(value: Any, file: Any, protocol: int) -> None:
+def _dump(value: object, file: IO[bytes], protocol: int) -> None:
     if not (hasattr(file, "seekable") and file.seekable()):
         # Where Spark encrypts, the file is a socket, and nothing can be taken back.
         complete = io.BytesIO()
         _dump(value, complete, protocol)
         file.write(complete.getbuffer())
         return
-    start, before = file.tell(), seen.dumps
+    start, since = file.tell(), Since()
     try:
         # As stock does: straight into the file, however large the value is.
         WithoutWeakThings(file, protocol).dump(value)
@@ -123,12 +128,12 @@ def _dump(value: Any, file: Any, protocol: int) -> None:
     try:
         _dump_with_weak_things(value, file, protocol, start)
     finally:
-        if seen.dumps == before and not isinstance(failure, WeakThingMet):
+        if not since.met_weak and not isinstance(failure, WeakThingMet):
             raise failure from None
         del failure  # its traceback leads to this frame, and so back to itself
 
 
-def _dump_with_weak_things(value: Any, file: Any, protocol: int, start: int) -> None:
+def _dump_with_weak_things(value: object, file: IO[bytes], protocol: int, start: int) -> None:
     """By Spark's cloudpickle: the classes of weak things are as often the driver's own as not."""
     from pyspark import cloudpickle
 
@@ -137,21 +142,21 @@ def _dump_with_weak_things(value: Any, file: Any, protocol: int, start: int) -> 
     cloudpickle.dump(value, file, protocol)
 
 
-def _pickle_with_weak_things(stock: Any) -> Any:
+def _pickle_with_weak_things(stock: types.ModuleType) -> types.ModuleType:
     """The module ``pickle``, but for ``dump``."""
     module = types.ModuleType("pickle", stock.__doc__)
     vars(module).update(vars(stock), dump=_dump)
     return module
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of one of PySpark's modules."""
     if module.__name__ == "pyspark.core.rdd":
-        return AttributePatch((module.PipelinedRDD, "__init__", _make_init))
+        return AttributePatch((module.PipelinedRDD, "__init__", in_front(_init)))
     if module.__name__ == "pyspark.core.broadcast":
         return AttributePatch((module, "pickle", _pickle_with_weak_things))
     if module.__name__ == "pyspark.sql.udf":
-        once = _make_once("_create_judf", "_judf_placeholder")
+        once = _once("_create_judf", "_judf_placeholder")
         return AttributePatch((module.UserDefinedFunction, "_judf", once))
-    once = _make_once("_create_judtf", "_judtf_placeholder")
+    once = _once("_create_judtf", "_judtf_placeholder")
     return AttributePatch((module.UserDefinedTableFunction, "_judtf", once))

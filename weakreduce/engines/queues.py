@@ -7,41 +7,30 @@ calling thread and need nothing but the pickler.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import pickle
+from types import ModuleType
 from typing import Any
 
-from weakreduce.engines.early import forking_dumps, pack
+from weakreduce.engines.submit import forking_way, pack
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of a module with a ``Queue`` and a ``JoinableQueue``."""
-    root = module.__name__.rpartition(".")[0]
-    reduction = importlib.import_module(f"{root}.reduction")
-    opener: Any = pickle.loads
-    if root == "multiprocess":
-        opener = importlib.import_module("dill").loads
-    names = root == "multiprocessing"
-    dumps = reduction.ForkingPickler.dumps
-    if names:
-        dumps = forking_dumps(reduction.ForkingPickler)
+    way = forking_way(module.__name__.rpartition(".")[0])
     on_error = module.Queue._on_queue_feeder_error
 
-    def make_put(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def put(queue: Any, obj: Any, block: bool = True, timeout: Any = None) -> None:
-            # An executor's queue reports errors in its own way; its items come packed.
-            own = type(queue)._on_queue_feeder_error is on_error
-            if own and not queue._closed and not plain(obj, names):
-                obj = pack(obj, dumps, "an item", opener, loses=True)
-            stock(queue, obj, block, timeout)
-
-        return put
+    def put(
+        stock: Stock, queue: Any, obj: object, block: bool = True,
+        timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        # An executor's queue reports errors in its own way; its items come packed.
+        own = type(queue)._on_queue_feeder_error is on_error
+        if own and not queue._closed and not plain(obj, way.names):
+            obj = pack(obj, way, "an item", loses=True) or obj
+        stock(queue, obj, block, timeout)
 
     return AttributePatch(
-        (module.Queue, "put", make_put),
-        (module.JoinableQueue, "put", make_put),
+        (module.Queue, "put", in_front(put)), (module.JoinableQueue, "put", in_front(put))
     )

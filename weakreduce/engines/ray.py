@@ -14,18 +14,24 @@ pickle all else, by ``SerializationContext.serialize``, each argument for itself
 from __future__ import annotations
 
 import copy
-import functools
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from weakreduce.engines.per_policy import Made, PerPolicy
+from weakreduce.engines.submit import Refusal
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
-from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.in_force import get_policy
-from weakreduce.model.seen import seen
+from weakreduce.model.seen import Since
 from weakreduce.paths import search
+
+if TYPE_CHECKING:
+    from ray._private.serialization import SerializationContext
+    from ray.actor import ActorClass
+    from ray.remote_function import RemoteFunction
 
 
 class _Exported(threading.local):
@@ -38,50 +44,33 @@ class _Exported(threading.local):
 _exported = _Exported()
 
 
-def _unwrapping(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def unwrapping(*args: Any, **keywords: Any) -> Any:
-        # Every caller gives the user's arguments by these two names.
-        named = search.arguments(keywords.get("args"), keywords.get("kwargs"))
-        try:
-            with search.naming(named):
-                return stock(*args, **keywords)
-        except TypeError as error:
-            refusal = error.__cause__
-            if isinstance(refusal, WeakrefPicklingError):
-                raise refusal from refusal.__cause__
-            raise
-
-    return unwrapping
+def _unwrapping(stock: Stock, *args: object, **keywords: Any) -> object:
+    # Every caller gives the user's arguments by these two names.
+    given = search.arguments(keywords.get("args"), keywords.get("kwargs"))
+    with Refusal() as refusal, search.naming(given):
+        return stock(*args, **keywords)
+    raise refusal.found
 
 
-def _make_serialize(stock: Any) -> Any:
+def _serialize(stock: Stock, context: SerializationContext, value: Any) -> object:
+    """What is pickled is a list that the value is in, or the report of an exception."""
     from ray.exceptions import RayTaskError
 
-    @functools.wraps(stock)
-    def serialize(context: Any, value: Any) -> Any:
-        """What is pickled is a list that the value is in, or the report of an exception."""
-        given = value.cause if issubclass(type(value), RayTaskError) else value
-        with search.naming((("root", given),)):
-            return stock(context, value)
-
-    return serialize
+    given = value.cause if issubclass(type(value), RayTaskError) else value
+    with search.naming((("root", given),)):
+        return stock(context, value)
 
 
-def _make_pickle_dumps(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def pickle_dumps(*args: Any, **keywords: Any) -> Any:
-        before = seen.dumps
-        # The function itself, which is none of the arguments that it is called with.
-        with search.naming(None):
-            data = stock(*args, **keywords)
-        _exported.weak = seen.dumps != before
-        return data
-
-    return pickle_dumps
+def _pickle_dumps(stock: Stock, *args: object, **keywords: object) -> object:
+    since = Since()
+    # The function itself, which is none of the arguments that it is called with.
+    with search.naming(None):
+        data = stock(*args, **keywords)
+    _exported.weak = since.met_weak
+    return data
 
 
-def _function_again(function: Any) -> Any:
+def _function_again(function: RemoteFunction) -> RemoteFunction:
     again = copy.copy(function)
     # It is bound to the original, which it would keep alive.
     vars(again).pop("remote", None)
@@ -90,72 +79,70 @@ def _function_again(function: Any) -> Any:
     return again
 
 
-def _actor_again(actor: Any) -> Any:
+def _actor_again(actor: ActorClass) -> ActorClass:
     # Its class derives from the user's, whose ``__new__`` and ``__copy__`` are not for this.
     again = object.__new__(type(actor))
     vars(again).update(vars(actor))
     metadata = again.__ray_metadata__ = copy.copy(actor.__ray_metadata__)
-    descriptor: Any = type(metadata.actor_creation_function_descriptor)
-    metadata.actor_creation_function_descriptor = descriptor.from_class(
-        metadata.modified_class.__ray_actor_class__
-    )
+    metadata.actor_creation_function_descriptor = type(
+        metadata.actor_creation_function_descriptor
+    ).from_class(metadata.modified_class.__ray_actor_class__)
     metadata.last_export_cluster_and_job = None
     return again
 
 
-def _make_remote(key_of: Callable[[Any], Any], again: Callable[[Any], Any]) -> Any:
+def _remote(
+    key_of: Callable[[RemoteFunction | ActorClass], object],
+    again: Callable[[RemoteFunction | ActorClass], object],
+) -> Callable[[Stock], Stock]:
+    """What makes ``_remote`` of a remote function or actor class."""
     made_of = PerPolicy()
 
-    def make(stock: Any) -> Any:
-        unwrapping = _unwrapping(stock)
+    def call(
+        stock: Stock, made: Made, function: object, *args: object, **keywords: object
+    ) -> object:
+        _exported.weak = False
+        try:
+            return _unwrapping(stock, function, *args, **keywords)
+        finally:
+            if _exported.weak:
+                _exported.weak = False
+                # None stands for the function itself, which may not be kept alive by this.
+                made.note(get_policy(), None)
 
-        def call(made: Made, function: Any, *args: Any, **keywords: Any) -> Any:
-            _exported.weak = False
-            try:
-                return unwrapping(function, *args, **keywords)
-            finally:
-                if _exported.weak:
-                    _exported.weak = False
-                    # None stands for the function itself, which may not be kept alive by this.
-                    made.note(get_policy(), None)
+    def remote(stock: Stock, function: object, *args: object, **keywords: object) -> object:
+        made = made_of.of(key_of(function))
+        if not made.used:
+            # Two threads with two policies may not both be the first.
+            with made.lock:
+                if not made.used and not made.things:
+                    result = call(stock, made, function, *args, **keywords)
+                    made.used = True
+                    return result
+        if made.things:
+            chosen = made.under_the_policy(lambda: again(function))
+            if chosen is not None:
+                return _unwrapping(stock, chosen, *args, **keywords)
+        return call(stock, made, function, *args, **keywords)
 
-        @functools.wraps(stock)
-        def _remote(function: Any, *args: Any, **keywords: Any) -> Any:
-            made = made_of.of(key_of(function))
-            if not made.used:
-                # Two threads with two policies may not both be the first.
-                with made.lock:
-                    if not made.used and not made.things:
-                        result = call(made, function, *args, **keywords)
-                        made.used = True
-                        return result
-            if made.things:
-                chosen = made.under_the_policy(lambda: again(function))
-                if chosen is not None:
-                    return unwrapping(chosen, *args, **keywords)
-            return call(made, function, *args, **keywords)
-
-        return _remote
-
-    return make
+    return in_front(remote)
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of one of Ray's modules."""
     if module.__name__ == "ray.remote_function":
-        remote = _make_remote(lambda function: function, _function_again)
         return AttributePatch(
-            (module, "pickle_dumps", _make_pickle_dumps),
-            (module.RemoteFunction, "_remote", remote),
+            (module, "pickle_dumps", in_front(_pickle_dumps)),
+            (module.RemoteFunction, "_remote", _remote(lambda found: found, _function_again)),
         )
     if module.__name__ == "ray._private.function_manager":
-        return AttributePatch((module, "pickle_dumps", _make_pickle_dumps))
+        return AttributePatch((module, "pickle_dumps", in_front(_pickle_dumps)))
     if module.__name__ == "ray.actor":
-        remote = _make_remote(lambda actor: actor.__ray_metadata__, _actor_again)
+        remote = _remote(lambda actor: actor.__ray_metadata__, _actor_again)
         return AttributePatch(
             (module.ActorClass, "_remote", remote),
-            (module.ActorHandle, "_actor_method_call", _unwrapping),
+            (module.ActorHandle, "_actor_method_call", in_front(_unwrapping)),
         )
     if module.__name__ == "ray._private.serialization":
-        return AttributePatch((module.SerializationContext, "serialize", _make_serialize))
-    return AttributePatch((module.Worker, "put_object", _unwrapping))
+        return AttributePatch((module.SerializationContext, "serialize", in_front(_serialize)))
+    return AttributePatch((module.Worker, "put_object", in_front(_unwrapping)))

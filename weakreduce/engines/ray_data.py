@@ -14,18 +14,24 @@ a callable class is asked for nothing but instances, and those for nothing but `
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
 import pickle
-from typing import Any, Final, final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
-from weakreduce.engines.early import bytes_if_weak
+from weakreduce.engines.submit import bound_if_weak
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.paths import search
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.data import Dataset
+
+_M = TypeVar("_M")
 _FUNCTION: Final = "fn"
 _ARGUMENTS: Final = ("fn_args", "fn_constructor_args")
 _KEYWORDS: Final = ("fn_kwargs", "fn_constructor_kwargs")
@@ -37,7 +43,7 @@ class _Payload:
 
     __slots__ = ("bound", "refs")
 
-    def __init__(self, bound: Bound, refs: list[Any]) -> None:
+    def __init__(self, bound: Bound, refs: list[ObjectRef]) -> None:
         self.bound = bound
         self.refs = refs
 
@@ -58,14 +64,14 @@ class _Part:
         self.payload = payload
         self.number = number
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
+    def __call__(self, *args: object, **keywords: object) -> Any:
         return pickle.loads(self.payload.bound.data)[self.number](*args, **keywords)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return operator.getitem, (self.payload, self.number)
 
 
-def _named(made: Any, like: Any) -> Any:
+def _named(made: _M, like: object) -> _M:
     """`made` under the name of what it stands for: Ray Data's reports name it."""
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
         if hasattr(like, attribute):
@@ -73,44 +79,45 @@ def _named(made: Any, like: Any) -> Any:
     return made
 
 
-def _function(part: _Part, like: Any) -> Any:
+def _function(part: _Part, like: object) -> object:
     # No parameter has a name, or the user's keywords could not have it.
-    def opened(*args: Any, **keywords: Any) -> Any:
+    def opened(*args: object, **keywords: object) -> object:
         return part(*args, **keywords)
 
     return _named(opened, like)
 
 
-def _class(part: _Part, like: Any) -> Any:
+def _class(part: _Part, like: type) -> object:
     """A class in place of one that holds a weak thing: cloudpickle asks no class how to pickle."""
+    call = getattr(like, "__call__", None)  # noqa: B004 - what kind of function it is
 
     class Opened:
-        def __init__(self, *args: Any, **keywords: Any) -> None:
+        def __init__(self, *args: object, **keywords: object) -> None:
             self._opened = part(*args, **keywords)
 
         def __repr__(self) -> str:
             return repr(self._opened)
 
-        if inspect.iscoroutinefunction(like.__call__):
+        if inspect.iscoroutinefunction(call):
 
-            async def __call__(self, *args: Any, **keywords: Any) -> Any:
+            async def __call__(self, *args: object, **keywords: object) -> Any:
                 return await self._opened(*args, **keywords)
 
-        elif inspect.isasyncgenfunction(like.__call__):
+        elif inspect.isasyncgenfunction(call):
 
-            async def __call__(self, *args: Any, **keywords: Any) -> Any:  # type: ignore[misc]
+            async def __call__(self, *args: object, **keywords: object) -> Any:  # type: ignore[misc]
                 async for item in self._opened(*args, **keywords):
                     yield item
 
         else:
 
-            def __call__(self, *args: Any, **keywords: Any) -> Any:  # type: ignore[misc]
+            def __call__(self, *args: object, **keywords: object) -> Any:  # type: ignore[misc]
                 return self._opened(*args, **keywords)
 
     return _named(Opened, like)
 
 
-def _pickled(parts: list[Any], names: list[str]) -> _Payload | None:
+def _pickled(parts: list[object], names: list[str]) -> _Payload | None:
     """The payload of a function and its arguments; None where no weak thing is in it."""
     from ray import cloudpickle
     from ray._private.worker import global_worker
@@ -119,22 +126,20 @@ def _pickled(parts: list[Any], names: list[str]) -> _Payload | None:
     context.set_in_band_serialization()
     try:
         with search.naming(zip(names, parts, strict=True)):
-            data = bytes_if_weak(parts, cloudpickle.dumps)
-        if data is None:
-            return None
+            bound = bound_if_weak(parts, cloudpickle.dumps, "a function and its arguments")
         refs = list(context.get_and_clear_contained_object_refs())
-        return _Payload(Bound(data, "a function and its arguments"), refs)
+        return None if bound is None else _Payload(bound, refs)
     finally:
         context.set_out_of_band_serialization()
         context.get_and_clear_contained_object_refs()
 
 
-def _pack(task: Any) -> None:
+def _pack(operation: Any) -> None:
     """Replace what an operator has of a function by its payload, if it holds a weak thing."""
-    underscore = "" if hasattr(task, _FUNCTION) else "_"
+    underscore = "" if hasattr(operation, _FUNCTION) else "_"
 
     def get(name: str) -> Any:
-        return getattr(task, underscore + name, None)
+        return getattr(operation, underscore + name, None)
 
     function = get(_FUNCTION)
     if function is None:
@@ -156,8 +161,8 @@ def _pack(task: Any) -> None:
     opened = (_Part(payload, number) for number in range(len(parts)))
     make = _class if isinstance(function, type) else _function
 
-    def put(name: str, value: Any) -> None:
-        object.__setattr__(task, underscore + name, value)  # it is frozen
+    def put(name: str, value: object) -> None:
+        object.__setattr__(operation, underscore + name, value)  # it is frozen
 
     put(_FUNCTION, make(next(opened), function))
     for name in _ARGUMENTS:
@@ -168,22 +173,18 @@ def _pack(task: Any) -> None:
             put(name, {key: _kept(part, next(opened)) for key, part in get(name).items()})
 
 
-def _kept(given: Any, part: _Part) -> Any:
+def _kept(given: object, part: _Part) -> object:
     """An argument as it was given, where it says by itself that nothing weak is in it."""
     from ray import ObjectRef
 
     return given if isinstance(given, ObjectRef) or plain(given) else part
 
 
-def _make_init(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def __init__(dataset: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
-        stock(dataset, *args, **keywords)
-        _pack(dataset._logical_plan.dag)
-
-    return __init__
+def _init(stock: Stock, dataset: Dataset, *args: object, **keywords: object) -> None:
+    stock(dataset, *args, **keywords)
+    _pack(dataset._logical_plan.dag)
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``ray.data.dataset``."""
-    return AttributePatch((module.Dataset, "__init__", _make_init))
+    return AttributePatch((module.Dataset, "__init__", in_front(_init)))

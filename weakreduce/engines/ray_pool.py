@@ -13,60 +13,52 @@ chunk leaves through ``Pool._run_batch(index, func, batch)``, a batch being a li
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from weakreduce.engines.early import holds_weak
 from weakreduce.engines.pools import COMPLETE
+from weakreduce.engines.submit import Arguments, holds_weak, named
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.paths import search
 
-
-def _make_init(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def __init__(  # noqa: N807
-        iterator: Any, pool: Any, func: Any, iterable: Any, *args: Any, **keywords: Any
-    ) -> None:
-        iterator._weakreduce_policy = get_policy()
-        stock(iterator, pool, func, iterable, *args, **keywords)
-        task = (func, iterable)
-        if type(iterable) in COMPLETE and not plain(task) and holds_weak(task):
-            while not iterator._finished_iterating:
-                iterator._submit_next_chunk()
-
-    return __init__
+if TYPE_CHECKING:
+    from ray.util.multiprocessing.pool import IMapIterator, Pool
 
 
-def _make_submit(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def _submit_next_chunk(iterator: Any) -> None:
-        # None where weakreduce was installed after the call.
-        policy = getattr(iterator, "_weakreduce_policy", None)
-        with block(policy):
-            stock(iterator)
-
-    return _submit_next_chunk
-
-
-def _make_run_batch(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def _run_batch(pool: Any, index: Any, func: Any, batch: Any) -> Any:
-        named = [("func", func)]
-        for args, keywords in batch:
-            named += search.arguments(args, keywords)
-        with search.naming(named):
-            return stock(pool, index, func, batch)
-
-    return _run_batch
+def _init(
+    stock: Stock, iterator: IMapIterator, pool: Pool, func: object, iterable: Iterable[object],
+    *args: object, **keywords: object,
+) -> None:  # fmt: skip
+    iterator._weakreduce_policy = get_policy()
+    stock(iterator, pool, func, iterable, *args, **keywords)
+    task = (func, iterable)
+    if type(iterable) in COMPLETE and not plain(task) and holds_weak(task):
+        while not iterator._finished_iterating:
+            iterator._submit_next_chunk()
 
 
-def make_patch(module: Any) -> AttributePatch:
+def _submit_next_chunk(stock: Stock, iterator: IMapIterator) -> None:
+    # None where weakreduce was installed after the call.
+    with block(getattr(iterator, "_weakreduce_policy", None)):
+        stock(iterator)
+
+
+def _run_batch(
+    stock: Stock, pool: Pool, index: int, func: Callable[..., Any], batch: Sequence[Arguments]
+) -> object:
+    with search.naming(named(func, batch)):
+        return stock(pool, index, func, batch)
+
+
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``ray.util.multiprocessing.pool``."""
     return AttributePatch(
-        (module.IMapIterator, "__init__", _make_init),
-        (module.IMapIterator, "_submit_next_chunk", _make_submit),
-        (module.Pool, "_run_batch", _make_run_batch),
+        (module.IMapIterator, "__init__", in_front(_init)),
+        (module.IMapIterator, "_submit_next_chunk", in_front(_submit_next_chunk)),
+        (module.Pool, "_run_batch", in_front(_run_batch)),
     )

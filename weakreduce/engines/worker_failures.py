@@ -1,9 +1,9 @@
-"""Executors' workers: an exception that cannot be pickled must not kill the worker.
+"""Executors' workers: an exception with a weak thing in it that cannot be pickled kills no worker.
 
 loky, and joblib's copy of it, guard the way back of results, not that of exceptions. The standard
 executor sends what pickling raised instead, which may be no better: where tblib is in use (Dask
-asks for it), an exception is pickled with those that it came from. Nothing else of the way back is
-here.
+asks for it), an exception is pickled with those that it came from. What holds nothing weak fails
+as it does without weakreduce, and nothing else of the way back is here.
 
 What we rely on, pinned by the tests: a worker sends a task's exception as a ``_ResultItem`` whose
 ``exception`` is an ``_ExceptionWithTraceback`` (``exc``, and ``tb``, its traceback as text):
@@ -13,13 +13,19 @@ standard one, and its results, too, through ``_sendback_result``.
 
 from __future__ import annotations
 
-import functools
 import pickle
 import traceback
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from weakreduce.engines.submit import holds_weak
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model.errors import WeakrefPicklingError
+from weakreduce.model.seen import Since
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 
 def _text(error: BaseException) -> str:
@@ -38,47 +44,41 @@ def _report(exception: BaseException | None, failure: BaseException) -> pickle.P
     )
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of a module with an executor's workers."""
-    if module.__name__ == "concurrent.futures.process":
-        return AttributePatch((module, "_sendback_result", _make_sendback(module)))
-    return AttributePatch((module.SimpleQueue, "put", _make_put(module)))
+    wrapper = module._ExceptionWithTraceback
 
-
-def _make_sendback(module: Any) -> Any:
-    def make(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def sendback(
-            result_queue: Any, work_id: Any, result: Any = None, exception: Any = None, **rest: Any
-        ) -> None:
-            try:
-                stock(result_queue, work_id, result, exception, **rest)
-            except Exception as failure:  # noqa: BLE001 - it is sent to who waits for the result
-                if exception is None:
-                    report = _report(None, failure)
-                    exception = module._ExceptionWithTraceback(report, failure.__traceback__)
-                else:
-                    exception.exc = _report(exception.exc, failure)
-                stock(result_queue, work_id, None, exception, **rest)
-
-        return sendback
-
-    return make
-
-
-def _make_put(module: Any) -> Any:
-    def make(stock: Any) -> Any:
-        @functools.wraps(stock)
-        def put(queue: Any, obj: Any) -> None:
-            try:
-                stock(queue, obj)
-            except Exception as failure:
-                exception: Any = obj.exception if type(obj) is module._ResultItem else None
-                if type(exception) is not module._ExceptionWithTraceback:
-                    raise
+    def sendback(
+        stock: Stock, result_queue: object, work_id: int, result: object = None,
+        exception: Any = None, **rest: object,
+    ) -> None:  # fmt: skip
+        """In front of the standard ``_sendback_result``."""
+        since = Since()
+        try:
+            stock(result_queue, work_id, result, exception, **rest)
+        except Exception as failure:
+            if not since.met_weak and not holds_weak([result, getattr(exception, "exc", None)]):
+                raise
+            if exception is None:
+                exception = wrapper(_report(None, failure), failure.__traceback__)
+            else:
                 exception.exc = _report(exception.exc, failure)
-                stock(queue, obj)
+            stock(result_queue, work_id, None, exception, **rest)
 
-        return put
+    def put(stock: Stock, queue: SimpleQueue[object], obj: Any) -> None:
+        """In front of loky's ``SimpleQueue.put``."""
+        since = Since()
+        try:
+            stock(queue, obj)
+        except Exception as failure:
+            exception: Any = obj.exception if type(obj) is module._ResultItem else None
+            if type(exception) is not wrapper:
+                raise
+            if not since.met_weak and not holds_weak(exception.exc):
+                raise
+            exception.exc = _report(exception.exc, failure)
+            stock(queue, obj)
 
-    return make
+    if module.__name__ == "concurrent.futures.process":
+        return AttributePatch((module, "_sendback_result", in_front(sendback)))
+    return AttributePatch((module.SimpleQueue, "put", in_front(put)))

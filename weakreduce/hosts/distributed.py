@@ -21,7 +21,7 @@ from weakreduce.hosts import scout
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
-from weakreduce.model.seen import seen
+from weakreduce.model.seen import Since
 from weakreduce.model.shipping import shipping
 
 
@@ -56,9 +56,9 @@ def _make_override(stock: Any) -> Any:
 def _make_serialize(stock: Any) -> Any:
     @functools.wraps(stock)
     def serialize(x: Any, *args: Any, **keywords: Any) -> Any:
-        before = seen.dumps
+        since = Since()
         found = stock(x, *args, **keywords)
-        if seen.dumps != before and found[0].get("is-collection"):
+        if since.met_weak and found[0].get("is-collection"):
             # The items were pickled one by one, which parts a weak reference in one of
             # them from its referent in another.
             keywords["iterate_collection"] = False

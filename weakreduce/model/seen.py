@@ -16,3 +16,17 @@ class _Seen(threading.local):
 
 
 seen = _Seen()
+
+
+class Since:
+    """A moment, the one when it is made; to be asked in the same thread."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        self._before = seen.dumps
+
+    @property
+    def met_weak(self) -> bool:
+        """Whether a dump of this thread has met a weak thing since."""
+        return seen.dumps != self._before

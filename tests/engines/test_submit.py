@@ -9,16 +9,15 @@ import sys
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-import multiprocess.reduction
+import cloudpickle
+import gaps
 import pytest
-from distributed.protocol.pickle import dumps as dask_dumps
 from things import Thing
 
-from weakreduce.engines.distributed import bound
-from weakreduce.engines.early import forking_dumps, pack
+from weakreduce.engines import distributed
+from weakreduce.engines.submit import Way, bound_if_weak, forking_way, pack
 
 
 class Odd(BaseException):
@@ -44,12 +43,25 @@ def raiser(error: type[BaseException]) -> Any:
     return call
 
 
+def packed_by_dask(obj: Any) -> Any:
+    from distributed.protocol.pickle import dumps
+
+    return pack(obj, Way(dumps), "it")
+
+
+def bound_by_dask(obj: Any) -> Any:
+    bound = distributed.bound(obj, "it")
+    return None if bound is obj else bound
+
+
+#: Where no package is named, none is needed.
 WAYS: dict[str, Any] = {
-    "multiprocessing": lambda obj: pack(obj, forking_dumps(ForkingPickler), "it"),
-    "a queue": lambda obj: pack(obj, forking_dumps(ForkingPickler), "it", loses=True),
-    "multiprocess": lambda obj: pack(obj, multiprocess.reduction.ForkingPickler.dumps, "it"),
-    "dask": lambda obj: pack(obj, dask_dumps, "it"),
-    "dask's actors": lambda obj: bound(obj, "it"),
+    "multiprocessing": lambda obj: pack(obj, forking_way("multiprocessing"), "it"),
+    "a queue": lambda obj: pack(obj, forking_way("multiprocessing"), "it", loses=True),
+    "multiprocess": lambda obj: pack(obj, forking_way("multiprocess"), "it"),
+    "distributed": packed_by_dask,
+    "distributed, actors": bound_by_dask,
+    "functions of Ray Data and Spark": lambda obj: bound_if_weak(obj, cloudpickle.dumps, "it"),
 }
 ERRORS: dict[str, Any] = {
     "SystemExit": raiser(SystemExit),
@@ -60,7 +72,7 @@ ERRORS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=gaps.params(*WAYS))
 def way(request: pytest.FixtureRequest) -> Any:
     return WAYS[request.param]
 
@@ -70,7 +82,7 @@ def way(request: pytest.FixtureRequest) -> Any:
 def test_what_a_reducer_raises_is_left_to_the_engine(way: Any, error: str, weak: bool) -> None:
     thing = Thing()
     task = [weakref.ref(thing), thing, Raises(ERRORS[error])] if weak else Raises(ERRORS[error])
-    assert way(task) is task
+    assert way(task) is None
 
 
 @pytest.mark.parametrize("weak", [False, True])
@@ -80,7 +92,7 @@ def test_an_exception_is_raised_where_a_weak_thing_is(way: Any, weak: bool) -> N
         with pytest.raises(LookupError):
             way([thing, weakref.ref(thing), raises])
     else:
-        assert way(raises) is raises
+        assert way(raises) is None
 
 
 class Stop(Exception):

@@ -1,0 +1,121 @@
+"""Dumps and loads that need no host to be readied: by Pickler classes of our own.
+
+Each is a host's Pickler, or the standard library's, patched as an installed host's is. Which
+hosts are installed is not known here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import pickle
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from weakreduce.model.cpython import require_cpython
+from weakreduce.model.in_force import policy as block
+from weakreduce.model.policies import Policy, PolicyName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from _typeshed import ReadableBuffer
+
+#: The hosts of `dumps` and its kin.
+OwnHost = Literal["cloudpickle", "dill", "pickle"]
+_OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
+
+
+class Writable(Protocol):
+    """A file, open for writing bytes."""
+
+    def write(self, payload: bytes, /) -> object:
+        """Append the bytes."""
+
+
+class Readable(Protocol):
+    """A file, open for reading bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+    def readline(self) -> bytes:
+        """The bytes up to the next newline, with that."""
+
+
+@functools.cache
+def _pickler_class(host: str) -> Any:
+    require_cpython()
+    recipe = importlib.import_module(f"weakreduce.hosts.{_OWN[host]}")
+    return recipe.Pickler if host == "pickle" else recipe.own_class()
+
+
+def check_host(host: str) -> None:
+    """Refuse an unknown host with a `ValueError` that lists the right ones."""
+    if host not in _OWN:
+        raise ValueError(f"host is one of {', '.join(map(repr, _OWN))}, not {host!r}")
+
+
+def dump(
+    obj: Any,
+    file: Writable,
+    *,
+    policy: PolicyName | Policy | None = None,
+    host: OwnHost = "cloudpickle",
+    protocol: int | None = None,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+) -> None:
+    """Write the payload of `obj` to `file`, whether weakreduce is installed or not.
+
+    Args:
+        obj: the root.
+        file: has a ``write`` method; it is called once, with the whole payload.
+        policy: a name or a `Policy`; None for the one in force.
+        host: ``"cloudpickle"``, ``"dill"`` or ``"pickle"``.
+        protocol: a pickle protocol, 2 to 5; None for the host's default.
+        buffer_callback: for out-of-band buffers, as in `pickle.dump`.
+
+    Raises:
+        WeakrefPicklingError: where the policy refuses.
+        ValueError: for an unknown policy or host.
+    """
+    check_host(host)
+    with block(policy):
+        keywords = {} if buffer_callback is None else {"buffer_callback": buffer_callback}
+        _pickler_class(host)(file, protocol, **keywords).dump(obj)
+
+
+def dumps(
+    obj: Any,
+    *,
+    policy: PolicyName | Policy | None = None,
+    host: OwnHost = "cloudpickle",
+    protocol: int | None = None,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+) -> bytes:
+    """The payload of `obj` as bytes; the arguments are those of `dump`."""
+    file = io.BytesIO()
+    dump(obj, file, policy=policy, host=host, protocol=protocol, buffer_callback=buffer_callback)
+    return file.getvalue()
+
+
+def load(
+    file: Readable, *, host: OwnHost = "cloudpickle", buffers: Iterable[Any] | None = None
+) -> Any:
+    """Read one payload from `file`."""
+    check_host(host)
+    if host == "dill":
+        import dill
+
+        return dill.load(file) if buffers is None else dill.load(file, buffers=buffers)
+    return pickle.load(file, buffers=buffers)
+
+
+def loads(
+    data: ReadableBuffer,
+    *,
+    host: OwnHost = "cloudpickle",
+    buffers: Iterable[Any] | None = None,
+) -> Any:
+    """The object in a payload."""
+    return load(io.BytesIO(data), host=host, buffers=buffers)
