@@ -58,15 +58,13 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
-    **dict.fromkeys(
-        ("Finding", "Report", "Weight", "Advice", "LoadReport"), "weakreduce.report.findings"
-    ),
+    **dict.fromkeys(("Finding", "Report", "Weight", "Advice"), "weakreduce.report.findings"),
     **dict.fromkeys(("explain", "record"), "weakreduce.report.trace"),
     **dict.fromkeys(
         ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.model.errors"
     ),
     "Policy": "weakreduce.model.policies",
-    "explain_load": "weakreduce.reading.loading",
+    **dict.fromkeys(("LoadReport", "explain_load"), "weakreduce.reading.loading"),
     "register": "weakreduce.model.kinds",
 }
 

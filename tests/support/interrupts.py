@@ -308,5 +308,3 @@ def test_installing() -> None:
             assert tables() == stock_tables
     finally:
         weakreduce.install()
-
-

@@ -111,33 +111,6 @@ class Advice:
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoadReport:
-    """Why a load fails; all three are None where it works.
-
-    Attributes:
-        error: the error in one line.
-        path: where in the payload that is, as an expression of ``root``; None where the payload
-            does not tell.
-        call: what was called with what, or what else was about to be done.
-    """
-
-    error: str | None = None
-    path: str | None = None
-    call: str | None = None
-
-    def __str__(self) -> str:
-        if self.error is None:
-            return "it loads"
-        lines = [self.error]
-        if self.path is not None:
-            lines.append(f"  at {self.path}")
-        if self.call is not None:
-            lines.append(f"  in {self.call}")
-        return "\n".join(lines)
-
-
-@final
 class Picture(NamedTuple):
     """What a picture shows: holders, the strong paths to them, and weak edges."""
 
