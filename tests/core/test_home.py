@@ -27,6 +27,7 @@ import pytest
 import ray
 import run_random_graphs
 import things
+from circles_loaded import received
 from distributed import Client, LocalCluster
 from engines import ray_cluster
 from homing import HOME
@@ -233,8 +234,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_circles_through_a_construction(tmp_path: Path) -> None:
-    from test_circles import received
-
     command = [sys.executable, "-W", "ignore", "-c", CIRCLES, str(HERE / "circles.py")]
     subprocess.run([*command, "cloudpickle", str(tmp_path)], check=True)
     expected = json.loads((tmp_path / "expected.json").read_text())

@@ -21,7 +21,7 @@ import dill
 import odd_pickles
 import pytest
 import things
-from test_commands import KEPT, everything
+from everything import KEPT, everything
 from things import Thing
 
 import weakreduce

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from weakreduce.core import encode
+from weakreduce.core import expressions
 from weakreduce.model.errors import WeakreduceError
 
 _PYTHONS = "when serializing "
-_OURS = f"{_PYTHONS}{encode.__name__}."
+_OURS = f"{_PYTHONS}{expressions.__name__}."
 #: What our objects hold their arguments in, from the outside in.
 _ARGUMENTS = tuple(f"{_PYTHONS}{kind} item " for kind in ("tuple", "tuple", "list"))
 

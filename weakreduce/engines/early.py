@@ -25,7 +25,7 @@ from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import seen
-from weakreduce.paths import search
+from weakreduce.paths import parts, search
 
 Dumps = Callable[[Any], "bytes | memoryview"]
 
@@ -94,7 +94,7 @@ def holds_weak(obj: Any) -> bool:
             return True
         if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
-        for _, held in search.parts(holder, ""):
+        for _, held in parts.parts(holder, ""):
             if id(held) not in seen_ids:
                 seen_ids.add(id(held))
                 waiting_objects.append(held)

@@ -24,6 +24,7 @@ from weakreduce.model.locks import new_lock
 from weakreduce.model.policies import Policy, PolicyName
 from weakreduce.model.texts import class_name, printable
 from weakreduce.paths import search
+from weakreduce.paths.parts import HOLDER
 from weakreduce.report import advise, weights
 from weakreduce.report.findings import (
     COPIES,
@@ -241,8 +242,7 @@ def _finding(
 def _label(steps: list[str]) -> str:
     """Steps as they stand on an arrow."""
     return "".join(
-        step[1:] if step.startswith(search.HOLDER) else step.replace(search.HOLDER, "…", 1)
-        for step in steps
+        step[1:] if step.startswith(HOLDER) else step.replace(HOLDER, "…", 1) for step in steps
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from weakreduce.model.bound import Bound
 from weakreduce.model.texts import class_name, printable
 from weakreduce.paths import search
+from weakreduce.paths.parts import LEAVES, Shapes, parts
 from weakreduce.report import extents
 from weakreduce.report.findings import SMALL, Weight
 from weakreduce.report.measure import Scale
@@ -101,7 +102,7 @@ class _Descent:
         self.memo = payload.memo
         self.sizes = sizes
         self.by_name = payload.by_name
-        self.shapes: dict[Any, Any] = {}
+        self.shapes: Shapes = {}
         self.seen: set[int] = set()
         #: What an engine was given, where the root is a wrapping of its own.
         self.given: tuple[search.Named, ...] = search.given.get(())
@@ -168,11 +169,11 @@ class _Descent:
             elif size is not None:
                 self.seen.add(identity)
                 found.append(_Part(size, step, held))
-            elif not issubclass(type(held), search.LEAVES):
+            elif not issubclass(type(held), LEAVES):
                 self.seen.add(identity)
                 passed.append((step, held))
 
     def strong(self, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
         if search.is_closed(obj, self.by_name):
             return iter(())
-        return search.parts(obj, path, self.shapes)
+        return parts(obj, path, self.shapes)
