@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.model.texts import printable
 from weakreduce.reading import machine
-from weakreduce.report import findings
+from weakreduce.report import table
 
 if TYPE_CHECKING:
     from weakreduce.api import OwnHost
@@ -98,7 +98,8 @@ def _write(path: str, text: str) -> None:
 
 def _explain(chosen: argparse.Namespace) -> int:
     from weakreduce.model.in_force import policy
-    from weakreduce.report import trace
+    from weakreduce.report.explaining import explain
+    from weakreduce.report.findings import KEEP
 
     if (chosen.target is None) == (chosen.pickle is None):
         raise _Stopped("explain takes either package.module:object or --pickle FILE")
@@ -110,8 +111,8 @@ def _explain(chosen: argparse.Namespace) -> int:
         obj = _imported(chosen.target)
     else:
         obj = _unpickled(chosen.pickle, chosen.host)
-    keep = max(trace.KEEP, chosen.rows)
-    report = trace.explain(obj, policy=chosen.policy, host=chosen.host, keep=keep)
+    keep = max(KEEP, chosen.rows)
+    report = explain(obj, policy=chosen.policy, host=chosen.host, keep=keep)
     if chosen.html is not None:
         _write(chosen.html, report.to_html())
     if chosen.dot is not None:
@@ -225,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.add_argument(
-        "--rows", metavar="N", type=_number, default=findings.ROWS,
+        "--rows", metavar="N", type=_number, default=table.ROWS,
         help="how many weak edges are shown at most (50)",
     )  # fmt: skip
     explain.add_argument("--html", metavar="FILE", help="write a page")

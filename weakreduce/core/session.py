@@ -8,17 +8,18 @@ it takes itself apart: nothing of the payload outlives the dump in a reference c
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from weakreduce.core import known, notes, observe, words
+from weakreduce.core import blame, known, notes, observe, words
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.known import Adapter, Known
 from weakreduce.core.second_walk import OrderMatters, SecondWalk
 from weakreduce.core.sink import Limit, Place, TooLarge
 from weakreduce.core.walk import Refused, Walk
+from weakreduce.core.watches import Hook, Payload, Watch
 from weakreduce.model import homes, signals
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.in_force import get_policy
@@ -33,11 +34,6 @@ _SIGNALS = (LookedAhead, OrderMatters, Refused, TooLarge)
 _PLACED = 10
 
 
-def _blame() -> Any:
-    # Imported by the first dump that fails.
-    return importlib.import_module("weakreduce.core.blame")
-
-
 class Engine(Adapter, Protocol):
     """A pickler, as a session drives it."""
 
@@ -45,6 +41,9 @@ class Engine(Adapter, Protocol):
 
     #: The host's own ``dump``, given the pickler and an object; it writes to the place.
     stock: Any
+
+    #: The module whose reducers in the tables are the host's own.
+    host_module: str
 
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts: bool
@@ -78,7 +77,7 @@ class Session:
         start: dict[int, Any],
         met: dict[int, Any] | None = None,
         plans: dict[type, Any] | None = None,
-        watch: observe.Watch | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.engine = engine
         self.place = place
@@ -88,6 +87,7 @@ class Session:
         self.known = Known(engine, self.policy, self._too_large, start)
         self.walks: list[Walk] = []
         self.watch = watch
+        self._unhooked: Hook | None = None
         if watch is not None:
             self.known.left_out = watch.left_out
         self.first = self.first_walk(met, plans)
@@ -102,7 +102,7 @@ class Session:
         if self.ran.numbered and not for_itself:
             homes.sent(self.ran.numbered)
         if self.watch is not None:
-            self.watch.finish(self, obj, lost, dropped)
+            self.watch.finish(self, obj, dropped)
         if (lost or dropped) and not for_itself:
             words.warn(obj, lost, dropped)
 
@@ -120,7 +120,7 @@ class Session:
         self.first = self.first_walk()
         if self.watch is not None:
             self.watch.begin()
-            self.watch.prepare(self.first)
+            self._listen(self.first)
         if self.known.ordered:
             self.first.root = obj
         self.known.ordered = True
@@ -138,7 +138,7 @@ class Session:
         seen_error = error if found is None else found
         if isinstance(seen_error, Exception) and self.place.limit is None:
             notes.clean(seen_error)
-            culprit = _blame().note(self, obj, seen_error)
+            culprit = blame.note(self, obj, seen_error)
             if self.watch is not None:
                 self.watch.fail(self, obj, seen_error, culprit)
         return found
@@ -188,6 +188,8 @@ class Session:
         if not first.pending and not first.again:
             return []
         first.take_over()
+        if self._unhooked is not None:
+            first.override = self._unhooked
         if not self._learn(first):
             return None
         outside = [edge for edge in first.pending if id(edge.referent) not in first.met]
@@ -217,7 +219,7 @@ class Session:
             self.walks.append(second)
             if self.watch is not None:
                 self.watch.begin()
-                self.watch.prepare(second)
+                self._listen(second)
             try:
                 self._run(second, second.envelope())
             except (Refused, TooLarge):
@@ -262,6 +264,62 @@ class Session:
             del self.buffers.met[met_buffers:]
         return True
 
+    # --- for a watch (`watches.Dump`) ----------------------------------------------------
+
+    def _listen(self, walk: Walk) -> None:
+        assert self.watch is not None
+        walk.watched_by(self.watch)
+        self._unhooked = None
+        hooks = self.watch.hooks(self.known.reduced if walk is self.first else None)
+        if hooks:
+            self._unhooked = walk.override
+            walk.override = _after(hooks, walk.override)
+
+    @property
+    def host(self) -> str:
+        """The package of the pickler."""
+        return self.engine.host_module.rpartition(".")[0] or "pickle"
+
+    def by_name(self, obj: Any) -> bool:
+        """Whether the pickler writes a class, function or module as a name."""
+        return self.engine.by_name(obj)
+
+    def size(self) -> int:
+        """Bytes that are written."""
+        return self.place.size()
+
+    def payload(self) -> Payload:
+        """What is written, to be put back after `weigh`."""
+        return Payload(*self.place.keep(), self.engine.memo(), len(self.start))
+
+    def put_back(self, payload: Payload) -> None:
+        """Leave the dump as it was when it gave this payload."""
+        self.place.put_back(payload[:2])
+        self.engine.reset(payload.memo)
+
+    def weigh(self, obj: Any, limit: float | None, *, with_snapshots: bool) -> int | None:
+        """Bytes of the pickle of `obj` by this pickler; None where that is too large, or fails."""
+        met_buffers = 0 if self.buffers is None else len(self.buffers.met)
+        self.place.clear()
+        self.place.limit = limit
+        self.engine.reset(self.start)
+        inner = Session(self.engine, self.place, self.start)
+        inner.buffers = None
+        inner.policy = self.policy
+        inner.known = self.known.again(with_snapshots=with_snapshots)
+        try:
+            with observe.watching(False):
+                inner.walk_again(obj)
+                inner.complete(obj)
+            return self.place.size()
+        except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
+            return None
+        finally:
+            self.place.limit = None
+            inner.take_apart()
+            if self.buffers is not None:
+                del self.buffers.met[met_buffers:]
+
     # --- failures ---------------------------------------------------------------------
 
     def _survey(self, snapshots: list[Edge], entries: list[Edge]) -> bool:
@@ -280,7 +338,7 @@ class Session:
             *((edge, edge.referent) for edge in snapshots),
         ]
         seen = {id(subject): subject for _, subject in subjects}
-        failures, met = 0, _blame().listen(walk)
+        failures, met = 0, blame.listen(walk)
         while subjects:
             edge, subject = subjects.pop()
             failure = self.probe(walk, subject)
@@ -288,7 +346,7 @@ class Session:
                 if failure is not None:
                     cause = words.cause(failure)
                     if failures < _PLACED:
-                        cause += _blame().place(self, walk, subject, met)
+                        cause += blame.place(self, walk, subject, met)
                     failures += self._fail(edge, subject, failure, cause)
             finally:
                 del failure  # its traceback leads to this frame, and so back to itself
@@ -365,6 +423,19 @@ class Session:
         return is_too_large(self.engine, self.policy, referent)
 
 
+def _after(hooks: Sequence[Hook], ordinary: Hook) -> Hook:
+    """`ordinary`, asked where none of the hooks has an answer."""
+
+    def reducer_override(obj: Any) -> Any:
+        for hook in hooks:
+            found = hook(obj)
+            if found is not NotImplemented:
+                return found
+        return ordinary(obj)
+
+    return reducer_override
+
+
 def is_too_large(engine: Engine, policy: Policy, referent: Any) -> bool:
     """Whether a referent's own pickle is larger than a policy's `max_snapshot_bytes`."""
     limit = policy.max_snapshot_bytes
@@ -385,7 +456,7 @@ def run(
     stock: Any,
     place: Place,
     obj: Any,
-    watch: observe.Watch | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Dump `obj` under the policy in force; its payload goes to the file, or nothing does.
 
@@ -443,7 +514,7 @@ def run(
                 # By the way of a dump that nobody watches, so that its bytes are the same.
                 session = begin()
                 watch.begin()
-                watch.prepare(session.first)
+                session.first.watched_by(watch)
             elif make_engine.asks_for_all(override) or not known.short_cuts_allowed:
                 session = begin()
             try:

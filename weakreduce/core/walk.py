@@ -34,7 +34,7 @@ from weakreduce.core.expressions import (
     same_with,
 )
 from weakreduce.core.known import Known
-from weakreduce.core.observe import Watch
+from weakreduce.core.watches import Watch
 from weakreduce.model import decide, homes, names
 from weakreduce.model.classes import (
     HEAP_TYPE,
