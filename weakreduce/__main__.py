@@ -17,7 +17,11 @@ from weakreduce.reading import machine
 from weakreduce.report import table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weakreduce.api import OwnHost
+
+    Command = Callable[[argparse.Namespace], int]
 
 
 class _Stopped(Exception):  # noqa: N818 - an answer: what was asked for cannot be done
@@ -179,7 +183,7 @@ def _complain(chosen: argparse.Namespace, message: str) -> bool:
 class _Version(argparse.Action):
     """Prints the version, which is looked up when it is asked for."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_rest: Any, **_keywords: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_rest: object, **_names: object) -> None:
         print(f"weakreduce {version('weakreduce')}")
         parser.exit()
 
@@ -211,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         return added

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final, final
 
 from weakreduce.model.classes import HEAP_TYPE, bases_of, class_attribute, flags_of, names_of
-from weakreduce.model.kinds import callback_of, kind_of
+from weakreduce.model.kinds import Kind, callback_of, kind_of
 from weakreduce.model.texts import class_name
 from weakreduce.paths import own_storage, steps
 from weakreduce.paths.steps import in_python, static
@@ -57,7 +57,7 @@ class Shape:
         self.iterated = not in_python(obj_type, "__iter__")
         self.with_values = not in_python(obj_type, "values")
 
-    def attribute(self, path: str, name: Any) -> str:
+    def attribute(self, path: str, name: object) -> str:
         """The expression for what the ``__dict__`` of an instance holds under a name."""
         texts = self._steps.get(name)
         if texts is None:
@@ -68,7 +68,7 @@ class Shape:
 Shapes = dict[type, Shape]
 
 
-def _slots(obj: Any, shape: Shape) -> Iterator[tuple[str, Any]]:
+def _slots(obj: object, shape: Shape) -> Iterator[tuple[str, Any]]:
     for name, descriptor in shape.slots:
         try:
             yield name, descriptor.__get__(obj)
@@ -198,7 +198,7 @@ def parts(obj: Any, path: str, shapes: Shapes | None = None) -> Iterator[tuple[s
 
 
 def _all_parts(
-    obj: Any, path: str, kind: Any, shape: Shape, attributes: dict[Any, Any]
+    obj: Any, path: str, kind: Kind | None, shape: Shape, attributes: dict[Any, Any]
 ) -> Iterator[tuple[str, Any]]:
     obj_type = type(obj)
     if shape.opener is not None:
@@ -231,7 +231,7 @@ def _travels_by_value(cls: type) -> bool:
     return class_attribute(cls, "__module__") == "__main__" or "<locals>" in class_name(cls)
 
 
-def _weak_parts(kind: Any, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _weak_parts(kind: Kind, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
     if kind.name == "ref" and callback_of(obj) is not None:
         yield f"{path}.__callback__", callback_of(obj)
     if kind.name == "WeakKeyDictionary":
@@ -251,7 +251,7 @@ def _is_opened(obj_type: type) -> bool:
     return not any(own_storage.adds(cls) for cls in bases if flags_of(cls) & HEAP_TYPE)
 
 
-def _attributes(obj: Any) -> dict[Any, Any]:
+def _attributes(obj: object) -> dict[Any, Any]:
     try:
         attributes = object.__getattribute__(obj, "__dict__")
     except Exception:  # noqa: BLE001 - none there, or a property of the class that raises

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 from weakreduce.model.blocks import Block, Scope
 from weakreduce.model.classes import NAMEABLE
-from weakreduce.model.kinds import kind_of
+from weakreduce.model.kinds import Edge, kind_of
 from weakreduce.model.texts import class_name
 from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, parts
 from weakreduce.paths.steps import named
@@ -31,7 +31,7 @@ Named = tuple[str, Any]
 given: Final = Scope("weakreduce_given")
 
 
-def is_closed(obj: Any, by_name: Callable[[Any], bool] | None) -> bool:
+def is_closed(obj: object, by_name: Callable[[Any], bool] | None) -> bool:
     """Whether an object is written as a name, so that nothing behind it travels."""
     if by_name is None or not issubclass(type(obj), NAMEABLE):
         return False
@@ -42,7 +42,7 @@ def is_closed(obj: Any, by_name: Callable[[Any], bool] | None) -> bool:
 
 
 def held_times(
-    root: Any,
+    root: object,
     wanted: Iterable[int],
     taken_along: Iterable[int],
     by_name: Callable[[Any], bool] | None = None,
@@ -102,7 +102,7 @@ class Search:
 
     def __init__(
         self,
-        root: Any,
+        root: object,
         wanted: Iterable[int],
         by_name: Callable[[Any], bool] | None = None,
         limit: float = float("inf"),
@@ -158,7 +158,7 @@ class Search:
                     self._visit(place, step, held, missing)
             place += 1
 
-    def _visit(self, holder: int, step: str, obj: Any, missing: set[int]) -> None:
+    def _visit(self, holder: int, step: str, obj: object, missing: set[int]) -> None:
         if id(obj) in missing:
             missing.discard(id(obj))
             self.places[id(obj)] = len(self.objects)
@@ -174,7 +174,7 @@ class Search:
             place = self._holders[place]
         return found[::-1]
 
-    def path(self, obj: Any, root: str = "root") -> str | None:
+    def path(self, obj: object, root: str = "root") -> str | None:
         """The shortest path to this very object; None where it was not found."""
         place = self.places.get(id(obj))
         if place is None:
@@ -232,7 +232,7 @@ class naming(Block):  # noqa: N801 - it reads as a verb, as `policy` does
         self.enter(() if self._named is None else (*given.get(()), *self._named))
 
 
-def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
+def paths_to(root: object, wanted: Iterable[object]) -> dict[int, str]:
     """Id -> the shortest path from `root` to that very object; those not found are left out.
 
     One search for all of them. Strong edges are followed first, weak ones after them.
@@ -243,7 +243,7 @@ def paths_to(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
     return {identity: path for identity, path in found if path is not None}
 
 
-def edge_path(kind: str, path: str, edge: Any) -> str:
+def edge_path(kind: str, path: str, edge: Edge) -> str:
     """The path of an edge's weak thing, with the entry where it is one of a container."""
     if kind == "WeakValueDictionary":
         return f"{path}[{named(edge.key)}]"
