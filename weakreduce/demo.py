@@ -64,7 +64,7 @@ def _tree() -> tuple[Task, Task, Any]:
     """A tree with parent pointers: one task that carries its root, one its leaf, and the root."""
 
     class Node:
-        def __init__(self, name: str, parent: Node | None = None) -> None:
+        def __init__(self, name: str, parent: Any = None) -> None:
             self.name = name
             self.children: list[Any] = []
             self.parent = None if parent is None else weakref.ref(parent)
