@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from weakreduce.core import observe
 from weakreduce.model.in_force import get_policy, policy, read_environment, set_policy
 from weakreduce.model.names import share, unshare
 from weakreduce.registry import install, uninstall
@@ -17,12 +18,15 @@ from weakreduce.registry import install, uninstall
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weakreduce.api import bind, dump, dumps, info, is_pinned, load, loads, unpin
+    from weakreduce.core.watches import Watch
     from weakreduce.model.errors import DanglingWarning, WeakreduceError, WeakrefPicklingError
     from weakreduce.model.kinds import register
     from weakreduce.model.policies import Policy
     from weakreduce.reading.loading import explain_load
-    from weakreduce.report.findings import Finding, Report
-    from weakreduce.report.trace import explain, record
+    from weakreduce.report.explaining import explain
+    from weakreduce.report.findings import Finding
+    from weakreduce.report.recording import record
+    from weakreduce.report.reports import Report
 
     __version__: str
 
@@ -58,15 +62,15 @@ _LATE = {
     **dict.fromkeys(
         ("bind", "dump", "dumps", "info", "is_pinned", "load", "loads", "unpin"), "weakreduce.api"
     ),
-    **dict.fromkeys(
-        ("Finding", "Report", "Weight", "Advice", "LoadReport"), "weakreduce.report.findings"
-    ),
-    **dict.fromkeys(("explain", "record"), "weakreduce.report.trace"),
+    **dict.fromkeys(("Finding", "Weight", "Advice"), "weakreduce.report.findings"),
     **dict.fromkeys(
         ("DanglingWarning", "WeakreduceError", "WeakrefPicklingError"), "weakreduce.model.errors"
     ),
     "Policy": "weakreduce.model.policies",
-    "explain_load": "weakreduce.reading.loading",
+    "Report": "weakreduce.report.reports",
+    "explain": "weakreduce.report.explaining",
+    "record": "weakreduce.report.recording",
+    **dict.fromkeys(("LoadReport", "explain_load"), "weakreduce.reading.loading"),
     "register": "weakreduce.model.kinds",
 }
 
@@ -90,6 +94,14 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
+def _recording() -> Watch:
+    """The watch of a dump that is recorded or logged."""
+    from weakreduce.report.recording import Recording
+
+    return Recording()
+
+
+observe.make_watches_by(_recording)
 read_environment()
 if os.environ.get("WEAKREDUCE_INSTALL", "1") != "0":
     if sys.implementation.name == "cpython":

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.model.texts import printable
 from weakreduce.reading import machine
-from weakreduce.report import findings
+from weakreduce.report import table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weakreduce.api import OwnHost
+
+    Command = Callable[[argparse.Namespace], int]
 
 
 class _Stopped(Exception):  # noqa: N818 - an answer: what was asked for cannot be done
@@ -98,7 +102,8 @@ def _write(path: str, text: str) -> None:
 
 def _explain(chosen: argparse.Namespace) -> int:
     from weakreduce.model.in_force import policy
-    from weakreduce.report import trace
+    from weakreduce.report.explaining import explain
+    from weakreduce.report.findings import KEEP
 
     if (chosen.target is None) == (chosen.pickle is None):
         raise _Stopped("explain takes either package.module:object or --pickle FILE")
@@ -110,8 +115,8 @@ def _explain(chosen: argparse.Namespace) -> int:
         obj = _imported(chosen.target)
     else:
         obj = _unpickled(chosen.pickle, chosen.host)
-    keep = max(trace.KEEP, chosen.rows)
-    report = trace.explain(obj, policy=chosen.policy, host=chosen.host, keep=keep)
+    keep = max(KEEP, chosen.rows)
+    report = explain(obj, policy=chosen.policy, host=chosen.host, keep=keep)
     if chosen.html is not None:
         _write(chosen.html, report.to_html())
     if chosen.dot is not None:
@@ -178,7 +183,7 @@ def _complain(chosen: argparse.Namespace, message: str) -> bool:
 class _Version(argparse.Action):
     """Prints the version, which is looked up when it is asked for."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_rest: Any, **_keywords: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_rest: object, **_names: object) -> None:
         print(f"weakreduce {version('weakreduce')}")
         parser.exit()
 
@@ -210,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         return added
@@ -225,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.add_argument(
-        "--rows", metavar="N", type=_number, default=findings.ROWS,
+        "--rows", metavar="N", type=_number, default=table.ROWS,
         help="how many weak edges are shown at most (50)",
     )  # fmt: skip
     explain.add_argument("--html", metavar="FILE", help="write a page")

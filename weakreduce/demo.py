@@ -10,6 +10,7 @@ import multiprocessing
 import textwrap
 import weakref
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any, get_args
 
 from weakreduce.model.policies import PolicyName
@@ -22,7 +23,7 @@ _ROW = "  {:<9} {:>7}  {:<33} {}"
 Task = Callable[[Callable[[Any], str]], tuple[list[str], list[Any]]]
 
 
-def state(reference: Any) -> str:
+def state(reference: weakref.ref[Any]) -> str:
     """Dead, alive or pinned, and the name of the referent, of one weak reference."""
     from weakreduce import is_pinned
 
@@ -32,7 +33,7 @@ def state(reference: Any) -> str:
     return f"{'pinned' if is_pinned(reference) else 'alive'} -> {referent.name!r}"
 
 
-def worker(connection: Any) -> None:
+def worker(connection: Connection) -> None:
     """Answer payloads until the parent sends an empty one; runs in the other process."""
     import cloudpickle
 
@@ -88,7 +89,7 @@ def _show_error(name: str, error: Exception) -> None:
     print(textwrap.fill(str(error), _WIDTH, initial_indent=" " * 21, subsequent_indent=" " * 21))
 
 
-def _scene(connection: Any, title: str, task: Task, labels: tuple[str, ...]) -> None:
+def _scene(connection: Connection, title: str, task: Task, labels: tuple[str, ...]) -> None:
     import cloudpickle
 
     import weakreduce

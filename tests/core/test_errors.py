@@ -11,9 +11,9 @@ import cloudpickle
 import pytest
 import things
 from things import Thing
+from ways import path_to
 
 import weakreduce
-from weakreduce.paths.search import path_to
 
 
 class Slots:

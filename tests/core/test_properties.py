@@ -8,45 +8,12 @@ from typing import Any
 
 import graphs
 import pytest
-from graphs import Model, Spec, Weak
-from hypothesis import HealthCheck, given, settings
+from graphs import Model, Spec
+from hypothesis import given
 from hypothesis import strategies as st
+from specs import SETTINGS, specs
 
 import weakreduce
-
-SETTINGS = settings(
-    max_examples=graphs.EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-
-
-@st.composite
-def weak_things(draw: Any, size: int, classes: tuple[int, ...]) -> Weak:
-    kind = draw(st.sampled_from(graphs.SINGLE + graphs.CONTAINERS))
-    index = st.integers(0, size - 1)
-    if kind in graphs.SINGLE:
-        dead = kind != "called" and draw(st.integers(0, 5)) == 0
-        others = (draw(index),) if kind == "called" else ()
-        return Weak(kind, (draw(index),), others, dead)
-    targets = tuple(draw(st.lists(index, max_size=4, unique=True)))
-    others = tuple(draw(index) for _ in targets) if kind == "keys" else ()
-    return Weak(kind, targets, others)
-
-
-@st.composite
-def specs(draw: Any) -> Spec:
-    size = draw(st.integers(1, 9))
-    index = st.integers(0, size - 1)
-    classes = tuple(draw(st.integers(0, len(graphs.CLASSES) - 1)) for _ in range(size))
-    return Spec(
-        classes,
-        tuple(tuple(draw(st.lists(index, max_size=2))) for _ in range(size)),
-        tuple(tuple(draw(st.lists(weak_things(size, classes), max_size=2))) for _ in range(size)),
-        tuple(draw(st.booleans()) for _ in range(size)),
-        tuple(draw(st.lists(index, min_size=1, max_size=2))),
-    )
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])

@@ -22,6 +22,7 @@ import graphs
 import pytest
 import run_random_graphs
 import things
+from everything import KEPT, everything
 from things import Thing
 
 import weakreduce
@@ -35,29 +36,6 @@ PROTOCOLS = [2, 3, 4, 5]
 HOME = weakreduce.Policy(identity="home")
 
 
-def everything() -> list[Any]:
-    inside, outside, valued = Thing("inside"), Thing("outside"), things.Valued("valued")
-    KEPT.extend((outside, valued))
-    shared = weakreduce.share("shared", Thing("shared"))
-    KEPT.append(shared)
-    return [
-        inside,
-        *(weakref.ref(thing) for thing in (inside, outside, Thing(), shared, things.function)),
-        *(weakref.ref(thing, things.called) for thing in (inside, outside)),
-        *(weakref.proxy(thing) for thing in (inside, outside, Thing())),
-        *(weakref.WeakMethod(thing.method) for thing in (inside, outside, Thing())),
-        weakref.WeakSet([inside, outside]),
-        things.Listeners("listeners", [outside, inside]),
-        weakref.WeakValueDictionary(a=inside, b=outside),
-        weakref.WeakKeyDictionary({inside: 1, outside: 2}),
-        weakref.WeakKeyDictionary({valued: 1}),
-        *(things.SubRef(thing, 1) for thing in (inside, outside, Thing())),
-        things.SubMethod(inside.method),
-        weakref.finalize(inside, things.log),
-    ]
-
-
-KEPT: list[Any] = []
 STATE = {"link": "linked", "snapshot": "pinned", "token": "named", "dangle": "dangling",
          "dead": "dangling", "home": "home"}  # fmt: skip
 

@@ -7,55 +7,17 @@ from __future__ import annotations
 
 import collections
 import gc
-import json
-import os
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
 import gaps
 import pytest
+from circles_loaded import payloads, received
 
 import weakreduce
 
-HERE = Path(__file__).parent.parent / "support"
 HOSTS = ["cloudpickle", "dill", "pickle"]
-#: Loads each payload in a forked child, as cloudpickle finds a class that it has loaded before.
-RECEIVER = """
-import gc, importlib, json, os, sys, weakref
-host = importlib.import_module(sys.argv[1])
-for label, (number, test) in json.load(open("expected.json")).items():
-    child = os.fork()
-    if child == 0:
-        try:
-            load = host.load(open(f"{number}.pickle", "rb"))
-            gc.collect()
-            found = eval(test, {"load": load, "weakref": weakref})
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-        if found != [True]:
-            print(label, found, flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-"""
-
-
-def payloads(host: str, folder: Path) -> dict[str, Any]:
-    subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "circles.py"), host, str(folder)], check=True
-    )
-    return json.loads((folder / "expected.json").read_text())  # type: ignore[no-any-return]
-
-
-def received(host: str, folder: Path) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RECEIVER, host],
-        cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "WEAKREDUCE_INSTALL": "0"},
-    )  # fmt: skip
-    return done.stdout.splitlines()
 
 
 def test_classes_of_a_script_that_keep_their_instances(tmp_path: Path) -> None:

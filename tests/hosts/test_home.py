@@ -21,6 +21,7 @@ import homing
 import pytest
 import run_random_graphs
 import things
+from circles_loaded import received
 from homing import HOME, nothing_is_left
 
 import weakreduce
@@ -218,8 +219,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_circles_through_a_construction(tmp_path: Path) -> None:
-    from test_circles import received
-
     command = [sys.executable, "-W", "ignore", "-c", CIRCLES, str(HERE / "circles.py")]
     subprocess.run([*command, "cloudpickle", str(tmp_path)], check=True)
     expected = json.loads((tmp_path / "expected.json").read_text())

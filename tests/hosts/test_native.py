@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import test_receivers
 import things
+from everything import weak_things
 
 import weakreduce
 from weakreduce.hosts import scout
@@ -60,7 +60,7 @@ def test_the_bytes_are_the_same(interpreter: Any, host: str, policy: str, protoc
     index["key"], notes[target] = target, outside
     keyed = weakref.KeyedRef(target, things.called, "key")
     root = [
-        test_receivers.weak_things(target), target, test_receivers.weak_things(outside),
+        weak_things(target), target, weak_things(outside),
         index, notes, keyed, weakref.ref(things.Thing()),
     ]  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_the_bytes_are_the_same(interpreter: Any, host: str, policy: str, protoc
 def test_policies_hold(interpreter: Any, host: str) -> None:
     interpreter()
     outside = things.Thing("outside")
-    for weak in test_receivers.weak_things(outside).values():
+    for weak in weak_things(outside).values():
         with pytest.raises(weakreduce.WeakrefPicklingError, match="outside"):
             weakreduce.dumps([weak], policy="strict", host=host)
     found = weakreduce.loads(weakreduce.dumps(weakref.ref(outside), host=host))

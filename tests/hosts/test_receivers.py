@@ -23,6 +23,7 @@ from typing import Any
 import gaps
 import pytest
 import things
+from everything import weak_things
 
 import weakreduce
 
@@ -73,22 +74,6 @@ def receive(path: Path, payload: bytes, code: str, hash_seed: str = "0") -> str:
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
-
-
-def weak_things(target: Any) -> dict[str, Any]:
-    """Every weak kind on `target`."""
-    return {
-        "ref": weakref.ref(target),
-        "called": weakref.ref(target, things.called),
-        "subref": things.SubRef(target, 7),
-        "proxy": weakref.proxy(target),
-        "method": weakref.WeakMethod(target.method),
-        "submethod": things.SubMethod(target.method),
-        "set": weakref.WeakSet([target]),
-        "subset": things.Listeners("listeners", [target]),
-        "values": weakref.WeakValueDictionary(key=target),
-        "keys": weakref.WeakKeyDictionary({target: "value"}),
-    }
 
 
 SAME = """
@@ -327,12 +312,13 @@ def test_a_payload_with_nothing_weak_readies_nothing(equipped: Path, host: str) 
 
 
 MAKE = """
-    import weakreduce, things, test_receivers
+    import weakreduce, things
+    from everything import weak_things
     pool = [object() for _ in range(int(sys.argv[1]))]  # other addresses
     inside, outside = things.Thing("inside"), [things.Thing(f"outside {n}") for n in range(9)]
     root = [
-        test_receivers.weak_things(inside), inside,
-        test_receivers.weak_things(outside[0]),
+        weak_things(inside), inside,
+        weak_things(outside[0]),
         weakref.WeakSet(outside), weakref.WeakKeyDictionary({thing: 1 for thing in outside}),
         weakref.ref(things.Thing()),
     ]

@@ -64,7 +64,7 @@ def test_types_that_are_not_ready_are_passed_by() -> None:
     code = (
         "from weakreduce.paths import search\n"
         "lines, last = (lambda: 0).__code__.co_lines(), []\n"
-        "print(search.path_to([lines, last], last))\n"
+        "print(search.paths_to([lines, last], [last])[id(last)])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "root[1]\n"), done.stderr

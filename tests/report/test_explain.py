@@ -23,7 +23,7 @@ import things
 from graphs import Model, Spec
 from hypothesis import given
 from hypothesis import strategies as st
-from test_properties import SETTINGS, specs
+from specs import SETTINGS, specs
 from things import Thing
 
 import weakreduce

@@ -18,8 +18,8 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.reading.loading import Inner, Loader
-from weakreduce.report.findings import LoadReport
+from weakreduce.reading.loader import Inner, Loader
+from weakreduce.reading.loading import LoadReport
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 PROTOCOLS = [2, 3, 4, 5]

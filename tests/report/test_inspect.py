@@ -21,12 +21,12 @@ import dill
 import odd_pickles
 import pytest
 import things
-from test_commands import KEPT, everything
+from everything import KEPT, everything
 from things import Thing
 
 import weakreduce
 from weakreduce.__main__ import main
-from weakreduce.reading import machine, meaning, opcodes, payload
+from weakreduce.reading import facts, machine, opcodes, payload
 
 
 def read(path: Path, data: bytes, objects: int = machine.OBJECTS) -> payload.Contents:
@@ -190,7 +190,7 @@ def test_past_a_limit_a_pickle_is_read_in_part(path: Path) -> None:
 def test_texts_name_what_can_be_read(path: Path) -> None:
     many = b"".join(b"cm%d\nn\n0" % number for number in range(3000)) + b"N."
     (found,) = read(path, many).payloads
-    assert len(found.modules) == meaning.MOST
+    assert len(found.modules) == facts.MOST
     assert found.partial
     assert "and 950 more" in str(found)
     (found,) = read(path, b"c\x1b[31mm\x07" + b"x" * 500 + b"\nn\n.").payloads

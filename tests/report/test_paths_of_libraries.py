@@ -17,6 +17,7 @@ import pandas
 import pytest
 import xarray
 from holders import Plain, Target, check
+from ways import path_to
 
 import weakreduce
 from weakreduce.paths import search
@@ -131,7 +132,7 @@ def test_holders_hold_each_other(name: str) -> None:
 def test_nothing_is_made_for_a_path() -> None:
     """A member that is not set stays so: looking does not change what is looked at."""
     target = Target()
-    assert search.path_to([LateMembers(), target], target) == "root[1]"
+    assert path_to([LateMembers(), target], target) == "root[1]"
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
@@ -158,7 +159,7 @@ def test_reports_name_what_is_in_arrays_and_frames(host: Any) -> None:
 
 def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
     """Which look for one where a task cannot be pickled, to raise in the submitting call."""
-    from weakreduce.engines.early import holds_weak
+    from weakreduce.engines.submit import holds_weak
 
     target = Target()
     for holder in (objects(1, weakref.ref(target)), pandas.DataFrame({"a": [weakref.ref(target)]}),

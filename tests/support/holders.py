@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from weakreduce.paths import search
+from ways import path_to
 
 
 class Target:
@@ -268,7 +268,7 @@ def with_attribute(holder: Any, held: Any) -> Any:
 
 def check(root: Any, target: Any, expected: str = "") -> None:
     """A path leads from one to the other, and it is the expected one, if any is."""
-    path = search.path_to(root, target)
+    path = path_to(root, target)
     assert path is not None
     assert eval(path, {"root": root}) is target, path
     assert "gc." not in path

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple, final
+from typing import Any
 
 from weakreduce.core import notes, observe
 from weakreduce.core.expressions import Call, Rest, Standin, Stream
 from weakreduce.core.probing import Enough, Prober
 from weakreduce.core.reductions import left_a_dump
 from weakreduce.core.walk import Walk
+from weakreduce.core.watches import Culprit
 from weakreduce.model.classes import class_attribute
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.texts import class_name, printable, shortened
@@ -37,19 +38,6 @@ _PARTS = frozenset({Call, Rest, Standin, Stream})
 _OURS = "weakreduce: "
 #: Characters of a path in a note.
 _WIDTH = 400
-
-
-@final
-class Culprit(NamedTuple):
-    """What cannot be pickled."""
-
-    #: The object; or the nearest holder in the graph of an object that a reduction made.
-    obj: Any
-    path: str
-    #: What it is, and where.
-    text: str
-    #: It is the recursion that went too deep, and there is no use in looking for more.
-    fatal: bool = False
 
 
 def note(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:

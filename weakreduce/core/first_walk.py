@@ -16,9 +16,9 @@ from typing import Any, Final
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
-from weakreduce.core.observe import Watch
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import MISSING, Plan, ShortCut, Walk
+from weakreduce.core.watches import Watch
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal

@@ -24,10 +24,10 @@ from weakreduce.core.expressions import (
     bound_method,
 )
 from weakreduce.core.facts import Facts
-from weakreduce.core.observe import Watch
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import MISSING, Plan, ShortCut, Walk
+from weakreduce.core.watches import Watch
 from weakreduce.model.classes import bases_of, is_leaf
 from weakreduce.model.decide import PINS, Decision, Fate
 from weakreduce.model.kinds import Edge

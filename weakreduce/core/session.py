@@ -46,6 +46,7 @@ from weakreduce.core.second_walk import OrderMatters, SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
 from weakreduce.core.walk import Plan, Refused, Walk, noting, watched_run
+from weakreduce.core.watches import Payload, Watch
 from weakreduce.model import homes
 from weakreduce.model.decide import Fate, outside
 from weakreduce.model.in_force import get_policy
@@ -57,7 +58,7 @@ from weakreduce.model.seen import seen
 Lost = tuple[Edge, str]
 
 
-def run(engine: Engine, place: Place, root: Any, watch: observe.Watch | None = None) -> None:
+def run(engine: Engine, place: Place, root: Any, watch: Watch | None = None) -> None:
     """Dump `root` under the policy in force; its payload goes to the file, or nothing does.
 
     Who calls puts the pickler back.
@@ -102,7 +103,7 @@ class Session:
         engine: Engine,
         place: Place,
         root: Any,
-        watch: observe.Watch | None = None,
+        watch: Watch | None = None,
         facts: Facts | None = None,
     ) -> None:
         self.engine = engine
@@ -279,7 +280,8 @@ class Session:
         if watch is None:
             return walk.override()
         watch.begin()
-        return walk.override([*watch.hooks(walk), *self._left_out(walk)])
+        reduced = self.facts.reductions.reduced if walk is self.first else None
+        return walk.override([*watch.hooks(reduced), *self._left_out(walk)])
 
     def _left_out(self, walk: Walk) -> list[Override]:
         """Nothing is written for some objects, in a dump that is not going to be loaded."""
@@ -329,7 +331,7 @@ class Session:
         if ran.numbered and not for_itself:
             homes.sent(ran.numbered)
         if watch is not None:
-            watch.finish(self, self.root, lost, dropped)
+            watch.finish(self, self.root, dropped)
         if (lost or dropped) and not for_itself:
             words.warn(self.root, lost, dropped)
 
@@ -377,12 +379,34 @@ class Session:
             self._facts.take_apart()
         vars(self).clear()
 
-    # --- measuring ----------------------------------------------------------------------
+    # --- what a watch may ask (`watches.Dump`) --------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """The name of the host."""
+        return self.engine.host_module.rpartition(".")[0] or "pickle"
+
+    def by_name(self, obj: Any) -> bool:
+        """Whether the pickler writes a class, function or module as a name."""
+        return self.engine.by_name(obj)
+
+    def size(self) -> int:
+        """Bytes that are written."""
+        return self.place.size()
+
+    def payload(self) -> Payload:
+        """What is written, to be put back after `weigh`."""
+        return Payload(*self.place.keep(), self.engine.memo(), len(self.engine.memo_before()))
+
+    def put_back(self, payload: Payload) -> None:
+        """Leave the dump as it was when it gave this payload."""
+        self.place.put_back(payload[:2])
+        self.engine.reset(payload.memo)
 
     def weigh(self, obj: Any, limit: float | None, *, with_snapshots: bool) -> int | None:
         """Bytes of the pickle of `obj` by this pickler; None where that is too large, or fails.
 
-        The payload in its place is lost: see `Place.keep` and `Engine.memo`.
+        The payload is lost, and `size` is what was written for `obj` alone.
 
         Args:
             obj: what is weighed.

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from weakreduce.core import blame, words
 from weakreduce.core.facts import Facts
-from weakreduce.core.observe import Watch
 from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Refused
+from weakreduce.core.watches import Watch
 from weakreduce.model.decide import PINS, Decision, Fate, outside
 from weakreduce.model.kinds import Edge
 

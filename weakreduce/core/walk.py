@@ -32,8 +32,8 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import hashable
 from weakreduce.core.incomplete import can_make
-from weakreduce.core.observe import Watch
 from weakreduce.core.reach import Reach
+from weakreduce.core.watches import Watch
 from weakreduce.model import decide, homes, names, signals
 from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, has_own_arguments, hashed_by_value
 from weakreduce.model.decide import Decision, Fate

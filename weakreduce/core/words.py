@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from weakreduce.model import decide
 from weakreduce.model.decide import Decision
@@ -27,7 +27,7 @@ def cause(error: BaseException) -> str:
     return printable(f"{type(error).__name__}: {text}")
 
 
-def _paths(root: Any, wanted: Iterable[Any]) -> dict[int, str]:
+def _paths(root: object, wanted: Iterable[object]) -> dict[int, str]:
     """Id -> path. A text about a dump must never make it fail, whatever is in the graph."""
     try:
         return search.paths_to(root, wanted)
@@ -45,7 +45,7 @@ def where(path: str | None, edge: Edge) -> str:
     return search.edge_path(kind.name, path, edge)
 
 
-def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> WeakrefPicklingError:
+def refusal(policy: Policy, root: object, edge: Edge, decision: Decision) -> WeakrefPicklingError:
     """The error for an edge that the policy refuses."""
     referent = class_name(type(edge.referent))
     name = referent.rpartition(".")[2]
@@ -77,7 +77,7 @@ def refusal(policy: Policy, root: Any, edge: Edge, decision: Decision) -> Weakre
     )
 
 
-def warn(root: Any, lost: list[tuple[Edge, str]], dropped: list[tuple[Any, str]]) -> None:
+def warn(root: object, lost: list[tuple[Edge, str]], dropped: list[tuple[object, str]]) -> None:
     """Warn of each edge that dangles, and each callback that is dropped, unasked."""
     texts = []
     wanted = (*(edge.weak for edge, _ in lost), *(callback for callback, _ in dropped))

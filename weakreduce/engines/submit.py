@@ -31,7 +31,7 @@ from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import Since
-from weakreduce.paths import search
+from weakreduce.paths import parts, search
 
 Payload = bytes | memoryview
 
@@ -263,8 +263,8 @@ _LOOKED_AT: Final = 100_000
 
 def holds_weak(obj: object) -> bool:
     """Whether there is a weak thing in an object that a pickler gave up on before it met one."""
-    from weakreduce.model.classes import NAMEABLE
     from weakreduce.hosts.picklers import importable  # on a failure only: it imports much
+    from weakreduce.model.classes import NAMEABLE
 
     seen_ids, to_visit = {id(obj)}, [obj]
     while to_visit and len(seen_ids) < _LOOKED_AT:
@@ -273,7 +273,7 @@ def holds_weak(obj: object) -> bool:
             return True
         if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
-        for _, held in search.parts(holder, ""):
+        for _, held in parts.parts(holder, ""):
             if id(held) not in seen_ids:
                 seen_ids.add(id(held))
                 to_visit.append(held)

@@ -158,7 +158,7 @@ def opener(obj_type: type) -> Callable[[Any, str], _Parts] | None:
     return None
 
 
-def opened(opens: Callable[[Any, str], _Parts], obj: Any, path: str) -> _Parts:
+def opened(opens: Callable[[Any, str], _Parts], obj: object, path: str) -> _Parts:
     """What an opener finds, up to the first thing that the library refuses to show."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -214,7 +214,7 @@ def parts(obj: Any, path: str, known: set[int], names: Computed) -> _Parts:
             yield f"gc.get_referents({path})[{number}]", held
 
 
-def _read(obj: Any, path: str, names: Computed) -> _Parts:
+def _read(obj: object, path: str, names: Computed) -> _Parts:
     for name, descriptor in names:
         try:
             yield f"{path}.{name}", descriptor.__get__(obj)
@@ -246,7 +246,7 @@ def _reduced(obj: Any, path: str) -> _Parts:
                     waiting.append((f"{text}[{key}]", item, depth + 1))
 
 
-def _has(obj: Any, name: str, held: Any) -> bool:
+def _has(obj: object, name: str, held: object) -> bool:
     try:
         return getattr(obj, name) is held
     except Exception:  # noqa: BLE001 - the state's names are no attributes

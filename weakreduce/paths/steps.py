@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keyword
 import types
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from weakreduce.model.classes import bases_of, names_of
 from weakreduce.model.texts import class_name
@@ -55,7 +55,7 @@ def plain(key: Any, depth: int = 0) -> str | None:
     return None
 
 
-def named(key: Any) -> str:
+def named(key: object) -> str:
     """A key as the name of an entry, for reading."""
     text = plain(key)
     if text is None:
@@ -63,13 +63,13 @@ def named(key: Any) -> str:
     return text if len(text) < _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "..."
 
 
-def indexed(key: Any) -> str | None:
+def indexed(key: object) -> str | None:
     """A key in brackets; None where the position of its entry has to do."""
     text = plain(key)
     return None if text is None or len(text) > _LONGEST_KEY else text
 
 
-def is_identifier(name: Any) -> bool:
+def is_identifier(name: object) -> TypeGuard[str]:
     """Whether a name can stand behind a dot."""
     return (
         type(name) is str
@@ -79,14 +79,14 @@ def is_identifier(name: Any) -> bool:
     )
 
 
-def is_data_descriptor(value: Any) -> bool:
+def is_data_descriptor(value: object) -> bool:
     """Whether a class's attribute goes before that of an instance."""
     return static(type(value), "__set__") is not None or (
         static(type(value), "__delete__") is not None
     )
 
 
-def attribute(path: str, obj_type: type, name: Any) -> str:
+def attribute(path: str, obj_type: type, name: object) -> str:
     """What an instance's ``__dict__`` holds under a name."""
     if in_python(obj_type, "__getattribute__"):
         return f"object.__getattribute__({path}, '__dict__')[{written(name)}]"
@@ -95,7 +95,7 @@ def attribute(path: str, obj_type: type, name: Any) -> str:
     return f"vars({path})[{written(name)}]"
 
 
-def class_attribute(path: str, metaclass: type, name: Any, value: Any) -> str:
+def class_attribute(path: str, metaclass: type, name: object, value: object) -> str:
     """What a class's ``__dict__`` holds under a name."""
     bound = static(type(value), "__get__") is not None and not isinstance(
         value, (types.FunctionType, property)
@@ -105,6 +105,6 @@ def class_attribute(path: str, metaclass: type, name: Any, value: Any) -> str:
     return f"{path}.{name}"
 
 
-def written(name: Any) -> str:
+def written(name: object) -> str:
     """A name as a key, whatever it is."""
     return indexed(name) or named(name)

@@ -30,7 +30,7 @@ def named(function: Any) -> str:
     return printable(name if plain else f"{module}.{name}")
 
 
-def listed(arguments: Any) -> tuple[Any, ...]:
+def listed(arguments: object) -> tuple[Any, ...]:
     """Arguments, or what stands where they should."""
     return arguments if isinstance(arguments, tuple) else (arguments,)
 
@@ -40,7 +40,7 @@ def called(function: Any, arguments: Iterable[Any]) -> str:
     return f"{named(function)}{given(tuple(arguments), {})}"
 
 
-def given(arguments: tuple[Any, ...], keywords: Any) -> str:
+def given(arguments: tuple[Any, ...], keywords: object) -> str:
     """What a call is given, in brackets."""
     texts = [shown(value) for value in arguments]
     if isinstance(keywords, dict):

@@ -20,8 +20,9 @@ from typing import Any, Final, final
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.texts import listed, printable, quoted
 from weakreduce.reading import opcodes, vocabulary
+from weakreduce.reading.facts import Facts
 from weakreduce.reading.machine import OBJECTS, CutShort, Damaged, Limits, Machine, Source, TooLarge
-from weakreduce.reading.meaning import Facts, Meaning
+from weakreduce.reading.meaning import Meaning
 
 _SHOWN: Final = 20  # pickles of one file that the text lists
 _KEPT: Final = 1000  # pickles of one file that are kept one by one

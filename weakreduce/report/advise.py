@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Final, final
+from typing import Any, Final
 
-from weakreduce import api
-from weakreduce.core import observe
 from weakreduce.model import decide
 from weakreduce.model.decide import Decision
-from weakreduce.model.in_force import policy as block
 from weakreduce.model.kinds import CONTAINERS, Edge, kind_of
 from weakreduce.model.policies import NAMED, Policy, RuleFate, shown
 from weakreduce.model.texts import class_name, printable
@@ -34,19 +31,6 @@ _WORTH: Final = 100
 _APART: Final = 4
 
 Seen = tuple[Edge, Decision]
-
-
-@final
-class _Counter:
-    """A file that counts."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        """Count the bytes, and forget them."""
-        self.size += len(data)
-        return len(data)
 
 
 def guesses(
@@ -149,18 +133,16 @@ def _round_between(low: int, high: int) -> int:
 
 
 def tried(
-    obj: Any,
-    host: api.OwnHost,
     policies: Sequence[Policy],
+    size_under: Callable[[Policy], int],
     size: int | None,
     around: tuple[Policy, Policy],
 ) -> tuple[Advice, ...]:
     """What helps, the best first.
 
     Args:
-        obj: the root.
-        host: the host.
         policies: what to try.
+        size_under: gives the payload's size under a policy, or raises what a dump raises.
         size: of the payload under the report's policy; None where nothing would be sent.
         around: the policy in force where `explain` was called, and the report's.
     """
@@ -169,17 +151,15 @@ def tried(
     for policy in policies[:_TRIED]:
         if budget < 0:
             break
-        file = _Counter()
         try:
-            with observe.watching(False), block(policy):
-                api.dump(obj, file, host=host)
+            smaller = size_under(policy)
         except Exception:  # noqa: BLE001 - then it is no advice
             budget -= size or 0
             continue
-        budget -= file.size
-        saves = None if size is None else size - file.size
+        budget -= smaller
+        saves = None if size is None else size - smaller
         if saves is None or (saves > 0 and saves * _WORTH >= (size or 0)):
-            found.append(Advice(printable(line(policy, *around)), file.size, saves))
+            found.append(Advice(printable(line(policy, *around)), smaller, saves))
     best: dict[int, Advice] = {}
     for advice in found:
         best.setdefault(advice.bytes, advice)  # of two that come to the same, the narrower

@@ -1,7 +1,7 @@
-"""What a dump does to each weak edge, as plain data: `Finding`, `Report`, and the report as text.
+"""What dumps do to weak edges, as plain data: a `Finding` for each edge, and `Findings`.
 
-Rule: nothing here looks at a user's object; a report holds strings and numbers and keeps nothing
-alive. Pictures and pages are made of it elsewhere (`pictures`, `page`).
+Rule: nothing here looks at a user's object; findings are strings and numbers and keep nothing
+alive. How they are shown is not known here: a `Report` (`reports`) is findings with their looks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,19 @@ COPIES: Final = FATES[:2]
 DRAWN: Final = 200
 #: A part that is less than one in so many is too small to be told.
 SMALL: Final = 100
-#: Rows of the table that `str` makes.
-ROWS: Final = 50
+#: How many findings a report keeps, unless it is told otherwise.
+KEEP: Final = 1000
+
+
+def checked(keep: int, where: str) -> int:
+    """How many findings are kept.
+
+    Raises:
+        ValueError: where that is no number, or negative.
+    """
+    if type(keep) is not int or keep < 0:
+        raise ValueError(f"{where} takes a number of findings, not {keep!r}")
+    return keep
 
 
 @final
@@ -111,33 +122,6 @@ class Advice:
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoadReport:
-    """Why a load fails; all three are None where it works.
-
-    Attributes:
-        error: the error in one line.
-        path: where in the payload that is, as an expression of ``root``; None where the payload
-            does not tell.
-        call: what was called with what, or what else was about to be done.
-    """
-
-    error: str | None = None
-    path: str | None = None
-    call: str | None = None
-
-    def __str__(self) -> str:
-        if self.error is None:
-            return "it loads"
-        lines = [self.error]
-        if self.path is not None:
-            lines.append(f"  at {self.path}")
-        if self.call is not None:
-            lines.append(f"  in {self.call}")
-        return "\n".join(lines)
-
-
-@final
 class Picture(NamedTuple):
     """What a picture shows: holders, the strong paths to them, and weak edges."""
 
@@ -190,33 +174,10 @@ def chosen(groups: dict[str, list[Any]], keep: int) -> dict[str, list[Any]]:
     return {fate: items[: taken[fate]] for fate, items in groups.items()}
 
 
-@final
-class Report(Sequence[Finding]):
-    """What dumps do to weak edges: a sequence of `Finding`, snapshots first, the largest first.
+class Findings(Sequence[Finding]):
+    """The findings of dumps, and their numbers; the attributes are told at `Report`."""
 
-    It holds the most relevant findings and counts all of them.
-
-    Attributes:
-        policy: the policy's name.
-        host: the host's name; of a `record`, the hosts' names.
-        keep: how many findings are kept at most.
-        dumps: how many dumps are in it.
-        total_bytes: size of the payload in bytes (of a `record`, of all of them together);
-            None where nothing would be sent.
-        snapshot_bytes: how many of those are there because of snapshots. What several of them
-            share counts once. None where `total_bytes` is, or where it was not measured.
-        kinds: ``(kind, fate)`` -> number of edges.
-        partial: whether `explain` had to stop at something that cannot be pickled, so that what
-            comes after it is not in the numbers. (Any dump that is recorded stops at its error.)
-        heaviest: the strong parts of the payload that weigh most, the heaviest first, each opened
-            as long as one of its own parts takes most of it.
-        advice: policies under which the payload is smaller, or possible at all, the best first;
-            each was tried. Of a `record` there is none.
-        failures: the objects that cannot be pickled.
-        errors: the errors that dumps raise, in one line each.
-    """
-
-    def __init__(self, policy: str = "", host: str = "", *, keep: int = 1000) -> None:
+    def __init__(self, policy: str = "", host: str = "", *, keep: int = KEEP) -> None:
         self.policy = policy
         self.host = host
         self.keep = keep
@@ -247,9 +208,6 @@ class Report(Sequence[Finding]):
     def __getitem__(self, position: int | slice) -> Finding | list[Finding]:
         return self._findings[position]
 
-    def __repr__(self) -> str:
-        return f"<weakreduce.Report: {self.summary()}>"
-
     def take(self, findings: Iterable[Finding]) -> None:
         """Put findings in, in the report's order, and let go of the least relevant."""
         groups: dict[str, list[Finding]] = {}
@@ -258,7 +216,7 @@ class Report(Sequence[Finding]):
         kept = chosen(groups, self.keep)
         self._findings = [finding for fate in FATES for finding in kept.get(fate, ())]
 
-    def add(self, other: Report) -> None:
+    def add(self, other: Findings) -> None:
         """Add the report of one more dump."""
         hosts = [*filter(None, self.host.split(", ")), other.host]
         policies = [*filter(None, self.policy.split(" / ")), other.policy]
@@ -292,36 +250,26 @@ class Report(Sequence[Finding]):
         """Number of weak edges, those included that are not kept."""
         return sum(self.kinds.values())
 
+    def size_text(self) -> str:
+        """How many bytes are sent, in words; none where nothing is."""
+        if self.total_bytes is None:
+            return ""
+        text = f"{self.total_bytes:,} bytes"
+        if self.snapshot_bytes and not self.counts.keys().isdisjoint(COPIES):
+            text += f", {self.snapshot_bytes:,} of them for snapshots"
+        return text
+
     def summary(self) -> str:
         """The numbers in one line."""
         counts = ", ".join(f"{number:,} {fate}" for fate, number in self.counts.items())
         parts = [counts or "no weak edge"]
         if self.total_bytes is not None:
-            size = f"{self.total_bytes:,} bytes"
-            if self.snapshot_bytes and not self.counts.keys().isdisjoint(COPIES):
-                size += f", {self.snapshot_bytes:,} of them for snapshots"
-            parts.append(size)
+            parts.append(self.size_text())
         if self.errors:
             parts.append("not sent" if self.dumps <= 1 else f"{len(self.errors):,} not sent")
         if self.partial:
             parts.append("walked in part, so there may be more")
         return "; ".join(parts)
-
-    # --- text -------------------------------------------------------------------------
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def table(self, width: int | None = None, rows: int = ROWS) -> str:
-        """The report as text.
-
-        Args:
-            width: columns; None for those of the terminal, or 80 where there is none.
-            rows: how many findings at most.
-        """
-        from weakreduce.report import table
-
-        return table.text(self, width, rows)
 
     # --- for other programs -----------------------------------------------------------
 
@@ -350,30 +298,3 @@ class Report(Sequence[Finding]):
     def to_json(self, indent: int | None = 2) -> str:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
-
-    def to_dot(self, limit: int = 60) -> str:
-        """A picture in Graphviz's language: holders, strong paths, and weak edges by fate.
-
-        Args:
-            limit: how many weak edges it shows at most.
-        """
-        from weakreduce.report import pictures
-
-        return pictures.dot(self, limit)
-
-    def to_mermaid(self, limit: int = 60) -> str:
-        """The same picture for Mermaid, which many documentation tools draw."""
-        from weakreduce.report import pictures
-
-        return pictures.mermaid(self, limit)
-
-    def to_html(self) -> str:
-        """A page that needs nothing else: no script, no style and no picture from elsewhere."""
-        from weakreduce.report import page
-
-        return page.page(self)
-
-    def _repr_html_(self) -> str:
-        from weakreduce.report import page
-
-        return page.fragment(self)

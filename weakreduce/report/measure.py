@@ -1,48 +1,50 @@
 """Measure: how many bytes a snapshot's referent takes by itself, and all snapshots together.
 
-A finished session's pickler is borrowed and run again, on one referent or on the root with the
-snapshots left out; then everything is put back. What the user's code was asked once is
-remembered (`Known.again`), so it is not run again.
+The pickler of a dump that has ended is borrowed and run again (`Dump.weigh`), on one referent or on
+the root with the snapshots left out; then everything is put back. What the user's code was asked
+once is remembered, so it is not run again. How much may be written for it all stands here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, final
 
-from weakreduce.core.session import Session
+from weakreduce.core.watches import Dump
 
 #: No more distinct referents than this are measured, the ones met first.
 MOST: Final = 20_000
 #: Bytes that may be written to measure a payload: so many times its own size, and so many more.
 _TIMES, _MORE = 4, 1 << 24
 #: The C pickler hands its bytes over in pieces of this size.
-_PIECE = 1 << 16
+_PIECE: Final = 1 << 16
 
 
+@final
 class Scale:
-    """Weighs objects with the pickler of a session whose payload is finished."""
+    """Weighs objects with the pickler of a dump, which is left as it was found: a block."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self._payload: Any = session.place.keep()
-        self._memo = session.engine.memo()
-        self.budget = _TIMES * session.place.size() + _MORE
+    def __init__(self, dump: Dump) -> None:
+        self.dump = dump
+        self._payload = dump.payload()
+        self.budget = _TIMES * dump.size() + _MORE
 
-    def weigh(self, obj: Any, limit: float | None = None, *, snapshots: bool = True) -> int | None:
+    def __enter__(self) -> Scale:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.dump.put_back(self._payload)
+
+    def weigh(
+        self, obj: object, limit: float | None = None, *, with_snapshots: bool = True
+    ) -> int | None:
         """Bytes of the pickle of `obj`; None where that is larger than `limit`, or fails."""
         try:
-            return self.session.weigh(obj, limit, with_snapshots=snapshots)
+            return self.dump.weigh(obj, limit, with_snapshots=with_snapshots)
         finally:
-            self.budget -= self.session.place.size() + (_PIECE if limit is None else 0)
+            self.budget -= self.dump.size() + (_PIECE if limit is None else 0)
 
-    def put_back(self) -> None:
-        """Leave the session as it was found."""
-        session = self.session
-        session.place.put_back(self._payload)
-        session.engine.reset(self._memo)
-
-    def sizes(self, referents: list[Any], tick: Callable[[], None]) -> dict[int, int]:
+    def sizes(self, referents: list[object], tick: Callable[[], None]) -> dict[int, int]:
         """Id -> bytes of the own pickle of each referent, as far as the budget goes.
 
         Where 100,000 snapshots drag in the same megabyte, weighing each would take 100,000
@@ -51,7 +53,7 @@ class Scale:
         spent.
         """
         found: dict[int, int] = {}
-        large: list[Any] = []
+        large: list[object] = []
         reserve = self.budget // 2
         limit = max(_PIECE, reserve // max(1, len(referents)))
         for position, referent in enumerate(referents[:MOST]):

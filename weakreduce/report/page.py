@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 
 from weakreduce.model.texts import printable
-from weakreduce.report.findings import COPIES, Report
+from weakreduce.report.findings import Findings
 from weakreduce.report.pictures import COLOURS
 from weakreduce.report.table import alike, extra, is_worth_weighing, not_kept, outcome, weight
 
@@ -65,7 +65,7 @@ def _code(text: str) -> str:
     return f"<code>{_text(text)}</code>"
 
 
-def fragment(report: Report) -> str:
+def fragment(report: Findings) -> str:
     """The report without a page around it."""
     many = f" in {report.dumps:,} dumps" if report.dumps != 1 else ""
     head = f"{report.edges:,} weak edge{'' if report.edges == 1 else 's'}{many}"
@@ -81,7 +81,7 @@ def fragment(report: Report) -> str:
         f'<div class="weakreduce"><style>{_STYLE}</style>',
         f"<p>{head}</p>",
         f'<p class="fates">{counts}</p>' if counts else "",
-        f"<p>{_text(_sizes(report))}</p>",
+        f"<p>{_text(report.size_text() or 'Nothing is sent.')}</p>",
     ]
     for failure in report.failures:
         text = f"cannot be pickled: {_text(failure.text)}: {_code(failure.cause)}"
@@ -105,16 +105,7 @@ def fragment(report: Report) -> str:
     return "\n".join([*filter(None, parts), "</div>"])
 
 
-def _sizes(report: Report) -> str:
-    if report.total_bytes is None:
-        return "Nothing is sent."
-    text = f"{report.total_bytes:,} bytes"
-    if report.snapshot_bytes and not report.counts.keys().isdisjoint(COPIES):
-        text += f", {report.snapshot_bytes:,} of them for snapshots"
-    return text
-
-
-def _table(report: Report) -> str:
+def _table(report: Findings) -> str:
     rows = []
     for finding, number in alike(report):
         size = "" if finding.bytes is None else f"{finding.bytes:,}"
@@ -134,7 +125,7 @@ def _table(report: Report) -> str:
     )
 
 
-def _weights(report: Report) -> str:
+def _weights(report: Findings) -> str:
     rows = "".join(
         f'<tr><td class="bytes">{weight(each)}</td><td class="path">{_code(each.path)}</td>'
         f'<td class="edge">{_text(each.type)}</td></tr>'
@@ -147,7 +138,7 @@ def _weights(report: Report) -> str:
     )
 
 
-def page(report: Report) -> str:
+def page(report: Findings) -> str:
     """The report as a page of its own."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

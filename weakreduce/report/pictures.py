@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from weakreduce.model.texts import printable, shortened
-from weakreduce.report.findings import COPIES, Picture, Report
+from weakreduce.report.findings import COPIES, Findings, Picture
 
 #: Fate -> colour, which reads on white and on dark paper, and to the colour-blind.
 COLOURS: Final = {
@@ -24,7 +24,7 @@ COLOURS: Final = {
 _WIDTH = 40
 
 
-def _limited(report: Report, limit: int) -> tuple[Picture, int]:
+def _limited(report: Findings, limit: int) -> tuple[Picture, int]:
     """The picture with its first weak edges, and how many it does not show."""
     whole = report.picture
     weak = whole.weak[: max(limit, 0)]
@@ -60,7 +60,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") + '"'
 
 
-def dot(report: Report, limit: int) -> str:
+def dot(report: Findings, limit: int) -> str:
     """The picture in Graphviz's language."""
     picture, left = _limited(report, limit)
     lines = [
@@ -94,7 +94,7 @@ def _entities(text: str) -> str:
     return "".join(c if c.isalnum() or c in " .,_[]()':-…" else f"#{ord(c)};" for c in text)
 
 
-def mermaid(report: Report, limit: int) -> str:
+def mermaid(report: Findings, limit: int) -> str:
     """The picture in Mermaid's language."""
     picture, left = _limited(report, limit)
     lines = ["flowchart LR"]

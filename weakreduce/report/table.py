@@ -21,8 +21,10 @@ from weakreduce.model.texts import (
     sized,
     told_apart,
 )
-from weakreduce.report.findings import Advice, Finding, Report, Weight
+from weakreduce.report.findings import Advice, Finding, Findings, Weight
 
+#: Rows of a table, unless it is told otherwise.
+ROWS: Final = 50
 #: Characters of an error in the table.
 _LONGEST: Final = 2000
 #: Columns of the narrowest text, and of the narrowest that is a table.
@@ -34,7 +36,7 @@ _HEAVY: Final = 1000
 _LINES: Final = 6
 
 
-def text(report: Report, width: int | None, rows: int) -> str:
+def text(report: Findings, width: int | None, rows: int) -> str:
     """The report in lines of at most `width` columns; None for those of the terminal."""
     width = max(_NARROWEST, _terminal() if width is None else width)
     under = f' under policy "{report.policy}"' if report.policy else ""
@@ -73,7 +75,7 @@ def text(report: Report, width: int | None, rows: int) -> str:
     return "\n".join(lines)
 
 
-def is_worth_weighing(report: Report) -> bool:
+def is_worth_weighing(report: Findings) -> bool:
     """Whether a payload is so large that it is of interest what in it weighs."""
     return bool(report.heaviest) and report.heaviest[0].bytes >= _HEAVY
 
@@ -90,7 +92,7 @@ def weight(weighed: Weight) -> str:
     return f"{'' if weighed.exact else '~'}{weighed.bytes:,}"
 
 
-def _weights(report: Report, width: int) -> list[str]:
+def _weights(report: Findings, width: int) -> list[str]:
     sizes = [weight(each) for each in report.heaviest]
     across = max(map(len, sizes))
     room = max(width - across - 4, _NARROWEST - 4)
@@ -116,7 +118,7 @@ def alike(found: Iterable[Finding]) -> list[tuple[Finding, int]]:
     return list(numbers.items())
 
 
-def _more(report: Report, shown: int) -> Iterator[str]:
+def _more(report: Findings, shown: int) -> Iterator[str]:
     """What is not shown, and how to see it."""
     kept = len(report)
     if kept > shown:
@@ -128,7 +130,7 @@ def _more(report: Report, shown: int) -> Iterator[str]:
         yield not_kept(report)
 
 
-def not_kept(report: Report) -> str:
+def not_kept(report: Findings) -> str:
     """How many edges are counted alone, and how to keep them."""
     return (
         f"{report.edges - len(report):,} more are counted, but not kept: keep={report.edges}, or "

@@ -11,9 +11,11 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from weakreduce.core.watches import Payload
 from weakreduce.model.bound import Bound
 from weakreduce.model.texts import class_name, printable
 from weakreduce.paths import search
+from weakreduce.paths.parts import LEAVES, Shapes, parts
 from weakreduce.report import extents
 from weakreduce.report.findings import SMALL, Weight
 from weakreduce.report.measure import Scale
@@ -38,37 +40,22 @@ class _Part(NamedTuple):
     obj: Any
 
 
-class Payload(NamedTuple):
-    """A payload that is finished, and the memo that names its objects."""
-
-    data: bytes
-    more: list[Any]
-    #: id -> entry and object.
-    memo: dict[int, Any]
-    first: int
-    by_name: Callable[[Any], bool]
-
-
-def payload_of(session: Any) -> Payload:
-    """The payload that stands in a session's place."""
-    data, more = session.place.keep()
-    engine = session.engine
-    return Payload(data, more, engine.memo(), len(session.engine.memo_before()), engine.by_name)
-
-
-def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
+def heaviest(
+    payload: Payload, root: object, by_name: Callable[[Any], bool], scale: Scale | None = None
+) -> list[Weight]:
     """The parts that weigh most, the heaviest first; none where that cannot be told.
 
     Args:
         payload: what was written for the root, without snapshots.
         root: the root.
+        by_name: whether the pickler writes a class, function or module as a name.
         scale: measures the parts by themselves; None: what they take in the payload has to do.
     """
     if scale is None and len(payload.memo) - payload.first > _WATCHED:
         return []
     try:
-        sizes = extents.sizes(payload.data, payload.more, payload.first)
-        listed = _Descent(payload, sizes, frozenset() if scale else _TOLD).parts(root)
+        sizes = extents.sizes(payload.data, payload.later, payload.first)
+        listed = _Descent(payload, sizes, by_name, frozenset() if scale else _TOLD).listed(root)
     except Exception:  # noqa: BLE001 - of a report's numbers, these are left out
         return []
     exact: dict[int, int] = {}
@@ -77,7 +64,7 @@ def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
         for part in sorted(listed, key=lambda part: part.size):
             if scale.budget < part.size:
                 break
-            size = scale.weigh(part.obj, snapshots=False)
+            size = scale.weigh(part.obj, with_snapshots=False)
             if size is not None:
                 exact[id(part.obj)] = size
     weights = [
@@ -95,18 +82,24 @@ def heaviest(payload: Payload, root: Any, scale: Scale | None) -> list[Weight]:
 class _Descent:
     """From the root to the heaviest part of the heaviest part, as long as there is one."""
 
-    def __init__(self, payload: Payload, sizes: dict[int, int], told: frozenset[type[Any]]) -> None:
+    def __init__(
+        self,
+        payload: Payload,
+        sizes: dict[int, int],
+        by_name: Callable[[Any], bool],
+        told: frozenset[type[Any]],
+    ) -> None:
         self.told = told
-        self.total = len(payload.data) + sum(size for _, size, _ in payload.more)
+        self.total = len(payload.data) + sum(size for _, size, _ in payload.later)
         self.memo = payload.memo
         self.sizes = sizes
-        self.by_name = payload.by_name
-        self.shapes: dict[Any, Any] = {}
+        self.by_name = by_name
+        self.shapes: Shapes = {}
         self.seen: set[int] = set()
         #: What an engine was given, where the root is a wrapping of its own.
         self.given: tuple[search.Named, ...] = search.given.get(())
 
-    def parts(self, root: Any) -> list[_Part]:
+    def listed(self, root: object) -> list[_Part]:
         """All that is to be listed."""
         self.seen.add(id(root))
         levels: list[list[_Part]] = [[]]
@@ -168,11 +161,11 @@ class _Descent:
             elif size is not None:
                 self.seen.add(identity)
                 found.append(_Part(size, step, held))
-            elif not issubclass(type(held), search.LEAVES):
+            elif not issubclass(type(held), LEAVES):
                 self.seen.add(identity)
                 passed.append((step, held))
 
-    def strong(self, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+    def strong(self, obj: object, path: str) -> Iterator[tuple[str, Any]]:
         if search.is_closed(obj, self.by_name):
             return iter(())
-        return search.parts(obj, path, self.shapes)
+        return parts(obj, path, self.shapes)
