@@ -8,6 +8,7 @@ Nothing here knows a library. The fresh interpreter imports this file, so it imp
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import gc
 import importlib.util
 import os
@@ -33,6 +34,18 @@ def stock() -> Iterator[None]:
         yield
     finally:
         weakreduce.install()
+
+
+@contextlib.contextmanager
+def reduced_by(reduce: Callable[[Any], Any], *classes: type) -> Iterator[None]:
+    """A recipe: classes whose own way of pickling does not work, and how they are pickled here."""
+    for cls in classes:
+        copyreg.pickle(cls, reduce)
+    try:
+        yield
+    finally:
+        for cls in classes:
+            del copyreg.dispatch_table[cls]
 
 
 def refused(obj: Any, *words: str) -> None:
