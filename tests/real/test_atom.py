@@ -17,7 +17,6 @@ class Node(Atom):
     children = List()
 
 
-
 def make() -> Node:
     root = Node(name="root")
     root.children.append(Node(name="leaf", parent=atomref(root)))

@@ -11,9 +11,7 @@ from celery.result import ResultSet
 
 
 def make() -> ResultSet:
-    app = celery.Celery(
-        "real", broker="memory://", backend="cache+memory://", set_as_current=False
-    )
+    app = celery.Celery("real", broker="memory://", backend="cache+memory://", set_as_current=False)
     return ResultSet([app.AsyncResult("one"), app.AsyncResult("two")], app=app)
 
 

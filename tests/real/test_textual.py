@@ -1,6 +1,6 @@
-"""textual: a widget is held by ``weakref.ref``: by its styles, its children, their list.
+"""textual: a widget is held by ``weakref.ref``: by its styles and by the list of its children.
 
-See ``RenderStyles`` and ``Styles`` in ``textual/css/styles.py``, ``textual/message_pump.py`` and
+See ``RenderStyles`` in ``textual/css/styles.py``, ``textual/message_pump.py`` and
 ``textual/_node_list.py``.
 """
 

@@ -1,6 +1,6 @@
 """vine, of Celery and kombu: ``promise(weak=True)`` keeps its function by WeakMethod or ref.
 
-See ``promise._get_weak...`` in ``vine/promises.py``.
+``promise._get_fun_or_weakref`` in ``vine/promises.py``.
 """
 
 from __future__ import annotations

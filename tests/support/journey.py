@@ -1,8 +1,8 @@
-"""The way of a real library's object: refused by stock, sent with weakreduce, used in a fresh process.
+"""The way of a real library's object: refused by stock, sent with weakreduce, used elsewhere.
 
 A file of ``tests/real`` says how an object is made and how its copy shows that it works. Here it is
-sent by every host, and each copy put to work in one fresh interpreter that cannot import weakreduce.
-Nothing here knows a library. The fresh interpreter imports this file, so it imports weakreduce late.
+sent by every host, and each copy put to work in a fresh interpreter that cannot import weakreduce.
+Nothing here knows a library. The fresh interpreter imports this file: it imports weakreduce late.
 """
 
 from __future__ import annotations
@@ -46,6 +46,30 @@ def reduced_by(reduce: Callable[[Any], Any], *classes: type) -> Iterator[None]:
     finally:
         for cls in classes:
             del copyreg.dispatch_table[cls]
+
+
+def by_hand(obj: Any) -> tuple[Any, ...]:
+    """A recipe: an object of a class whose own loading fails, with its state set past that class.
+
+    Pickle puts items in before attributes, and by the class's own methods, which may need these, or
+    refuse; and it calls whatever the class answers for ``__setstate__``.
+    """
+    new, arguments, state, *_ = object.__reduce_ex__(obj, 2)
+    items = [base(base.__iter__(obj)) for base in (list, set) if isinstance(obj, base)]
+    if isinstance(obj, dict):
+        items = [dict(dict.items(obj))]
+    return new, arguments, (state, items), None, None, put_together
+
+
+def put_together(obj: Any, parts: tuple[Any, Any]) -> None:
+    """What `by_hand` has done on the receiver."""
+    state, items = parts
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    for name, value in {**(attributes or {}), **(slots or {})}.items():
+        object.__setattr__(obj, name, value)
+    for those in items:
+        put_in = list.extend if isinstance(those, list) else type(those).update
+        put_in(obj, those)
 
 
 def refused(obj: Any, *words: str) -> None:
