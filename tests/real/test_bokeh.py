@@ -2,8 +2,8 @@
 
 See ``bokeh/document/callbacks.py``, ``models.py`` and ``modules.py``. Values of properties are
 dicts, lists and sets that tell their owners of each change, also when a pickle fills them, before
-they have any (``bokeh/core/property/wrappers.py``): a recipe sets their attributes first. A document
-also has a template of Jinja2's, with the recipe of ``test_jinja2.py``.
+they have any (``bokeh/core/property/wrappers.py``): a recipe sets their attributes first. Also, a
+document has a template of Jinja2's, with the recipe of ``test_jinja2.py``.
 """
 
 from __future__ import annotations
