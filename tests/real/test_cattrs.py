@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import attrs
 import cattrs
+import gaps
 import journey
+import pytest
 
 
 @attrs.define
@@ -29,6 +31,7 @@ def works(converter: cattrs.Converter) -> None:
     assert converter.structure({"x": "1", "more": ["2"]}, Point) == Point(1, [2])
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)
 def test_a_converter_converts_there() -> None:
     journey.refused(make())
     journey.travels(make, works, ways=("dill",))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 
 import flask
+import gaps
 import journey
+import pytest
 
 
 def hello() -> dict[str, int]:
@@ -31,6 +33,7 @@ def new_lock(lock: object) -> tuple[object, tuple[()]]:
     return threading.Lock, ()
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)
 def test_an_app_answers_there() -> None:
     journey.refused(make())
     journey.travels(make, works, ways=("dill",))
