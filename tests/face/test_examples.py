@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 GALLERY = ROOT / "docs" / "examples"
 PROGRAMS = sorted(GALLERY.glob("*.py"))
 METHOD = re.compile(r'(?<=get_context\(")\w+|(?<=set_start_method\(")\w+')
