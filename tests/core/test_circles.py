@@ -82,6 +82,15 @@ def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("host", gaps.BY_VALUE)
+def test_classes_of_a_script_that_are_referred_to_from_inside(host: str, tmp_path: Path) -> None:
+    """Whole where what holds the reference has a state of its own; else dill's dangle, and warn."""
+    subprocess.run([sys.executable, str(HERE / "circles_of_classes.py"), host, str(tmp_path)],
+                   check=True)  # fmt: skip
+    assert len(json.loads((tmp_path / "expected.json").read_text())) == 28
+    assert received(host, tmp_path) == []
+
+
 class Child:
     def __init__(self, number: int) -> None:
         self.number = number

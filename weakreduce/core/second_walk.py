@@ -55,8 +55,10 @@ _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), ty
 
 #: What the encoder puts into payloads.
 _OWN: Final = frozenset({Call, Stream, Rest, Standin, Guarded})
-#: How many objects are asked whether they hold a reference that leads back.
+#: How many objects are asked whether they hold a reference that leads back, and how many are looked
+#: over for those: between a holder and its state is its class, by value with all its methods.
 _LOOKED_AT: Final = 100
+_LOOKED_OVER: Final = 10_000
 
 
 def _are_same(one: Any, other: Any) -> bool:
@@ -319,8 +321,10 @@ class SecondWalk(Walk):
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
         referent = edge.referent
         kind = self.kind(type(edge.weak))
-        if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
+        if kind is None or kind.base in CONTAINERS:
             return False  # containers are filled when what they need is there
+        if issubclass(type(referent), NAMEABLE) and self.known.adapter.has_skeletons:
+            return False  # a class by value is there, empty
         if not super().can_make(referent):
             return True
         standin = self.under_construction.get(id(referent))
@@ -368,15 +372,19 @@ class SecondWalk(Walk):
         referent = edge.referent
         if id(referent) in self.under_construction and not self._is_repeatable(referent):
             return None
-        for obj in itertools.islice(reversed(self.met.values()), _LOOKED_AT):
-            if obj is referent:
+        asked = 0
+        for obj in itertools.islice(reversed(self.met.values()), _LOOKED_OVER):
+            if obj is referent or asked == _LOOKED_AT:
                 return None
             cls = type(obj)
-            if cls in _OWN or issubclass(cls, NAMEABLE) or self.kind(cls) is not None:
+            if cls in _ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
                 continue
-            found = self.known.reduced_or_none(obj)
-            if found is not None and any(_holds(part, edge.weak) for part in _listed(found[2:])):
+            found = None if self.kind(cls) is not None else self.known.reduced_or_none(obj)
+            if found is None:
+                continue
+            if any(_holds(part, edge.weak) for part in _listed(found[2:])):
                 return obj
+            asked += 1
         return None
 
     def _postpone_like(self, holder: Any, edge: Edge) -> None:

@@ -143,6 +143,8 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     by_identity = walk.known.hashed_by_identity
     orderless, closing = walk.known.orderless, walk.closing
     under_construction = walk.under_construction
+    # Or a class by value is not there while what it holds is written.
+    skeletons = walk.known.adapter.has_skeletons
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -157,14 +159,14 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
         ):
             identity = id(referent)
             if identity in met:
-                if not referable[cls]:
+                if not referable[cls] or (nameable[cls] and not skeletons):
                     pass
                 elif identity in inside:
                     return (ref, (referent,))
                 elif snapshots and not nameable[cls]:
                     taken.append(weak)
                     return (ref, (referent, referent))
-            elif plain[cls] and identity not in standins:
+            elif plain[cls] and identity not in standins and (skeletons or walk.can_make(referent)):
                 if identity in inside:
                     if orderless and walk.room:
                         walk.room -= 1
