@@ -19,9 +19,9 @@ import run_random_graphs
 from shapes import SHAPES
 
 import weakreduce
-from weakreduce.api import _pickler_class
 from weakreduce.core import look_ahead, short_cuts
 from weakreduce.hosts import picklers
+from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")
 #: Where each fast way is called, by module and name; and what it says of nothing.

@@ -25,6 +25,7 @@ LINK = re.compile(r"\]\(([^)]+)\)")
 #: Pages without an example, and the languages of blocks that are none.
 WITHOUT = {
     "docs/changelog.md",
+    "docs/examples/index.md",
     "docs/explanation/how-it-works.md",
     "docs/index.md",
     "docs/performance.md",

@@ -30,9 +30,11 @@ for label, (number, test) in json.load(open("expected.json")).items():
 """
 
 
-def payloads(host: str, folder: Path) -> dict[str, Any]:
+def payloads(
+    host: str, folder: Path, script: str = "circles.py", warnings: str = "ignore"
+) -> dict[str, Any]:
     subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "circles.py"), host, str(folder)], check=True
+        [sys.executable, "-W", warnings, str(HERE / script), host, str(folder)], check=True
     )
     return json.loads((folder / "expected.json").read_text())  # type: ignore[no-any-return]
 

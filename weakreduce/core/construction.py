@@ -208,8 +208,10 @@ class Shells:
     def is_circular(self, weak: Any, referent: Any) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
         kind = self.walk.kind(type(weak))
-        if kind is None or kind.base in CONTAINERS or issubclass(type(referent), NAMEABLE):
+        if kind is None or kind.base in CONTAINERS:
             return False  # containers are filled when what they need is there
+        if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
+            return False  # a class by value is there, empty
         if not can_make(self.facts, self.walk.met, referent):
             return True
         standin = self.under_way.get(id(referent))

@@ -34,8 +34,10 @@ from weakreduce.model.kinds import Edge
 
 #: What the encoder puts into payloads.
 _OWN: Final = frozenset({Call, Stream, Rest, Standin, Guarded})
-#: How many objects are asked whether they hold a reference that leads back.
+#: How many objects are asked whether they hold a reference that leads back, and how many are looked
+#: over for those: between a holder and its state is its class, by value with all its methods.
 _LOOKED_AT: Final = 100
+_LOOKED_OVER: Final = 10_000
 
 
 class Construction(Shells):
@@ -82,19 +84,25 @@ class Construction(Shells):
         referent = edge.referent
         if id(referent) in self.under_way and not self.is_repeatable(referent):
             return None
-        for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_AT):
-            if obj is referent:
+        asked = 0
+        for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_OVER):
+            if obj is referent or asked == _LOOKED_AT:
                 return None
-            cls = type(obj)
-            if cls in _OWN or issubclass(cls, NAMEABLE) or self.walk.kind(cls) is not None:
-                continue
-            if self._keeps_in_state(obj, edge.weak):
+            keeps = self._keeps_in_state(obj, edge.weak)
+            if keeps:
                 return obj
+            asked += keeps is not None
         return None
 
-    def _keeps_in_state(self, obj: Any, weak: Any) -> bool:
-        found = self.facts.reductions.reduced_or_none(obj)
-        return found is not None and any(holds(part, weak) for part in listed(found[2:]))
+    def _keeps_in_state(self, obj: Any, weak: Any) -> bool | None:
+        """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
+        cls = type(obj)
+        if cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
+            return None
+        found = None if self.walk.kind(cls) else self.facts.reductions.reduced_or_none(obj)
+        if found is None:
+            return None
+        return any(holds(part, weak) for part in listed(found[2:]))
 
     def _postpone_like(self, holder: Any, edge: Edge) -> None:
         """Postpone states like the holder's, and of all that holds the same reference beside it.
@@ -110,9 +118,7 @@ class Construction(Shells):
         found = self.facts.reductions.reduced_or_none(edge.referent)
         beside = {} if found is None else {type(part): part for part in held(found[1]).values()}
         for cls, obj in beside.items():
-            if cls in postponing or cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
-                continue
-            if items_of(obj) is not None or self.walk.kind(cls) is not None:
+            if cls in postponing or items_of(obj) is not None:
                 continue
             if self._keeps_in_state(obj, edge.weak):
                 postponing.add(cls)

@@ -146,6 +146,8 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     plain, standins, under_way = walk.facts.plain, walk.standins, walk.construction.under_way
     nameable, referable = walk.facts.nameable, walk.facts.referable
     by_identity = walk.facts.hashed_by_identity
+    # Or a class by value is not there while what it holds is written.
+    skeletons = walk.engine.has_skeletons
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -160,7 +162,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
         ):
             identity = id(referent)
             if identity in met:
-                if not referable[cls]:
+                if not referable[cls] or (nameable[cls] and not skeletons):
                     pass
                 elif identity in inside:
                     return (ref, (referent,))
@@ -172,6 +174,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
                 and plain[cls]
                 and identity not in standins
                 and identity not in inside
+                and (skeletons or walk.can_make(referent))
                 and is_leaf(referent)
             ):
                 took((weak, (referent,), (None,)))

@@ -1,0 +1,146 @@
+"""Classes of a script that something in them refers to weakly, or to one another; run as a script.
+
+``python circles_of_classes.py HOST FOLDER`` writes payloads as `circles.py` does, at each protocol,
+for `test_circles.py`. A warning is an error here, but where a case says that its edge dangles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+import weakref
+from pathlib import Path
+from typing import Any
+
+import weakreduce
+
+
+class Box:
+    pass
+
+
+class Field:
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self.owner = weakref.ref(owner)
+
+
+class WithOwnState(Field):
+    def __getstate__(self) -> Any:
+        return [self.owner]
+
+    def __setstate__(self, state: Any) -> None:
+        (self.owner,) = state
+
+
+class Base:
+    one, other = Field(), WithOwnState()
+
+
+class Derived(Base):
+    one = Field()
+
+
+class KeepsSubclasses:
+    box = Box()
+
+
+class Kept(KeepsSubclasses):
+    pass
+
+
+KeepsSubclasses.box.kept = [weakref.ref(Kept)]  # type: ignore[attr-defined]
+
+
+class HasClassMethod:
+    box = Box()
+
+    @classmethod
+    def itself(cls) -> Any:
+        return cls
+
+
+HasClassMethod.box.method = weakref.WeakMethod(HasClassMethod.itself)  # type: ignore[attr-defined]
+
+
+class Receiver:
+    bus = Box()
+
+
+RECEIVERS = [Receiver(), Receiver(), Receiver()]
+Receiver.bus.refs = [weakref.ref(each) for each in RECEIVERS]  # type: ignore[attr-defined]
+
+
+class ReceiverOfLargeBus:
+    #: Between this and its state a pickler meets its class: forty functions.
+    bus = type("Large", (), {f"m{n}": eval(f"lambda self: {n}") for n in range(40)})()
+
+
+LARGE = [ReceiverOfLargeBus(), ReceiverOfLargeBus()]
+ReceiverOfLargeBus.bus.refs = [weakref.ref(each) for each in LARGE]
+
+
+class RefersToItself:
+    itself: Any
+
+
+RefersToItself.itself = weakref.ref(RefersToItself)
+
+
+class RefersToOther:
+    other: Any
+
+
+class Other:
+    other = weakref.ref(RefersToOther)
+
+
+RefersToOther.other = weakref.ref(Other)
+
+#: Roots, the expression that has to be true, and whether an edge dangles with dill, which makes a
+#: class from all that it holds.
+CASES: dict[str, tuple[Any, str, bool]] = {
+    "descriptors": (
+        [Derived(), Base],
+        "[f.owner() for D in [type(load[0])] for f in (D.one, D.other, load[1].one)]"
+        " == [type(load[0]), load[1], load[1]]",
+        False,
+    ),
+    "subclasses": (
+        KeepsSubclasses, "load.box.kept[0]().__mro__[1] is load", False,
+    ),
+    "class method": (HasClassMethod, "load.box.method()() is load", False),
+    "receivers": (Receiver, "[type(r()) for r in load.bus.refs] == [load] * 3", False),
+    "of a large bus": (
+        ReceiverOfLargeBus, "[type(r()) for r in load.bus.refs] == [load] * 2", False,
+    ),
+    "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),
+    "one another": (
+        (RefersToOther, Other),
+        "load[0].other() in (DANGLES, load[1]) and load[1].other() in (DANGLES, load[0])"
+        " and (load[0].other() or load[1].other()) is not None",
+        True,
+    ),
+}  # fmt: skip
+
+
+def main(host: Any, folder: str) -> None:
+    warnings.simplefilter("error")
+    expected: dict[str, Any] = {}
+    for (name, (root, test, dangles)), protocol in (
+        (case, protocol) for case in CASES.items() for protocol in (2, 3, 4, 5)
+    ):
+        dangles = dangles and host == "dill"
+        with warnings.catch_warnings() if dangles else contextlib.nullcontext():
+            if dangles:
+                warnings.simplefilter("ignore", weakreduce.DanglingWarning)
+            data = weakreduce.dumps(root, host=host, protocol=protocol)
+        test = test.replace("DANGLES", "None" if dangles else "0")
+        (Path(folder) / f"{len(expected)}.pickle").write_bytes(data)
+        expected[f"{name}, protocol {protocol}"] = [len(expected), f"[{test}]"]
+    (Path(folder) / "expected.json").write_text(json.dumps(expected))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
