@@ -52,6 +52,7 @@ class Case:
     keep: Any = None
     becomes: Callable[[], object] = int
     pops: bool = True
+    hosts: tuple[str, ...] = HOSTS
 
 
 # --- cases --------------------------------------------------------------------------------
@@ -288,6 +289,21 @@ def severed() -> Case:
     return Case(root, becomes=becomes)
 
 
+def classes_by_value() -> Case:
+    """A class that travels by value, and knows its instances weakly in registries of its own.
+
+    It has no functions of its own: their code would load on this Python alone.
+    """
+    registries = {"members": weakref.WeakSet(), "names": weakref.WeakValueDictionary()}
+    local = type("Local", (wired.Node,), {"__module__": "__main__", **registries})
+    nodes = [local(f"node {n}", whole=weakref.ref(local)) for n in range(4)]
+    for node in nodes:
+        local.members.add(node)
+        local.names[node.name] = node
+    root = [nodes[0], local, local.members, local.names, nodes[:2]]
+    return Case(root, nodes[2:], hosts=("cloudpickle", "dill"))
+
+
 ALL: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {
     **{
         f"kinds on {name}, {make.__name__}": (lambda make=make, target=target: make(target), fates)
@@ -304,8 +320,19 @@ ALL: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {
         for case in (
             tree, subtree, cache, observers, notes_about_objects, ephemerons, registry, itself,
             circle_inside, chains, chain_outside, ways_of_reduction, by_name, containers_of_many,
-            callbacks,
+            callbacks, classes_by_value,
         )
+    },
+    # What only a receiver with weakreduce loads.
+    "home, kinds": (lambda: kinds_outside(TARGETS["Node"]), ("home",)),
+    **{
+        f"home, {case.__name__}": (case, ("home",))
+        for case in (subtree, cache, observers, itself, callbacks)
+    },
+    # What readies a receiver that has it, and loads where it is not, too.
+    **{
+        f"readying, {case.__name__}": (case, ("ready", "bound"))
+        for case in (subtree, observers, callbacks)
     },
     "finalizers, detached": (lambda: finalizers(inside=True, detached=True), ("snapshot",)),
     "finalizers, outside": (lambda: finalizers(inside=False, detached=True), ("snapshot",)),
@@ -317,6 +344,9 @@ POLICIES: dict[str, Any] = {
     "dangle": "dangle",
     "rearm": Policy(finalizers="rearm"),
     "sever": Policy(rules=((wired.Valued, "sever"),)),
+    "home": Policy(identity="home"),
+    "ready": Policy(ready_receiver="always"),
+    "bound": "snapshot",
 }
 
 
@@ -324,11 +354,12 @@ def frozen_case(make: Callable[[], Case], policy: str) -> tuple[dict[Any, bytes]
     """The payloads of a case, and what they are to arrive as."""
     case = make()
     gc.collect()
+    root = weakreduce.bind(case.root) if policy == "bound" else case.root
     written = {
         (host, protocol): weakreduce.dumps(
-            case.root, policy=POLICIES[policy], host=host, protocol=protocol
+            root, policy=POLICIES[policy], host=host, protocol=protocol
         )
-        for host in HOSTS
+        for host in case.hosts
         for protocol in PROTOCOLS
     }
     case.becomes()
