@@ -1,4 +1,6 @@
-"""Freeze payloads: ``python make.py`` writes ``VERSION.zip`` beside it, for `wired.py` to check.
+"""Freeze payloads: ``make.py VERSION`` writes ``VERSION.zip`` beside it, for `wired.py` to check.
+
+``make.py --compare VERSION`` tells which payloads would be other bytes today.
 
 Run once for each release, with the weakreduce that is released. What each payload has to arrive as
 is not taken from a payload: for random graphs it is what the model of `graphs.py` says; for all
@@ -460,27 +462,45 @@ def everything() -> Iterator[tuple[str, Any, bytes]]:
             yield "token", None, weakreduce.dumps(root, host=host, protocol=protocol)
 
 
-def main() -> None:
-    version = sys.argv[1]
-    warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", category=weakreduce.DanglingWarning)
+def compare(version: str) -> int:
+    """How many payloads would be other bytes than those that are frozen; which, is printed.
+
+    What goes home has the id of its process in it, and cloudpickle gives random ids to classes.
+    """
+    different: dict[str, int] = {}
+    with zipfile.ZipFile(HERE / f"{version}.zip") as archive:
+        for number, (what, _, payload) in enumerate(everything()):
+            random_parts = "home" in what or ("by_value" in what and "cloudpickle" in what)
+            if archive.read(f"{number:04}.pickle") != payload and not random_parts:
+                different[what] = different.get(what, 0) + 1
+    for what, count in different.items():
+        print(count, what)
+    return sum(different.values())
+
+
+def write(version: str) -> None:
     expectations: dict[str, Any] = {}
     index: dict[str, Any] = {}
     path = HERE / f"{version}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
 
-        def write(name: str, data: bytes) -> None:
+        def add(name: str, data: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, 9)
 
         for number, (what, expected, payload) in enumerate(everything()):
             key = json.dumps(expected)
             expectations.setdefault(key, str(len(expectations)))
             index[f"{number:04}.pickle"] = (what, expectations[key])
-            write(f"{number:04}.pickle", payload)
+            add(f"{number:04}.pickle", payload)
         found = {number: json.loads(key) for key, number in expectations.items()}
-        write("index.json", json.dumps({"payloads": index, "expected": found}).encode())
+        add("index.json", json.dumps({"payloads": index, "expected": found}).encode())
     print(path, len(index), path.stat().st_size)
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", category=weakreduce.DanglingWarning)
+    if sys.argv[1] == "--compare":
+        print(compare(sys.argv[2]), "differ")
+    else:
+        write(sys.argv[1])
