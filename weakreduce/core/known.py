@@ -24,6 +24,7 @@ from weakreduce.model.classes import (
     has_own_arguments,
     hashed_by_value,
     made_type,
+    may_give_names,
     may_pretend,
     overrides_reduce,
     reduces_by_default,
@@ -185,12 +186,17 @@ class Known:
         self._plain_choice = decide.outside_choice(policy)
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = _Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
+        #: `may_give_names`, where no table has a reducer for the type.
+        self.gives_names = _Answers(
+            lambda cls: may_give_names(cls) and not adapter.has_reducer(cls)
+        )
         #: Whether instances may be `named`.
         self.nameable = _Answers(
             lambda cls: (
                 issubclass(cls, NAMEABLE)
                 or adapter.wants_override(cls)
                 or _reduces_once(adapter, custom, cls)
+                or self.gives_names[cls]
             )
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
@@ -293,12 +299,19 @@ class Known:
         try:
             name = self._by_override(referent)
             if name is NotImplemented:
-                if not self.reduces_once(type(referent)):
-                    return False
-                name = self.reduction(referent)
+                name = self._own_name(referent)
             return type(name) is str and self.adapter.finds(referent, name)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
+
+    def _own_name(self, referent: Any) -> Any:
+        """What an object's own code reduces it to, if that may be a name."""
+        if self.reduces_once(type(referent)):
+            return self.reduction(referent)
+        if not self.gives_names[type(referent)]:
+            return None
+        own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
+        return referent.__reduce__() if type(own) is str else None
 
     def refers(self, referent: Any) -> bool:
         """Whether a copy of the referent can be weakly referenced, as far as its reduction tells.
