@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import operator
 import pickle
+import types
 import weakref
 from collections.abc import Callable
 from fractions import Fraction
@@ -21,6 +23,8 @@ from weakreduce.model.proxies import proxy_referent
 
 HOSTS = ("cloudpickle", "dill", "pickle")
 _open = weakref.ref.__call__
+#: What a method may be of, besides functions.
+CALLER = things.CallableThing("caller")
 
 
 def copied(obj: Any, host: str, protocol: int | None = None, policy: Any = None) -> Any:
@@ -129,6 +133,50 @@ def test_outside_dangles_on_demand(kind: str, host: str, protocol: int) -> None:
         type(weak), (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
     ):
         assert len(twin) == 0
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("host", HOSTS)
+def test_methods_of_callables_that_are_no_functions(host: str, protocol: int) -> None:
+    """A cache around a function binds itself, an instance does not; methods of both travel."""
+    thing = things.CachedThing()
+    for method in (thing.cached, types.MethodType(CALLER, thing)):
+        weak = weakref.WeakMethod(method)
+        for root in ([thing, weak], [weak, thing], [weak]):
+            found = copied(root, host, protocol)
+            bound = found[root.index(weak)]()
+            assert type(bound) is types.MethodType
+            assert type(bound.__func__) is type(method.__func__)
+            assert type(bound.__self__) is things.CachedThing
+            assert len(root) == 1 or bound.__self__ is found[root.index(thing)]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("host", ["cloudpickle", "pickle"])  # dill writes caches by value
+def test_a_function_in_a_cache_is_by_name(host: str, protocol: int) -> None:
+    thing = things.CachedThing()
+    for policy in ("strict", "dangle", "snapshot"):
+        reference, members = copied(
+            [weakref.ref(things.cached_function), weakref.WeakSet([things.cached_function])],
+            host, protocol, policy,
+        )  # fmt: skip
+        assert reference() is things.cached_function is next(iter(members))
+        assert not weakreduce.is_pinned(reference) and not weakreduce.is_pinned(members)
+        copy, weak = copied([thing, weakref.WeakMethod(thing.cached)], host, protocol, policy)
+        assert weak() == copy.cached
+        assert not weakreduce.is_pinned(weak)
+
+
+@pytest.mark.parametrize("host", ["dill", "pickle"])  # cloudpickle has a reducer of its own
+def test_a_type_variable_is_by_name(host: str) -> None:
+    assert copied(weakref.ref(things.Variable), host, policy="strict")() is things.Variable
+
+
+def test_what_has_a_name_and_is_found_elsewhere_is_not_by_name() -> None:
+    """A cache's name may lead to the function in it, or nowhere."""
+    for cached in (functools.lru_cache(things.function), functools.lru_cache(lambda: 1)):
+        with pytest.raises(weakreduce.WeakrefPicklingError, match="outside"):
+            weakreduce.dumps(weakref.ref(cached), policy="strict", host="pickle")
 
 
 @pytest.mark.parametrize(("kind", "host", "protocol"), CONTEXTS)

@@ -401,8 +401,10 @@ def test_what_arrived_from_an_earlier_release_can_be_sent_on(
         if what == "token":
             reference, proxy, members = pickle.loads(payload)
             assert reference() is proxy.whoami() is next(iter(members)) is shared
-        elif number % 5 == 0:
-            host, protocol = HOSTS[number % 3], 2 + number % 4
+        elif number % 5 == 0 or wired.needs_weakreduce(what):
+            # Plain pickle takes no class by value.
+            hosts = HOSTS[:2] if what.startswith("classes_by_value") else HOSTS
+            host, protocol = hosts[number % len(hosts)], 2 + number % 4
 
             def load(payload: bytes = payload, host: str = host, protocol: int = protocol) -> Any:
                 found = pickle.loads(payload)

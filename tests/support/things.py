@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import weakref
-from typing import Any
+from typing import Any, TypeVar
 
 
 class Thing:
@@ -14,6 +15,14 @@ class Thing:
         vars(self).update(attributes)
 
     def method(self) -> str:
+        return self.name
+
+
+class CachedThing(Thing):
+    """A method of it is an object around a function."""
+
+    @functools.lru_cache  # noqa: B019
+    def cached(self) -> str:
         return self.name
 
 
@@ -79,6 +88,14 @@ class Arithmetic(Thing):
 
 def function() -> str:
     return "function"
+
+
+@functools.cache
+def cached_function() -> str:
+    return "cached"
+
+
+Variable = TypeVar("Variable")
 
 
 def called(reference: Any) -> None:

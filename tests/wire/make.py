@@ -1,4 +1,6 @@
-"""Freeze payloads: ``python make.py`` writes ``VERSION.zip`` beside it, for `wired.py` to check.
+"""Freeze payloads: ``make.py VERSION`` writes ``VERSION.zip`` beside it, for `wired.py` to check.
+
+``make.py --compare VERSION`` tells which payloads would be other bytes today.
 
 Run once for each release, with the weakreduce that is released. What each payload has to arrive as
 is not taken from a payload: for random graphs it is what the model of `graphs.py` says; for all
@@ -52,6 +54,7 @@ class Case:
     keep: Any = None
     becomes: Callable[[], object] = int
     pops: bool = True
+    hosts: tuple[str, ...] = HOSTS
 
 
 # --- cases --------------------------------------------------------------------------------
@@ -288,6 +291,21 @@ def severed() -> Case:
     return Case(root, becomes=becomes)
 
 
+def classes_by_value() -> Case:
+    """A class that travels by value, and knows its instances weakly in registries of its own.
+
+    It has no functions of its own: their code would load on this Python alone.
+    """
+    registries = {"members": weakref.WeakSet(), "names": weakref.WeakValueDictionary()}
+    local = type("Local", (wired.Node,), {"__module__": "__main__", **registries})
+    nodes = [local(f"node {n}", whole=weakref.ref(local)) for n in range(4)]
+    for node in nodes:
+        local.members.add(node)
+        local.names[node.name] = node
+    root = [nodes[0], local, local.members, local.names, nodes[:2]]
+    return Case(root, nodes[2:], hosts=("cloudpickle", "dill"))
+
+
 ALL: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {
     **{
         f"kinds on {name}, {make.__name__}": (lambda make=make, target=target: make(target), fates)
@@ -304,8 +322,19 @@ ALL: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {
         for case in (
             tree, subtree, cache, observers, notes_about_objects, ephemerons, registry, itself,
             circle_inside, chains, chain_outside, ways_of_reduction, by_name, containers_of_many,
-            callbacks,
+            callbacks, classes_by_value,
         )
+    },
+    # What only a receiver with weakreduce loads.
+    "home, kinds": (lambda: kinds_outside(TARGETS["Node"]), ("home",)),
+    **{
+        f"home, {case.__name__}": (case, ("home",))
+        for case in (subtree, cache, observers, itself, callbacks)
+    },
+    # What readies a receiver that has it, and loads where it is not, too.
+    **{
+        f"readying, {case.__name__}": (case, ("ready", "bound"))
+        for case in (subtree, observers, callbacks)
     },
     "finalizers, detached": (lambda: finalizers(inside=True, detached=True), ("snapshot",)),
     "finalizers, outside": (lambda: finalizers(inside=False, detached=True), ("snapshot",)),
@@ -317,6 +346,9 @@ POLICIES: dict[str, Any] = {
     "dangle": "dangle",
     "rearm": Policy(finalizers="rearm"),
     "sever": Policy(rules=((wired.Valued, "sever"),)),
+    "home": Policy(identity="home"),
+    "ready": Policy(ready_receiver="always"),
+    "bound": "snapshot",
 }
 
 
@@ -324,11 +356,12 @@ def frozen_case(make: Callable[[], Case], policy: str) -> tuple[dict[Any, bytes]
     """The payloads of a case, and what they are to arrive as."""
     case = make()
     gc.collect()
+    root = weakreduce.bind(case.root) if policy == "bound" else case.root
     written = {
         (host, protocol): weakreduce.dumps(
-            case.root, policy=POLICIES[policy], host=host, protocol=protocol
+            root, policy=POLICIES[policy], host=host, protocol=protocol
         )
-        for host in HOSTS
+        for host in case.hosts
         for protocol in PROTOCOLS
     }
     case.becomes()
@@ -429,27 +462,45 @@ def everything() -> Iterator[tuple[str, Any, bytes]]:
             yield "token", None, weakreduce.dumps(root, host=host, protocol=protocol)
 
 
-def main() -> None:
-    version = sys.argv[1]
-    warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", category=weakreduce.DanglingWarning)
+def compare(version: str) -> int:
+    """How many payloads would be other bytes than those that are frozen; which, is printed.
+
+    What goes home has the id of its process in it, and cloudpickle gives random ids to classes.
+    """
+    different: dict[str, int] = {}
+    with zipfile.ZipFile(HERE / f"{version}.zip") as archive:
+        for number, (what, _, payload) in enumerate(everything()):
+            random_parts = "home" in what or ("by_value" in what and "cloudpickle" in what)
+            if archive.read(f"{number:04}.pickle") != payload and not random_parts:
+                different[what] = different.get(what, 0) + 1
+    for what, count in different.items():
+        print(count, what)
+    return sum(different.values())
+
+
+def write(version: str) -> None:
     expectations: dict[str, Any] = {}
     index: dict[str, Any] = {}
     path = HERE / f"{version}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
 
-        def write(name: str, data: bytes) -> None:
+        def add(name: str, data: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, 9)
 
         for number, (what, expected, payload) in enumerate(everything()):
             key = json.dumps(expected)
             expectations.setdefault(key, str(len(expectations)))
             index[f"{number:04}.pickle"] = (what, expectations[key])
-            write(f"{number:04}.pickle", payload)
+            add(f"{number:04}.pickle", payload)
         found = {number: json.loads(key) for key, number in expectations.items()}
-        write("index.json", json.dumps({"payloads": index, "expected": found}).encode())
+        add("index.json", json.dumps({"payloads": index, "expected": found}).encode())
     print(path, len(index), path.stat().st_size)
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", category=weakreduce.DanglingWarning)
+    if sys.argv[1] == "--compare":
+        print(compare(sys.argv[2]), "differ")
+    else:
+        write(sys.argv[1])

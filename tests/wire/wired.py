@@ -477,8 +477,13 @@ def check(what, load, expected):
     (check_graph if what == "graph" else check_case)(load, expected)
 
 
+def needs_weakreduce(what):
+    """Whether a payload names weakreduce: a shared name, or something that may go home."""
+    return what == "token" or what.startswith("home")
+
+
 def check_token(payload):
-    """A shared name needs weakreduce, and says so."""
+    """What needs weakreduce says so."""
     try:
         pickle.loads(payload)
     except ImportError as error:
@@ -492,7 +497,7 @@ def check_all(path):
     count = 0
     for name, what, payload, expected in payloads(path):
         try:
-            if what == "token":
+            if needs_weakreduce(what):
                 check_token(payload)
             elif b"NoneType" in payload and sys.version_info < (3, 10):
                 continue  # dill looks there for a name that `types` does not have yet

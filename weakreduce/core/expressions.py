@@ -16,6 +16,7 @@ kind; what is written for each is in `encode.py`.
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import importlib
 import importlib.util
@@ -158,9 +159,11 @@ class Rest:
 def bound_method(function: Any, shell: Any, instance: Any) -> Call:
     """An expression that binds a function (written as `shell`) to an instance."""
     if isinstance(function, types.FunctionType):
-        # `types.MethodType` is no importable name, which plain pickle insists on.
         return Call(classmethod.__get__, Call(classmethod, shell), None, instance)
-    return Call(types.MethodType, shell, instance)
+    # A callable of another type (a cache around a function, say), which may not bind itself as a
+    # function does. `types.MethodType` is no importable name, which plain pickle insists on.
+    method = Call(classmethod.__get__, Call(classmethod, copy.copy), None, instance)
+    return Call(Call(type, method), shell, instance)
 
 
 def ready_receiver() -> Call:

@@ -23,6 +23,7 @@ from weakreduce.model.classes import (
     has_own_arguments,
     hashed_by_value,
     made_type,
+    may_give_names,
     may_pretend,
     overrides_reduce,
     reduces_by_default,
@@ -82,9 +83,18 @@ class Facts:
         once = self.reductions.once
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
+        #: `may_give_names`, where no table has a reducer for the type.
+        self.gives_names = gives_names = Answers(
+            lambda cls: may_give_names(cls) and not engine.has_reducer(cls)
+        )
         #: Whether instances may be written as names.
         self.nameable = Answers(
-            lambda cls: issubclass(cls, NAMEABLE) or engine.wants_override(cls) or once[cls]
+            lambda cls: (
+                issubclass(cls, NAMEABLE)
+                or engine.wants_override(cls)
+                or once[cls]
+                or gives_names[cls]
+            )
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
         self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
@@ -138,12 +148,19 @@ class Facts:
         try:
             name = self.reductions.by_override(referent)
             if name is NotImplemented:
-                if not self.reductions.once[type(referent)]:
-                    return False
-                name = self.reductions.of(referent)
+                name = self._own_name(referent)
             return type(name) is str and self.engine.finds(referent, name)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
+
+    def _own_name(self, referent: Any) -> Any:
+        """What an object's own code reduces it to, if that may be a name."""
+        if self.reductions.once[type(referent)]:
+            return self.reductions.of(referent)
+        if not self.gives_names[type(referent)]:
+            return None
+        own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
+        return referent.__reduce__() if type(own) is str else None
 
     def is_referable(self, referent: Any) -> bool:
         """Whether the copy of a referent can be weakly referenced, as its reduction tells.

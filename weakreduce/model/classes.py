@@ -103,6 +103,20 @@ def overrides_reduce(obj_type: type) -> bool:
     )
 
 
+def may_give_names(obj_type: type) -> bool:
+    """Whether code written in C reduces instances, and may tell a name to find each by.
+
+    It does for functions in a cache, and for type variables. Instances that have a name say so;
+    arrays and the like, whose reduction is work, have none.
+    """
+    return (
+        class_attribute(obj_type, "__reduce_ex__") is _STOCK["__reduce_ex__"]
+        and class_attribute(obj_type, "__reduce__") is not _STOCK["__reduce__"]
+        and not overrides_reduce(obj_type)
+        and (obj_type.__dictoffset__ != 0 or defines(obj_type, "__name__"))
+    )
+
+
 def may_pretend(obj_type: type) -> bool:
     """Whether `isinstance` may take an instance for one of a class that is not its type.
 

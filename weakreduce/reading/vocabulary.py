@@ -157,6 +157,13 @@ def _bound_class_method(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     return meaning.node("bound", arguments[2:]) if len(arguments) == 3 else OTHER
 
 
+def _type_of(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    # ``type(classmethod.__get__(...))`` is the type of bound methods.
+    if len(arguments) == 1 and type(arguments[0]) is Node and arguments[0].kind == "bound":
+        return meaning.name_of("types.MethodType")
+    return meaning.node("object")
+
+
 def _armed(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     meaning.facts.count("finalize", "linked")
     return meaning.node("object")
@@ -246,6 +253,7 @@ CALLS: Final[Words] = {
     "operator.itemgetter": _node("pin"),
     "types.MethodType": _method,
     "builtins.classmethod.__get__": _bound_class_method,
+    "builtins.type": _type_of,
     "builtins.vars": _attributes,
     "builtins.getattr": _attribute,
     "dill._dill._getattr": _attribute,
