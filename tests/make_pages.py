@@ -71,11 +71,11 @@ def with_outputs(page: Path, names: tuple[str, ...]) -> dict[Path, str]:
     return {page: "".join(fences), **drawn}
 
 
-def filled(page: Path, **made: str) -> dict[Path, str]:
+def filled(page: Path, maker: str = "tests/make_pages.py", **made: str) -> dict[Path, str]:
     """A page with each of its marked parts made anew."""
     text = page.read_text(encoding="utf-8")
     for name, part in made.items():
-        begin, end = f"<!-- made by tests/make_pages.py: {name} -->\n", "<!-- end -->"
+        begin, end = f"<!-- made by {maker}: {name} -->\n", "<!-- end -->"
         before, _, rest = text.partition(begin)
         text = before + begin + part + end + rest.partition(end)[2]
     return {page: text}
