@@ -17,25 +17,31 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 project = PROJECT["name"]
-author = "the weakreduce contributors"
+author = "the weakreduce developers"
 release = version = PROJECT["version"]
 html_title = f"{project} {release}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-# A page's own titles, as the pages link to them, are found by `-n` and `myst_heading_anchors`.
 exclude_patterns = ["_build"]
 
+default_role = "code"  # as docstrings use single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-# A name of weakreduce has to lead somewhere. Those of others would need their sites' lists of
-# names, and a build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(?!weakreduce\.).*")]
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+# A public name of weakreduce has to lead somewhere. Those of others would need their sites' lists
+# of names, and a build needs no network.
+nitpick_ignore_regex = [("py:.*", r"(?!weakreduce\.\w+$).*")]
+
+smartquotes = False  # an error message is looked up as Python wrote it
+pygments_style = "default"
+pygments_dark_style = "monokai"
 
 html_theme = "furo"
 html_static_path = ["_static"]

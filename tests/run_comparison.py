@@ -9,16 +9,16 @@ of performance. The column of CPython's pull request is no run, and says so.
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import io
 import json
 import os
-import pickle
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable
-from importlib.metadata import metadata
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -250,7 +250,7 @@ def measured(way: str) -> dict[str, Any]:
     for kind in KINDS:
         target = Target()
         found[kind] = [
-            both_orders(dumps, loads, lambda kind=kind, t=target, inside=inside: cls(kind, t, inside))  # type: ignore[misc]
+            both_orders(dumps, loads, functools.partial(cls, kind, target, inside))
             for inside in (True, False)
         ]
     gone = cls("ref", Target(), inside=False)
@@ -341,8 +341,8 @@ def properties(found: dict[str, dict[str, Any]]) -> str:
         "modules imported": [*(str(found[way]["modules"]) for way in WAYS), "0"],
         "extends other packages": ["no", "no", "pickle", "no", "no", "what is installed", "no"],
         "pickles on Python": [
-            "any", f"{python['cloudpickle']} and later", f"{python['dill']} and later", "any", "any",
-            f"{python['weakreduce']} and later, CPython", "one to come",
+            "any", f"{python['cloudpickle']} and later", f"{python['dill']} and later",
+            "any", "any", f"{python['weakreduce']} and later, CPython", "one to come",
         ],
         "the receiver needs": [
             "nothing", "cloudpickle, by value", "dill", "your class, with it", "the wrapper",
@@ -363,13 +363,23 @@ def properties(found: dict[str, dict[str, Any]]) -> str:
     return header() + "".join(row(name, cells) for name, cells in rows.items())
 
 
+def versions() -> str:
+    """What the figures were found with."""
+    python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    return ", ".join([python, *(f"{name} {version(name)}" for name in ("cloudpickle", "dill"))])
+
+
 def made() -> dict[Path, str]:
     """The page with its tables made anew."""
     from make_pages import filled
 
     found = {way: run(way) for way in WAYS}
     return filled(
-        PAGE, "tests/run_comparison.py", fates=fates(found), properties=properties(found)
+        PAGE,
+        "tests/run_comparison.py",
+        versions=f"Found with {versions()}.\n",
+        fates=fates(found),
+        properties=properties(found),
     )
 
 

@@ -4,9 +4,9 @@
     python tests/run_error_messages.py --engines --into tests/error_messages.json
     python tests/make_pages.py                                              # writes the page
 
-It runs on every Python from 3.6 on, with cloudpickle and dill where they are installed, and extends
-nothing unless ``--fixed`` is given: then weakreduce is imported, as the page says. Without ``--into``
-it prints what it finds. Nothing of the page is written here.
+It runs on every Python from 3.6 on, with cloudpickle and dill where they are installed. It extends
+nothing unless ``--fixed`` is given: then weakreduce is imported, as the page says. Without
+``--into`` it prints what it finds. Nothing of the page is written here.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ else:
     os.environ["WEAKREDUCE_INSTALL"] = "0"  # of workers, too
 
 
-class Node(object):
+class Node:
     def method(self):
         pass
 
@@ -36,7 +36,7 @@ class MyRef(weakref.ref):
     pass
 
 
-class Child(object):
+class Child:
     def __init__(self, parent):
         self.parent = weakref.ref(parent)
 
