@@ -18,6 +18,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 
 project = PROJECT["name"]
 author = "the weakreduce developers"
+copyright = "2026, the weakreduce developers"  # noqa: A001 (the name that Sphinx reads)
 release = version = PROJECT["version"]
 html_title = f"{project} {release}"
 
@@ -32,14 +33,14 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]  # a list of them, under that word
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 # A public name of weakreduce has to lead somewhere. Those of others would need their sites' lists
 # of names, and a build needs no network.
 nitpick_ignore_regex = [("py:.*", r"(?!weakreduce\.\w+$).*")]
 
-smartquotes = False  # an error message is looked up as Python wrote it
+smartquotes_action = "D"  # dashes; an error message keeps its quotes as Python wrote them
 pygments_style = "default"
 pygments_dark_style = "monokai"
 

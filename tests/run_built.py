@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,8 +40,10 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     """What a sdist holds, without the package."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
-    (root,) = folder.iterdir()
-    (root / "weakreduce").rename(folder / "not to be imported")
+    (found,) = folder.iterdir()
+    # Under another name: what is written must not hold the package's, and file names are written.
+    root = found.rename(folder / "unpacked")
+    shutil.rmtree(root / "weakreduce")
     return root
 
 

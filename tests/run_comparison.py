@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "comparison.md"
 WAYS = ("pickle", "cloudpickle", "dill", "by hand", "wrapper", "weakreduce")
-PULL_REQUEST = "CPython's pull request †"
+PULL_REQUEST = "PR 153818 †"
 
 
 class Target:
@@ -338,7 +338,9 @@ def properties(found: dict[str, dict[str, Any]]) -> str:
         ],
         "for classes that are not yours": ["yes", "yes", "yes", "no", "no", "yes", "yes"],
         "packages to install": ["0", "1", "1", "0", "0", "3", "0"],
-        "modules imported": [*(str(found[way]["modules"]) for way in WAYS), "0"],
+        "modules imported": [
+            *(str(found[way]["modules"] - found["pickle"]["modules"]) for way in WAYS), "0",
+        ],
         "extends other packages": ["no", "no", "pickle", "no", "no", "what is installed", "no"],
         "pickles on Python": [
             "any", f"{python['cloudpickle']} and later", f"{python['dill']} and later",

