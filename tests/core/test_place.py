@@ -34,7 +34,7 @@ def dump(place: Place) -> Iterator[None]:
     """A dump of ours is under way at a place."""
     dump_under_way = UnderWay()
     place.under_way = weakref.ref(dump_under_way)
-    place.begin(None, None)
+    place.begin(None)  # type: ignore[arg-type]
     yield
     place.end()
 
