@@ -24,17 +24,22 @@ import hashlib
 import pickle
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, Final, final
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from weakreduce.core import words
 from weakreduce.core.encode import user_state
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model import kinds, signals
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.signals import Signal
 from weakreduce.model.texts import class_name
 from weakreduce.paths import search
+
+if TYPE_CHECKING:
+    from joblib.hashing import Hasher
 
 _PythonPickler: Any = pickle._Pickler
 _WEAK_BASES: Final = frozenset(kind.base for kind in kinds.KINDS)
@@ -47,6 +52,8 @@ _COLLECTIONS: Final = {
 }
 _UNPICKLABLE: Final = (pickle.PicklingError, TypeError, AttributeError)
 
+# --- the first weak thing -----------------------------------------------------------------
+
 
 class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
@@ -56,7 +63,7 @@ class _Found(Signal):
 class _Scout:
     """joblib's dispatch table: copyreg's, but that a weak thing is reported."""
 
-    def get(self, cls: type, default: Any = None) -> Any:
+    def get(self, cls: type, default: object = None) -> object:
         """The reducer for a type. Called for every instance that is hashed."""
         found = copyreg.dispatch_table.get(cls)
         if found is not None and not kinds.is_interpreters(found):
@@ -66,54 +73,39 @@ class _Scout:
         return default
 
 
-def _report(_weak: Any) -> Any:
+def _report(_weak: object) -> NoReturn:
     raise _Found
 
 
-@final
-class _Scouting(threading.local):
-    """Whether this thread is looking for weak things, and so whom a `_Found` is for."""
-
-    def __init__(self) -> None:
-        self.now = False
+#: Where a thread has set ``now``, it looks for weak things, and a `_Found` is for it.
+_scouting: Final = threading.local()
 
 
-_scouting: Final = _Scouting()
+def _hash(stock: Stock, hasher: Hasher, obj: object, return_digest: bool = True) -> object:
+    if getattr(_scouting, "now", False):
+        # joblib hashes the members of a set one by one: the outermost begins again.
+        return stock(hasher, obj, return_digest)
+    before, written, known = hasher._hash.copy(), hasher.stream.tell(), len(hasher.memo)
+    _scouting.now = True
+    try:
+        return stock(hasher, obj, return_digest)
+    except (_Found, ReferenceError):
+        # A dead proxy is no instance of anything, and says so by a ReferenceError.
+        pass
+    except Exception as error:
+        if signals.behind(error, _Found) is None:
+            raise
+    finally:
+        _scouting.now = False
+    hasher.stream.seek(written)
+    hasher.stream.truncate()
+    _forget(hasher.memo, known)
+    hasher._hash = before
+    hasher._hash.update(stock(_sibling(hasher), obj).encode())
+    return hasher._hash.hexdigest() if return_digest else None
 
 
-def _make_hash(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def hash(hasher: Any, obj: Any, return_digest: bool = True) -> Any:  # noqa: A001
-        if _scouting.now:
-            # joblib hashes the members of a set one by one: the outermost begins again.
-            return stock(hasher, obj, return_digest)
-        before, written, known = hasher._hash.copy(), hasher.stream.tell(), len(hasher.memo)
-        _scouting.now = True
-        try:
-            return stock(hasher, obj, return_digest)
-        except (_Found, ReferenceError):
-            # A dead proxy is no instance of anything, and says so by a ReferenceError.
-            pass
-        except Exception as error:
-            if signals.behind(error, _Found) is None:
-                raise
-        finally:
-            _scouting.now = False
-        hasher.stream.seek(written)
-        hasher.stream.truncate()
-        _forget(hasher.memo, known)
-        hasher._hash = before
-        following = _sibling(hasher)
-        try:
-            hasher._hash.update(stock(following, obj).encode())
-        finally:
-            following.take_apart()
-        return hasher._hash.hexdigest() if return_digest else None
-
-    return hash
-
-
-def _forget(memo: dict[int, Any], known: int) -> None:
+def _forget(memo: dict[int, object], known: int) -> None:
     """Forget what was met since the memo had `known` entries."""
     while len(memo) > known:
         memo.popitem()
@@ -137,47 +129,41 @@ class _Following:
     stream: Any
     _hash: Any
 
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
         #: What is to be written next, in this order; contents without an order come last.
-        self.targets: deque[Any] = deque()
+        self.targets: deque[object] = deque()
         self.unordered: deque[list[_Entry]] = deque()
         #: Innermost first: what was being written when an error came up.
-        self.failing: list[Any] = []
+        self.failing: list[object] = []
         self._kinds: dict[type, Kind | None] = {}
-        self.dispatch = {
-            **self.dispatch,
-            set: type(self).save_unordered,
-            frozenset: type(self).save_unordered,
-        }
+        save_set = type(self)._save_set
+        self.dispatch = {**self.dispatch, set: save_set, frozenset: save_set}
 
-    def take_apart(self) -> None:
-        """Nothing of what was hashed outlives the hash."""
-        self.failing.clear()
-        self.memo.clear()
-        vars(self).clear()
-
-    def dump(self, obj: Any) -> None:
+    def dump(self, obj: object) -> None:
         """Write all that `obj` reaches."""
         try:
             super().dump(obj)  # type: ignore[misc]
-            self.drain()
+            while self.targets or self.unordered:
+                if self.targets:
+                    self.save(self.targets.popleft())
+                    continue
+                for entry in _Order(self).sorted(self.unordered.popleft()):
+                    for part in entry:
+                        self.save(part)
         except _UNPICKLABLE as error:
             raise self._error(obj, error) from error
 
-    def _error(self, root: Any, error: Exception) -> pickle.PicklingError:
+    def _error(self, root: object, error: Exception) -> pickle.PicklingError:
         # Not a TypeError: joblib takes that for a dictionary whose keys cannot be sorted.
         found = search.paths_to(root, self.failing)
-        for failing in self.failing:
-            path = found.get(id(failing))
-            if path is not None:
-                name = class_name(type(failing))
-                return pickle.PicklingError(
-                    f"{path}: {name} cannot be pickled, so it has no hash ({words.cause(error)})"
-                )
-        return pickle.PicklingError(f"cannot be pickled, so it has no hash: {words.cause(error)}")
+        failing = next((obj for obj in self.failing if id(obj) in found), None)
+        subject = "" if failing is None else f"{found[id(failing)]}: {class_name(type(failing))} "
+        return pickle.PicklingError(
+            f"{subject}cannot be pickled, so it has no hash ({words.cause(error)})"
+        )
 
-    def save(self, obj: Any) -> None:
+    def save(self, obj: object) -> None:
         """Write one object."""
         cls = type(obj)
         kind = self._kinds.get(cls)
@@ -206,7 +192,7 @@ class _Following:
             return
         (edge,) = edges
         alive = edge.referent is not None
-        more: Any = None
+        more: object = None
         if kind.name == "WeakMethod":
             more = getattr(edge.function, "__qualname__", None)
         elif kind.name == "finalize":
@@ -215,51 +201,38 @@ class _Following:
         if alive:
             self.targets.append(edge.referent)
 
-    def _shell(self, obj: Any, state: Any) -> None:
+    def _shell(self, obj: object, state: object) -> None:
         self.save_reduce(type(obj), ())
         # Before the state, which may lead back here. Not joblib's: a dead proxy answers nothing.
         _PythonPickler.memoize(self, obj)
         self.save(state)
         self.write(pickle.BUILD)
 
-    def save_unordered(self, obj: Any) -> None:
-        """Write a set."""
+    def _save_set(self, obj: set[object]) -> None:
         self._shell(obj, len(obj))
         self.unordered.append([(member,) for member in obj])
 
-    def _batch_setitems(self, items: Iterable[tuple[Any, Any]], *rest: Any) -> None:
-        entries = list(items)
+    def _batch_setitems(self, items: Iterable[tuple[object, object]], *rest: object) -> None:
+        entries: list[_Entry] = list(items)
         if all(_is_atom(key) for key, _ in entries):
-            entries.sort(key=lambda entry: _atom_key(entry[0]))
-            _PythonPickler._batch_setitems(self, iter(entries), *rest)
+            _PythonPickler._batch_setitems(self, iter(sorted(entries, key=_by_atom)), *rest)
         else:
             self.save(len(entries))
             self.unordered.append(entries)
 
-    def drain(self) -> None:
-        """Write what is to follow, and what follows from that."""
-        while self.targets or self.unordered:
-            if self.targets:
-                self.save(self.targets.popleft())
-            else:
-                for entry in _Order(self).sorted(self.unordered.popleft()):
-                    for part in entry:
-                        self.save(part)
 
-
-@functools.lru_cache(maxsize=8)
-def _following(cls: Any) -> Any:
-    return type(f"Following{cls.__name__}", (_Following, cls), {})
+@functools.cache
+def _following(cls: Any) -> Callable[..., Any]:
+    return cls if issubclass(cls, _Following) else type(cls.__name__, (_Following, cls), {})
 
 
 def _sibling(hasher: Any) -> Any:
     """A hasher that follows, with the settings of another one."""
     cls: Any = type(hasher)
-    keywords = {"hash_name": hasher._hash.name}
+    settings = {"hash_name": hasher._hash.name}
     if hasattr(hasher, "coerce_mmap"):
-        keywords["coerce_mmap"] = hasher.coerce_mmap
-    following = cls if issubclass(cls, _Following) else _following(cls)
-    return following(**keywords)
+        settings["coerce_mmap"] = hasher.coerce_mmap
+    return _following(cls)(**settings)
 
 
 # --- collections without an order ---------------------------------------------------------
@@ -270,122 +243,97 @@ def _is_atom(obj: Any) -> bool:
     return cls in _ATOMS or (cls is tuple and all(map(_is_atom, obj)))
 
 
-def _atom_key(obj: Any) -> tuple[str, str]:
-    return type(obj).__name__, repr(obj)
-
-
-@final
-class _Record:
-    """What an entry would write now, all by itself, and where its weak edges lead."""
-
-    def __init__(self, hasher: Any, entry: _Entry) -> None:
-        known = len(hasher.memo)
-        alone = _sibling(hasher)
-        alone.memo = hasher.memo
-        try:
-            for part in entry:
-                alone.save(part)
-            alone._hash.update(alone.stream.getvalue())
-            self.digest: str = alone._hash.hexdigest()
-            groups = [*([(target,)] for target in alone.targets), *alone.unordered]
-            #: For each weak edge or collection that follows: what was met, as its number; the rest
-            #: as entries.
-            self.groups = [
-                [(None if _is_new(hasher, part) else _number(hasher, part), part) for part in entry]
-                for group in groups
-                for entry in group
-            ]
-            self.sizes = [len(group) for group in groups]
-        except _UNPICKLABLE:
-            hasher.failing += alone.failing
-            raise
-        finally:
-            _forget(hasher.memo, known)
-            alone.memo = {}
-            alone.take_apart()
-
-
-def _is_new(hasher: Any, obj: Any) -> bool:
-    return not _is_atom(obj) and id(obj) not in hasher.memo
-
-
-def _number(hasher: Any, obj: Any) -> str:
-    if _is_atom(obj):
-        return repr(_atom_key(obj))
-    return str(hasher.memo[id(obj)][0])
+def _by_atom(entry: _Entry) -> tuple[str, str]:
+    return type(entry[0]).__name__, repr(entry[0])
 
 
 @final
 class _Order:
     """Finds the order of entries that every process agrees on: no address, no order of hashing.
 
-    First atoms; then those whose key was written before, by its number; then the rest, by what they
-    would write, themselves and, where that is alike, what is behind their weak edges, as far
-    as it takes to tell them apart. Entries that are alike to the end may come in any order.
+    By what they would write, themselves, and, where that is alike, what is behind their weak edges,
+    step by step, up to `_DEPTH` of them. Entries that are alike to there may come in any order.
     """
 
-    def __init__(self, hasher: Any) -> None:
+    def __init__(self, hasher: _Following) -> None:
         self.hasher = hasher
-        self.records: dict[int, _Record] = {}
-        self.kept: list[Any] = []  # what the ids in `records` name
+        #: The ids of an entry -> the entry, the digest of what it would write now, all by itself,
+        #: and what follows that: the entries behind each weak edge.
+        self.alone: dict[tuple[int, ...], tuple[_Entry, str, list[list[_Entry]]]] = {}
+        #: A depth, and the ids of an entry -> the digest of all that is up to there.
+        self.digests: dict[tuple[int, ...], str] = {}
 
-    def sorted(self, entries: list[_Entry]) -> list[_Entry]:
+    def sorted(self, entries: list[_Entry], depth: int = 0) -> list[_Entry]:
         """The entries in order."""
-        memo = self.hasher.memo
-        atoms: list[_Entry] = []
-        met: list[_Entry] = []
-        new: list[_Entry] = []
+        if len(entries) < 2:
+            return entries
+        if all(_is_atom(entry[0]) for entry in entries):
+            return sorted(entries, key=_by_atom)
+        if depth > _DEPTH:
+            # The last thing to tell them apart: what other collections hold.
+            others = [{id(part) for other in group for part in other}
+                      for group in self.hasher.unordered]  # fmt: skip
+            return sorted(entries, key=lambda entry: [id(entry[0]) in group for group in others])
+        alike: dict[str, list[_Entry]] = {}
         for entry in entries:
-            key = entry[0]
-            (atoms if _is_atom(key) else met if id(key) in memo else new).append(entry)
-        atoms.sort(key=lambda entry: _atom_key(entry[0]))
-        met.sort(key=lambda entry: memo[id(entry[0])][0])
-        return [*atoms, *met, *(self._by_content(new) if len(new) > 1 else new)]
+            alike.setdefault(self._digest(entry, depth), []).append(entry)
+        deeper = 2 * depth or 1
+        return [entry for text in sorted(alike) for entry in self.sorted(alike[text], deeper)]
 
-    def _by_content(self, entries: list[_Entry]) -> list[_Entry]:
-        colours = {id(entry): _Record(self.hasher, entry).digest for entry in entries}
-        if len(set(colours.values())) < len(entries):
-            self._refine(entries, colours)
-            pending = [
-                {id(part) for other in group for part in other} for group in self.hasher.unordered
-            ]
-            for entry in entries:
-                colours[id(entry)] += str([id(entry[0]) in group for group in pending])
-        return sorted(entries, key=lambda entry: colours[id(entry)])
+    def _digest(self, entry: _Entry, depth: int) -> str:
+        """What stands for an entry and all that is up to `depth` weak edges away from it."""
+        _, own, behind = self._alone(entry)
+        if not depth or not behind:
+            return own
+        key = (depth, *map(id, entry))
+        if key not in self.digests:
+            found = [sorted(self._digest(part, depth - 1) for part in group) for group in behind]
+            self.digests[key] = hashlib.sha256(str((own, found)).encode()).hexdigest()
+        return self.digests[key]
 
-    def _refine(self, entries: list[_Entry], colours: dict[int, str]) -> None:
-        """Tell apart entries that are alike in themselves by what is behind their weak edges."""
-        roots = {id(entry): _Record(self.hasher, entry) for entry in entries}
-        queue = list(roots.values())
-        while queue:
-            for group in queue.pop().groups:
-                for number, part in group:
-                    if number is None and id(part) not in self.records:
-                        self.kept.append(part)
-                        self.records[id(part)] = _Record(self.hasher, (part,))
-                        queue.append(self.records[id(part)])
-        inner = {identity: record.digest for identity, record in self.records.items()}
-        told_apart = -1
-        while told_apart < len(set(inner.values())):
-            told_apart = len(set(inner.values()))
-            inner = {
-                identity: self._colour(record, inner) for identity, record in self.records.items()
-            }
-        for identity, record in roots.items():
-            colours[identity] = self._colour(record, inner)
+    def _alone(self, entry: _Entry) -> tuple[_Entry, str, list[list[_Entry]]]:
+        key = tuple(map(id, entry))
+        found = self.alone.get(key)
+        if found is None:
+            numbers = self._by_number(entry)
+            known = all(map(_is_atom, numbers))
+            text, behind = (str(numbers), []) if known else self._written(entry)
+            found = self.alone[key] = entry, text, behind
+        return found
 
-    def _colour(self, record: _Record, inner: dict[int, str]) -> str:
-        groups, written = iter(record.groups), [record.digest]
-        for size in record.sizes:
-            entries = [
-                [inner[id(part)] if number is None else number for number, part in next(groups)]
-                for _ in range(size)
-            ]
-            written.append(str(sorted(entries)))
-        return hashlib.sha256("\n".join(written).encode()).hexdigest()
+    def _written(self, entry: _Entry) -> tuple[str, list[list[_Entry]]]:
+        memo, known = self.hasher.memo, len(self.hasher.memo)
+        alone = _sibling(self.hasher)
+        alone.memo = memo
+        try:
+            for part in entry:
+                alone.save(part)
+            groups = (*([(target,)] for target in alone.targets), *alone.unordered)
+            behind = [[self._by_number(found) for found in group] for group in groups]
+        except _UNPICKLABLE:
+            self.hasher.failing += alone.failing
+            raise
+        finally:
+            _forget(memo, known)
+        alone._hash.update(alone.stream.getvalue())
+        return alone._hash.hexdigest(), behind
+
+    def _by_number(self, entry: _Entry) -> _Entry:
+        """An entry, with what was met replaced by its number: an entry may lead back to itself."""
+        memo = self.hasher.memo
+        return tuple(
+            part if id(part) not in memo or _is_atom(part) else ("met", memo[id(part)][0])
+            for part in entry
+        )
 
 
-def _without_savers_of_dill(stock: dict[type, Any]) -> dict[type, Any]:
+#: How many weak edges from an entry are looked at: a power of two.
+_DEPTH: Final = 16
+
+
+def _without_savers_of_dill(
+    stock: dict[type, Callable[..., object]],
+) -> dict[type, Callable[..., object]]:
     """What the hasher saves in ways of its own, but for weak things.
 
     dill, imported first, adds all its savers to the pure-Python pickler, and joblib copies them.
@@ -398,10 +346,10 @@ def _without_savers_of_dill(stock: dict[type, Any]) -> dict[type, Any]:
     }
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``joblib.hashing``."""
     return AttributePatch(
-        (module.Hasher, "hash", _make_hash),
+        (module.Hasher, "hash", in_front(_hash)),
         (module.Hasher, "dispatch_table", lambda _: _Scout()),
         (module.Hasher, "dispatch", _without_savers_of_dill),
     )

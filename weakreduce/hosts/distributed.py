@@ -12,88 +12,77 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 
 from __future__ import annotations
 
-import functools
 import pickle
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weakreduce.hosts import scout
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.seen import Since
 from weakreduce.model.shipping import shipping
 
+if TYPE_CHECKING:
+    from distributed.protocol.pickle import _DaskPickler
 
-def _pickle_without_weak_things(stock: Any) -> Any:
+
+def _pickle_without_weak_things(stock: types.ModuleType) -> types.ModuleType:
     """The module ``pickle``, but for ``dumps``."""
     module = types.ModuleType("pickle", pickle.__doc__)
     vars(module).update(vars(stock), dumps=scout.dumps)
     return module
 
 
-def _shipping_cloudpickle(stock: Any) -> Any:
+def _shipping_cloudpickle(stock: types.ModuleType) -> types.ModuleType:
     """The module ``cloudpickle``, whose ``dumps`` knows that Dask ships what it writes."""
     module = types.ModuleType("cloudpickle", stock.__doc__)
-
-    def dumps(*arguments: Any, **keywords: Any) -> Any:
-        with shipping():
-            return stock.dumps(*arguments, **keywords)
-
-    vars(module).update(vars(stock), dumps=functools.wraps(stock.dumps)(dumps))
+    vars(module).update(vars(stock), dumps=in_front(_ship)(stock.dumps))
     return module
 
 
-def _make_override(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def reducer_override(pickler: Any, obj: Any) -> Any:
-        scout.check_type(type(obj))
-        return stock(pickler, obj)
-
-    return reducer_override
+def _ship(stock: Stock, /, *args: object, **keywords: object) -> object:
+    with shipping():
+        return stock(*args, **keywords)
 
 
-def _make_serialize(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def serialize(x: Any, *args: Any, **keywords: Any) -> Any:
-        since = Since()
-        found = stock(x, *args, **keywords)
-        if since.met_weak and found[0].get("is-collection"):
-            # The items were pickled one by one, which parts a weak reference in one of
-            # them from its referent in another.
-            keywords["iterate_collection"] = False
-            return stock(getattr(x, "data", x), *args[:3], **keywords)
-        return found
-
-    return serialize
+def _reducer_override(stock: Stock, pickler: _DaskPickler, obj: object) -> object:
+    scout.check_type(type(obj))
+    return stock(pickler, obj)
 
 
-def _make_normalize(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def _normalize_pickle(obj: Any) -> Any:
-        """A token is part of a key, not of a payload: what may not be sent has one, too."""
-        policy = get_policy()
-        rules = tuple(
-            (match, "snapshot" if fate == "refuse" else fate) for match, fate in policy.rules
-        )
-        outside = "snapshot" if policy.outside == "refuse" else policy.outside
-        changes: dict[str, Any] = {"outside": outside, "live": "allow", "unpicklable": "dangle"}
-        # Neither process nor receiver plays a part.
-        changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
-        with block(policy, **changes):
-            return stock(obj)
-
-    return _normalize_pickle
+def _serialize(stock: Stock, x: object, *args: object, **keywords: object) -> object:
+    since = Since()
+    found = stock(x, *args, **keywords)
+    if since.met_weak and found[0].get("is-collection"):
+        # The items were pickled one by one, which parts a weak reference in one of
+        # them from its referent in another.
+        keywords["iterate_collection"] = False
+        return stock(getattr(x, "data", x), *args[:3], **keywords)
+    return found
 
 
-def make_patch(module: Any) -> AttributePatch:
+def _normalize_pickle(stock: Stock, obj: object) -> object:
+    """A token is part of a key, not of a payload: what may not be sent has one, too."""
+    policy = get_policy()
+    rules = tuple((match, "snapshot" if fate == "refuse" else fate) for match, fate in policy.rules)
+    outside = "snapshot" if policy.outside == "refuse" else policy.outside
+    changes: dict[str, Any] = {"outside": outside, "live": "allow", "unpicklable": "dangle"}
+    # Neither process nor receiver plays a part.
+    changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
+    with block(policy, **changes):
+        return stock(obj)
+
+
+def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of one of the three modules."""
     if module.__name__ == "distributed.protocol.serialize":
-        return AttributePatch((module, "serialize", _make_serialize))
+        return AttributePatch((module, "serialize", in_front(_serialize)))
     makers: list[Any] = [(module, "pickle", _pickle_without_weak_things)]
     if module.__name__ == "distributed.protocol.pickle":
-        makers.append((module._DaskPickler, "reducer_override", _make_override))
+        makers.append((module._DaskPickler, "reducer_override", in_front(_reducer_override)))
         makers.append((module, "cloudpickle", _shipping_cloudpickle))
     else:
-        makers.append((module, "_normalize_pickle", _make_normalize))
+        makers.append((module, "_normalize_pickle", in_front(_normalize_pickle)))
     return AttributePatch(*makers)

@@ -18,14 +18,21 @@ import functools
 import pickle
 import sys
 import types
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.core.sink import Place
 from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
+from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PythonEngine, importable
 from weakreduce.model.kinds import kind_of
+
+if TYPE_CHECKING:
+    from joblib.numpy_pickle import NumpyArrayWrapper, NumpyPickler
+    from numpy import ndarray
+
+    from weakreduce.model.files import Writable
 
 _PythonPickler: Any = pickle._Pickler
 
@@ -56,7 +63,7 @@ class _Arrays:
         if self.apart and self.weak_thing and not self.together:
             raise _Mixed
 
-    def keep_together(self, pickler: Any) -> None:
+    def keep_together(self, pickler: NumpyPickler) -> None:
         """Let arrays be part of the payload from now on."""
         self.together = True
         pickler.save = functools.partial(_save, pickler)
@@ -86,46 +93,39 @@ class Engine(PythonEngine):
         return not isinstance(obj, types.ModuleType) and importable(obj)
 
 
-def _make_init(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def __init__(pickler: Any, fp: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
-        stock(pickler, fp, *args, **keywords)
-        place = vars(pickler).get("_weakreduce")
-        if isinstance(place, Place):
-            from joblib.compressor import BinaryZlibFile
+def _init(
+    stock: Stock, pickler: NumpyPickler, fp: Writable, *args: object, **keywords: object
+) -> None:
+    stock(pickler, fp, *args, **keywords)
+    if isinstance(vars(pickler).get("_weakreduce"), Place):
+        from joblib.compressor import BinaryZlibFile
 
-            # Not the place: an array's bytes go to the file, and where they do counts.
-            pickler.file_handle = fp
-            pickler.buffered = isinstance(fp, BinaryZlibFile)
-
-    return __init__
+        # Not the place: an array's bytes go to the file, and where they do counts.
+        pickler.file_handle = fp
+        pickler.buffered = isinstance(fp, BinaryZlibFile)
 
 
-def _make_dump(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def dump(pickler: Any, obj: Any) -> None:
-        own = vars(pickler)
-        place = own.get("_weakreduce")
-        if place is None or place.under_way() is not None:
-            stock(pickler, obj)
-            return
-        arrays = pickler._weakreduce_arrays = _Arrays()
+def _dump(stock: Stock, pickler: NumpyPickler, obj: object) -> None:
+    own = vars(pickler)
+    place = own.get("_weakreduce")
+    if place is None or place.under_way() is not None:
+        stock(pickler, obj)
+        return
+    arrays = pickler._weakreduce_arrays = _Arrays()
+    try:
         try:
-            try:
-                stock(pickler, obj)
-            except _Mixed:
-                arrays.keep_together(pickler)
-            else:
-                return
             stock(pickler, obj)
-        finally:
-            own.pop("save", None)
-            del pickler._weakreduce_arrays
+        except _Mixed:
+            arrays.keep_together(pickler)
+        else:
+            return
+        stock(pickler, obj)
+    finally:
+        own.pop("save", None)
+        del pickler._weakreduce_arrays
 
-    return dump
 
-
-def _save(pickler: Any, obj: Any) -> None:
+def _save(pickler: NumpyPickler, obj: Any) -> None:
     """Write an object of a payload that arrays are part of."""
     np = pickler.np
     if type(obj) not in (np.ndarray, np.matrix, np.memmap) or obj.dtype.hasobject:
@@ -143,40 +143,38 @@ def _save(pickler: Any, obj: Any) -> None:
         pickler.save_reduce(*found, obj=obj)
 
 
-def _make_write_array(stock: Any) -> Any:
-    @functools.wraps(stock)
-    def write_array(wrapper: Any, array: Any, pickler: Any) -> None:
-        place = vars(pickler).get("_weakreduce")
-        if place is None or place.under_way() is None:
-            stock(wrapper, array, pickler)
-            return
-        arrays = pickler._weakreduce_arrays
-        arrays.meet(apart=True)
-        if array.dtype.hasobject:
-            data, weak_thing = b"", False
-            try:
-                data = scout.dumps(array, 5)  # as joblib would
-            except scout.WeakThingMet:
-                weak_thing = True
-            except Exception:
-                # The dump fails: who looks for what is to blame is to see into the array.
-                arrays.keep_together(pickler)
-                raise
-            arrays.meet(weak_thing=weak_thing)
-            place.write(data)
-        else:
-            place.put_off(array.nbytes, functools.partial(stock, wrapper, array, pickler))
-
-    return write_array
+def _write_array(
+    stock: Stock, wrapper: NumpyArrayWrapper, array: ndarray, pickler: NumpyPickler
+) -> None:
+    place = vars(pickler).get("_weakreduce")
+    if place is None or place.under_way() is None:
+        stock(wrapper, array, pickler)
+        return
+    arrays = pickler._weakreduce_arrays
+    arrays.meet(apart=True)
+    if array.dtype.hasobject:
+        data, weak_thing = b"", False
+        try:
+            data = scout.dumps(array, 5)  # as joblib would
+        except scout.WeakThingMet:
+            weak_thing = True
+        except Exception:
+            # The dump fails: who looks for what is to blame is to see into the array.
+            arrays.keep_together(pickler)
+            raise
+        arrays.meet(weak_thing=weak_thing)
+        place.write(data)
+    else:
+        place.put_off(array.nbytes, functools.partial(stock, wrapper, array, pickler))
 
 
-def make_patch(module: Any) -> AttributePatch:
+def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of ``joblib.numpy_pickle``."""
     patch = PicklerPatch(module.NumpyPickler, Engine, ("fp", "protocol"))
     patch.makers = (
         *patch.makers,
-        (module.NumpyPickler, "__init__", _make_init),
-        (module.NumpyPickler, "dump", _make_dump),
-        (module.NumpyArrayWrapper, "write_array", _make_write_array),
+        (module.NumpyPickler, "__init__", in_front(_init)),
+        (module.NumpyPickler, "dump", in_front(_dump)),
+        (module.NumpyArrayWrapper, "write_array", in_front(_write_array)),
     )
     return patch

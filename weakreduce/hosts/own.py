@@ -10,37 +10,22 @@ import functools
 import importlib
 import io
 import pickle
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from weakreduce.model.cpython import require_cpython
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy, PolicyName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from _typeshed import ReadableBuffer
+
+    from weakreduce.model.files import BufferCallback, Readable, Writable
 
 #: The hosts of `dumps` and its kin.
 OwnHost = Literal["cloudpickle", "dill", "pickle"]
 _OWN = {"cloudpickle": "cloudpickle", "dill": "dill", "pickle": "standard"}
-
-
-class Writable(Protocol):
-    """A file, open for writing bytes."""
-
-    def write(self, payload: bytes, /) -> object:
-        """Append the bytes."""
-
-
-class Readable(Protocol):
-    """A file, open for reading bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes."""
-
-    def readline(self) -> bytes:
-        """The bytes up to the next newline, with that."""
 
 
 @functools.cache
@@ -57,13 +42,13 @@ def check_host(host: str) -> None:
 
 
 def dump(
-    obj: Any,
+    obj: object,
     file: Writable,
     *,
     policy: PolicyName | Policy | None = None,
     host: OwnHost = "cloudpickle",
     protocol: int | None = None,
-    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+    buffer_callback: BufferCallback | None = None,
 ) -> None:
     """Write the payload of `obj` to `file`, whether weakreduce is installed or not.
 
@@ -86,12 +71,12 @@ def dump(
 
 
 def dumps(
-    obj: Any,
+    obj: object,
     *,
     policy: PolicyName | Policy | None = None,
     host: OwnHost = "cloudpickle",
     protocol: int | None = None,
-    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+    buffer_callback: BufferCallback | None = None,
 ) -> bytes:
     """The payload of `obj` as bytes; the arguments are those of `dump`."""
     file = io.BytesIO()
@@ -100,7 +85,10 @@ def dumps(
 
 
 def load(
-    file: Readable, *, host: OwnHost = "cloudpickle", buffers: Iterable[Any] | None = None
+    file: Readable,
+    *,
+    host: OwnHost = "cloudpickle",
+    buffers: Iterable[ReadableBuffer] | None = None,
 ) -> Any:
     """Read one payload from `file`."""
     check_host(host)
@@ -115,7 +103,7 @@ def loads(
     data: ReadableBuffer,
     *,
     host: OwnHost = "cloudpickle",
-    buffers: Iterable[Any] | None = None,
+    buffers: Iterable[ReadableBuffer] | None = None,
 ) -> Any:
     """The object in a payload."""
     return load(io.BytesIO(data), host=host, buffers=buffers)

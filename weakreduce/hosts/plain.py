@@ -51,7 +51,7 @@ def plain(obj: Any, names: bool = False, depth: int = 5) -> bool:
     return cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not obj.dtype.hasobject
 
 
-def all_plain(items: Iterable[Any], names: bool, depth: int = 5) -> bool:
+def all_plain(items: Iterable[object], names: bool, depth: int = 5) -> bool:
     """`plain` of each item."""
     for item in items:  # noqa: SIM110 - a generator would take twice the time
         if type(item) not in _ATOMS and not plain(item, names, depth):

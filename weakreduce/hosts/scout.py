@@ -12,13 +12,15 @@ import io
 import operator
 import pickle
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
 from weakreduce.model import signals
+from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.signals import Signal
 
+Reducers = Mapping[type, Callable[[Any], Any]]
 #: What multiprocessing and loky have reducers for that only read.
 HARMLESS: Final[frozenset[type]] = frozenset(
     {functools.partial, types.MethodType, type(list.append), type(int.__add__)}
@@ -56,7 +58,7 @@ class _Table(dict[type, Any]):
     As the pickler itself would, it reduces by copyreg, or by ``__reduce_ex__``.
     """
 
-    def __init__(self, protocol: int, reducers: Mapping[type, Any]) -> None:
+    def __init__(self, protocol: int, reducers: Reducers) -> None:
         super().__init__()
         self.default = operator.methodcaller("__reduce_ex__", protocol)
         self.reducers = reducers
@@ -90,11 +92,11 @@ class WithoutWeakThings(_pickle.Pickler):
 
     def __init__(
         self,
-        file: Any,
+        file: Writable,
         protocol: int | None = None,
         *,
-        buffer_callback: Any = None,
-        reducers: Mapping[type, Any] | None = None,
+        buffer_callback: BufferCallback | None = None,
+        reducers: Reducers | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
         chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
@@ -102,7 +104,7 @@ class WithoutWeakThings(_pickle.Pickler):
             pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen, reducers or {}
         )
 
-    def dump(self, obj: Any) -> None:
+    def dump(self, obj: object) -> None:
         """Write the payload of `obj`.
 
         Raises:
@@ -116,11 +118,11 @@ class WithoutWeakThings(_pickle.Pickler):
 
 
 def dumps(
-    obj: Any,
+    obj: object,
     protocol: int | None = None,
     *,
-    buffer_callback: Any = None,
-    reducers: Mapping[type, Any] | None = None,
+    buffer_callback: BufferCallback | None = None,
+    reducers: Reducers | None = None,
 ) -> bytes:
     """``pickle.dumps`` up to the first weak thing; arguments as for `WithoutWeakThings`.
 

@@ -16,16 +16,22 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from weakreduce.hosts.in_front import Stock
 from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerEngine
+from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import has_registered
 
 
 def keep_protocol(
-    pickler: Any, file: Any, protocol: int | None = None, *_arguments: Any, **_keywords: Any
+    pickler: Any,
+    file: object,
+    protocol: int | None = None,
+    *_arguments: object,
+    **_keywords: object,
 ) -> None:
     """Note the protocol of a C pickler, which does not tell."""
     chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
@@ -37,16 +43,16 @@ class Pickler(_pickle.Pickler):
 
     def __init__(
         self,
-        file: Any,
+        file: Writable,
         protocol: int | None = None,
         *,
         fix_imports: bool = True,
-        buffer_callback: Any = None,
+        buffer_callback: BufferCallback | None = None,
     ) -> None:
         super().__init__(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
         keep_protocol(self, file, protocol)
 
-    def dump(self, obj: Any) -> None:
+    def dump(self, obj: object) -> None:
         """Write the payload of `obj`."""
         super().dump(obj)
 
@@ -76,7 +82,11 @@ PicklerPatch(Pickler, Engine, ARGUMENTS).apply()
 
 
 def dumps(
-    obj: Any, protocol: int | None = None, *, fix_imports: bool = True, buffer_callback: Any = None
+    obj: object,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: BufferCallback | None = None,
 ) -> bytes:
     """``pickle.dumps`` with weak references."""
     file = io.BytesIO()
@@ -85,12 +95,12 @@ def dumps(
 
 
 def dump(
-    obj: Any,
-    file: Any,
+    obj: object,
+    file: Writable,
     protocol: int | None = None,
     *,
     fix_imports: bool = True,
-    buffer_callback: Any = None,
+    buffer_callback: BufferCallback | None = None,
 ) -> None:
     """``pickle.dump`` with weak references."""
     Pickler(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback).dump(obj)
@@ -108,11 +118,11 @@ class _Function:
     No Python function: that would be bound where a class has it as an attribute.
     """
 
-    def __init__(self, patch: PicklePatch, stock: Any, ours: Callable[..., Any]) -> None:
+    def __init__(self, patch: PicklePatch, stock: Stock, ours: Stock) -> None:
         functools.update_wrapper(self, stock)
         self._patch, self._stock, self._ours = patch, stock, ours
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
+    def __call__(self, *args: object, **keywords: object) -> object:
         """As stock, where it was taken from ``pickle`` and kept longer than that was installed."""
         function = self._ours if self._patch.applied else self._stock
         return function(*args, **keywords)
@@ -124,7 +134,7 @@ class _Function:
         """As functions are copied."""
         return self
 
-    def __deepcopy__(self, memo: Any) -> _Function:
+    def __deepcopy__(self, memo: object) -> _Function:
         """As functions are copied."""
         return self
 
@@ -136,7 +146,7 @@ class _Function:
 class PicklePatch(AttributePatch):
     """The patch of ``pickle`` itself, and of the standard library's modules that took its names."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: types.ModuleType) -> None:
         self.pickler = PicklerPatch(PublicPickler, Engine, ARGUMENTS, keep_protocol)
         stock: tuple[Any, ...] = (module.Pickler, module.dumps, module.dump)
         ours = (
@@ -172,11 +182,11 @@ class PicklePatch(AttributePatch):
         return sorted({_name_of(owner) for owner, _ in _holders(self.stock) if _is_foreign(owner)})
 
 
-def _counterpart(those: tuple[Any, ...], these: tuple[Any, ...], found: Any) -> Any:
+def _counterpart(those: tuple[object, ...], these: tuple[object, ...], found: object) -> object:
     return next(this for that, this in zip(those, these, strict=True) if that is found)
 
 
-def _holders(wanted: tuple[Any, ...]) -> Iterator[tuple[types.ModuleType, str]]:
+def _holders(wanted: tuple[object, ...]) -> Iterator[tuple[types.ModuleType, str]]:
     """Modules, and names in them, that have one of some objects."""
     identities = set(map(id, wanted))
     # By the type, and without a look-up: lazy modules are not to be woken.
@@ -210,6 +220,6 @@ def _is_foreign(module: types.ModuleType) -> bool:
     return _top(module) not in sys.stdlib_module_names and _top(module) != "weakreduce"
 
 
-def make_patch(module: Any) -> PicklePatch:
+def make_patch(module: types.ModuleType) -> PicklePatch:
     """The patch of ``pickle``."""
     return PicklePatch(module)

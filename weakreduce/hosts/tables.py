@@ -18,12 +18,15 @@ import io
 import operator
 import pickle
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from weakreduce.hosts import cloudpickle, dill
 from weakreduce.hosts.entries import WEAK_TYPES, TableEntry
 
+#: What gives the reduction of an object.
+Reducing = Callable[[Any], Any]
 #: A reduction by stock is the same from protocol 2 on.
 _by_stock = operator.methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
 
@@ -33,7 +36,7 @@ _PythonPickler: Any = pickle._Pickler
 class Table:
     """A host's table, given the module of the host that has it."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: types.ModuleType) -> None:
         self.pickler_class = module.Pickler
         self.is_dill = not hasattr(module.Pickler, "_dispatch_table")
         self.entries: dict[type, Any] = (
@@ -45,7 +48,7 @@ class Table:
         #: Where not, entries that somebody has copied do as stock does.
         self.applied = False
 
-    def reduce(self, weak: Any) -> Any:
+    def reduce(self, weak: object) -> Any:
         """The reduction of a weak thing, under the policy in force."""
         # Imported by the first use, which most processes never make.
         lone_walk = importlib.import_module("weakreduce.core.lone_walk")
@@ -63,11 +66,11 @@ class Reducer(TableEntry):
         self.table = table
         self.__module__ = table.pickler_class.__module__
 
-    def __call__(self, weak: Any) -> Any:
+    def __call__(self, weak: object) -> Any:
         """The reduction of a weak thing."""
         return self.reduction(weak, copyreg.dispatch_table)
 
-    def reduction(self, weak: Any, others: Mapping[type, Any]) -> Any:
+    def reduction(self, weak: object, others: Mapping[type, Reducing]) -> Any:
         """The reduction of a weak thing, where `others` may have a user's own reducer for it."""
         theirs = others.get(type(weak)) if self.replaced is None else None
         if theirs is not None:
@@ -80,7 +83,7 @@ class Reducer(TableEntry):
         """As functions are copied."""
         return self
 
-    def __deepcopy__(self, memo: Any) -> Any:
+    def __deepcopy__(self, memo: object) -> Any:
         """As functions are copied."""
         return self
 
@@ -95,7 +98,7 @@ class Reducer(TableEntry):
 class Saver(Reducer):
     """An entry of dill's table."""
 
-    def __call__(self, pickler: Any, weak: Any) -> None:  # type: ignore[override]
+    def __call__(self, pickler: Any, weak: object) -> None:  # type: ignore[override]
         """Write a weak thing."""
         if self.replaced is not None and not self.table.applied:
             self.replaced(pickler, weak)
@@ -106,18 +109,18 @@ class Saver(Reducer):
         return save_by_stock
 
 
-def _reducers_of(pickler: Any) -> Mapping[type, Any]:
+def _reducers_of(pickler: object) -> Mapping[type, Reducing]:
     return getattr(pickler, "dispatch_table", copyreg.dispatch_table)
 
 
-def _save(pickler: Any, obj: Any, reduction: Any) -> None:
+def _save(pickler: Any, obj: object, reduction: str | tuple[Any, ...]) -> None:
     if isinstance(reduction, str):
         pickler.save_global(obj, reduction)
     else:
         pickler.save_reduce(*reduction, obj=obj)
 
 
-def save_by_stock(pickler: Any, obj: Any) -> None:
+def save_by_stock(pickler: Any, obj: object) -> None:
     """What a Python pickler does where its ``dispatch`` has no saver for a type."""
     _save(pickler, obj, (_reducers_of(pickler).get(type(obj)) or _by_stock)(obj))
 
@@ -163,6 +166,6 @@ def _take_out(ours: dict[type, Reducer], entries: dict[type, Any]) -> None:
                 entries[weak_type] = entry.replaced
 
 
-def make_patch(module: Any) -> TablePatch:
+def make_patch(module: types.ModuleType) -> TablePatch:
     """The patch of the table of a copy of cloudpickle, or of dill."""
     return TablePatch(Table(module))
