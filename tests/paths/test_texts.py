@@ -274,6 +274,15 @@ def test_the_page_suits_narrow_places() -> None:
     assert kept
 
 
+def test_a_page_without_sizes_has_no_column_for_them() -> None:
+    root, kept = nested(3)
+    assert '<th class="bytes">' in explain(root, host="pickle").to_html()
+    page = explain(root, "dangle", host="pickle").to_html()
+    assert '<td class="fate"' in page
+    assert 'class="bytes"' not in page
+    assert kept
+
+
 def test_rows_on_the_command_line(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, final
 
-from weakreduce.api import OwnHost, check_host
 from weakreduce.core import words
+from weakreduce.hosts.own import OwnHost, check_host
 from weakreduce.model.texts import printable
 from weakreduce.reading import whereabouts
 from weakreduce.reading.loader import DillLoader, Inner, Loader

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any, Final, final
 
-from weakreduce import api
 from weakreduce.core import blame, observe, words
 from weakreduce.core.watches import Culprit, Dump, Hook, Payload
+from weakreduce.hosts import own
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy, PolicyName
@@ -108,7 +108,7 @@ class _Explaining(Collector):
 def explain(
     obj: object,
     policy: PolicyName | Policy | None = None,
-    host: api.OwnHost = "cloudpickle",
+    host: own.OwnHost = "cloudpickle",
     *,
     keep: int = KEEP,
 ) -> Report:
@@ -127,7 +127,7 @@ def explain(
         ValueError: for an unknown policy or host, or a negative `keep`.
     """
     checked(keep, "explain(..., keep=)")
-    api.check_host(host)
+    own.check_host(host)
     around = get_policy()
     with block(policy), Progress("explaining") as progress:
         report, guesses = _explained(obj, host, keep, progress)
@@ -136,7 +136,7 @@ def explain(
     def size_under(guess: Policy) -> int:
         file = _Counter()
         with observe.watching(False), block(guess):
-            api.dump(obj, file, host=host)
+            own.dump(obj, file, host=host)
         return file.size
 
     with block(policy):
@@ -145,7 +145,7 @@ def explain(
 
 
 def _explained(
-    obj: object, host: api.OwnHost, keep: int, progress: Progress
+    obj: object, host: own.OwnHost, keep: int, progress: Progress
 ) -> tuple[Report, list[Policy]]:
     """The report of a dump, and the policies that may help."""
     left_out: dict[int, Any] = {}
@@ -155,7 +155,7 @@ def _explained(
     while True:
         watch = _Explaining(keep, left_out, progress)
         try:
-            api.dump(obj, observe.Watched(watch), host=host)
+            own.dump(obj, observe.Watched(watch), host=host)
         except Exception:
             if watch.report is None:
                 raise

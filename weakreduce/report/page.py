@@ -30,7 +30,7 @@ _STYLE = """
 .weakreduce code { font: 13px/1.45 ui-monospace, monospace; background: none; color: inherit;
   padding: 0; }
 .weakreduce small { display: block; font-size: 12px; opacity: .8; }
-.weakreduce .weights { margin-top: 1rem; } .weakreduce .weights th.path { width: auto; }
+.weakreduce table + p { margin-top: 1rem; } .weakreduce .weights th.path { width: auto; }
 .weakreduce .advice { border-left: 4px solid #009e73; padding: .1rem .8rem; }
 .weakreduce .error { border-left: 4px solid #cc0033; padding: .3rem .8rem; margin: .6rem 0;
   overflow-wrap: anywhere; }
@@ -95,7 +95,7 @@ def fragment(report: Findings) -> str:
     if report.edges > len(report):
         parts.append(f"<p>{_text(not_kept(report))}</p>")
     if is_worth_weighing(report):
-        parts.append(_weights(report))
+        parts += ["<p>What weighs:</p>", _weights(report)]
     if report.advice:
         parts.append("<p>For <code>weakreduce.policy(...)</code>, each was tried:</p>")
         parts += [
@@ -107,19 +107,22 @@ def fragment(report: Findings) -> str:
 
 def _table(report: Findings) -> str:
     rows = []
+    sized = any(finding.bytes is not None for finding in report)
     for finding, number in alike(report):
         size = "" if finding.bytes is None else f"{finding.bytes:,}"
+        sizes = f'<td class="bytes">{size}</td>' if sized else ""
         edge = f"{finding.kind} → {finding.referent or 'dead'}"
         more = extra(finding, number)
         below = f"<small>{_text(more)}</small>" if more else ""
         colour = COLOURS[finding.fate]
         rows.append(
             f'<tr><td class="fate" style="border-left-color:{colour}">{finding.fate}</td>'
-            f'<td class="bytes">{size}</td><td class="path">{_code(finding.path)}{below}</td>'
+            f'{sizes}<td class="path">{_code(finding.path)}{below}</td>'
             f'<td class="edge">{_text(edge)}</td><td class="why">{_text(finding.reason)}</td></tr>'
         )
+    head = '<th class="bytes">bytes</th>' if sized else ""
     return (
-        '<table><thead><tr><th class="fate">fate</th><th class="bytes">bytes</th>'
+        f'<table><thead><tr><th class="fate">fate</th>{head}'
         '<th class="path">path</th><th class="edge">kind → referent</th>'
         f"<th>why</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
@@ -133,7 +136,7 @@ def _weights(report: Findings) -> str:
     )
     return (
         '<table class="weights"><thead><tr><th class="bytes">bytes</th>'
-        f'<th class="path">what weighs</th><th class="edge">type</th></tr></thead>'
+        '<th class="path">path</th><th class="edge">type</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
