@@ -17,7 +17,8 @@ import pytest
 
 import weakreduce
 from weakreduce.core import look_ahead
-from weakreduce.core.first_walk import FirstWalk
+from weakreduce.core.reach import Reach
+from weakreduce.core.session import Session
 
 HOSTS = ("cloudpickle", "pickle")
 
@@ -99,15 +100,15 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 def met_by_the_pickler(root: Any, host: str) -> dict[int, Any]:
     """What a first walk to the end meets."""
     met: dict[int, Any] = {}
-    stock = FirstWalk.take_over
+    stock = Session._write_final
 
-    def take_over(walk: FirstWalk) -> None:
-        stock(walk)
-        met.update(walk.met)
+    def write_final(session: Session, reach: Reach) -> Any:
+        met.update(reach.met)
+        return stock(session, reach)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FirstWalk, "take_over", take_over)
-        patch.setattr(FirstWalk, "look_ahead", lambda _: None)
+        patch.setattr(Session, "_write_final", write_final)
+        patch.setattr(look_ahead, "met_strongly", lambda *_: None)
         weakreduce.dumps(root, host=host)
     return met
 
@@ -361,7 +362,7 @@ def test_random_graphs(host: str, ahead: Ahead, monkeypatch: pytest.MonkeyPatch)
         root = [weakref.ref(choose.choice(nodes)), *choose.sample(nodes, 2)]
         found = weakreduce.dumps(root, host=host)
         with monkeypatch.context() as patch:
-            patch.setattr(FirstWalk, "look_ahead", lambda _: None)
+            patch.setattr(look_ahead, "met_strongly", lambda *_: None)
             assert weakreduce.dumps(root, host=host) == found, seed
     assert sum(answer is not None for answer in ahead.answers) == len(ahead.answers) == 200
 

@@ -114,11 +114,12 @@ class FirstWalk(Walk):
     # --- reductions -----------------------------------------------------------------
 
     def weak(self, kind: Kind, weak: Any) -> Reduction:
+        if self.again and _holds_nothing(kind, weak):
+            return _EMPTY
+        found = super().weak(kind, weak)
         if self.again:
             self._explore()
-            if _holds_nothing(kind, weak):
-                return _EMPTY
-        return super().weak(kind, weak)
+        return found
 
     def _explore(self) -> None:
         """Given that a second walk is certain, find out what is inside in a faster way, once.

@@ -336,6 +336,7 @@ class Session:
             words.warn(self.root, lost, dropped)
 
     def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
+        self._may_look_ahead = False
         self.start_over()
         if self.watch is not None:
             self.watch.begin()
