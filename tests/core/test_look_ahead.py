@@ -18,7 +18,7 @@ import pytest
 import weakreduce
 from weakreduce.core import look_ahead
 from weakreduce.core.reach import Reach
-from weakreduce.core.session import Session
+from weakreduce.core.writing import Writing
 
 HOSTS = ("cloudpickle", "pickle")
 
@@ -100,14 +100,14 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 def met_by_the_pickler(root: Any, host: str) -> dict[int, Any]:
     """What a first walk to the end meets."""
     met: dict[int, Any] = {}
-    stock = Session._write_final
+    stock = Writing._write_final
 
-    def write_final(session: Session, reach: Reach) -> Any:
+    def write_final(writing: Writing, reach: Reach) -> Any:
         met.update(reach.met)
-        return stock(session, reach)
+        return stock(writing, reach)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_write_final", write_final)
+        patch.setattr(Writing, "_write_final", write_final)
         patch.setattr(look_ahead, "met_strongly", lambda *_: None)
         weakreduce.dumps(root, host=host)
     return met

@@ -15,8 +15,8 @@ from typing import Any
 
 from weakreduce.core import notes, observe
 from weakreduce.core.expressions import Call, Rest, Standin, Stream
+from weakreduce.core.frames import left_a_dump
 from weakreduce.core.probing import Enough, Prober
-from weakreduce.core.reductions import left_a_dump
 from weakreduce.core.walk import Walk
 from weakreduce.core.watches import Culprit
 from weakreduce.model.classes import class_attribute

@@ -13,10 +13,11 @@ import copyreg
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, held, items_of
 from weakreduce.core.incomplete import can_make
-from weakreduce.core.walk import MISSING, Walk
+from weakreduce.core.walk import Walk
 from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, has_own_arguments
 from weakreduce.model.kinds import CONTAINERS
 

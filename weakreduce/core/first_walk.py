@@ -13,11 +13,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from weakreduce.core.dispatch import Plan
+from weakreduce.core.drain import MISSING
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import MISSING, Plan, ShortCut, Walk
+from weakreduce.core.walk import ShortCut, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied

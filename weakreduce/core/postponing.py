@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from weakreduce.core.construction import Shells
+from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import (
     Call,
     Guarded,
@@ -21,7 +22,7 @@ from weakreduce.core.expressions import (
     same_with,
 )
 from weakreduce.core.held import ATOMS, held, holds, items_of, listed
-from weakreduce.core.walk import MISSING, Walk
+from weakreduce.core.walk import Walk
 from weakreduce.model.classes import (
     NAMEABLE,
     class_attribute,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 from typing import Any, final
 
+from weakreduce.core.dispatch import watched_run
 from weakreduce.core.engine import Engine
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk
 from weakreduce.core.reach import Reach
 from weakreduce.core.sink import Place, TooLarge
-from weakreduce.core.walk import Refused, watched_run
+from weakreduce.core.walk import Refused
 
 
 class Enough(BaseException):

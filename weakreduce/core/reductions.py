@@ -13,6 +13,7 @@ from typing import Any
 
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
+from weakreduce.core.frames import left_a_dump
 from weakreduce.model.classes import overrides_reduce
 
 
@@ -107,24 +108,6 @@ def _by_own_code(engine: Engine, obj_type: type) -> bool:
 def is_too_deep(error: BaseException) -> bool:
     """Whether the recursion went too deep; cloudpickle turns that into a PicklingError."""
     return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
-
-
-def left_a_dump(error: BaseException) -> bool:
-    """Whether an error comes out of a dump inside this one: of a reducer that dumps something.
-
-    To be asked where the error is caught: that frame may be one of a dump's own.
-    """
-    caught = error.__traceback__
-    traceback = None if caught is None else caught.tb_next
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if (
-            frame.f_code.co_name == "run"
-            and frame.f_globals.get("__name__") == "weakreduce.core.session"
-        ):
-            return True
-        traceback = traceback.tb_next
-    return False
 
 
 class _Items(list[Any]):

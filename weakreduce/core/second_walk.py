@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from weakreduce.core.dispatch import Plan
+from weakreduce.core.drain import MISSING
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import (
     NOTHING,
@@ -26,7 +28,7 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import MISSING, Plan, ShortCut, Walk
+from weakreduce.core.walk import ShortCut, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import bases_of, is_leaf
 from weakreduce.model.decide import PINS, Decision, Fate

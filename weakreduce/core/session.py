@@ -30,32 +30,17 @@ a session ends, whichever way, it takes itself apart: nothing of the payload out
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from typing import Any
 
-from weakreduce.core import blame, look_ahead, notes, observe, short_cuts, words
-from weakreduce.core.engine import Engine, Override
-from weakreduce.core.expressions import DOTTED_TYPES, NOTHING
-from weakreduce.core.facts import Facts
-from weakreduce.core.first_walk import FirstWalk, LookedAhead
-from weakreduce.core.limits import is_too_large
-from weakreduce.core.probing import Prober
-from weakreduce.core.reach import Reach
-from weakreduce.core.second_walk import OrderMatters, SecondWalk
-from weakreduce.core.sink import Place, TooLarge
-from weakreduce.core.survey import survey
-from weakreduce.core.walk import Plan, Refused, Walk, noting, watched_run
+from weakreduce.core import blame, notes, observe, words
+from weakreduce.core.engine import Engine
+from weakreduce.core.sink import Place
+from weakreduce.core.walk import Refused
 from weakreduce.core.watches import Payload, Watch
+from weakreduce.core.writing import Lost, Writing
 from weakreduce.model import homes
-from weakreduce.model.decide import Fate, outside
-from weakreduce.model.in_force import get_policy
-from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy
 from weakreduce.model.seen import seen
-
-#: An edge that dangles unasked, and why.
-Lost = tuple[Edge, str]
 
 
 def run(engine: Engine, place: Place, root: Any, watch: Watch | None = None) -> None:
@@ -92,241 +77,24 @@ def run(engine: Engine, place: Place, root: Any, watch: Watch | None = None) -> 
 
 
 class Session:
-    """One dump of one pickler.
+    """One dump of one pickler: what is written, and what becomes of that or of an error."""
 
-    Until an instance is met that needs more than the pickler, there is no policy and no walk: just
-    an override that notes what it sees, with the plan of each type.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        place: Place,
-        root: Any,
-        watch: Watch | None = None,
-        facts: Facts | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, place: Place, root: Any, watch: Watch | None) -> None:
         self.engine = engine
         self.place = place
         self.root = root
         self.watch = watch
-        self.first: FirstWalk | None = None
-        self.walks: list[Walk] = []
-        self._met: dict[int, Any] = {}
-        self._plans = engine.plans()
-        self._facts = facts
-        self._may_look_ahead = True
-
-    # --- the three steps ----------------------------------------------------------------
+        self.writing = Writing(engine, place, root, watch)
 
     def write(self) -> None:
-        """Leave the payload of the root in its place."""
-        self._write_growing()
-        buffers = self.place.buffers
-        if self.first is None:
-            if buffers is None or buffers.settle():
-                return
-            self._write_anew()
-        lost = self._write_exactly()
-        while lost is None or not (buffers is None or buffers.settle()):
-            self._write_anew()
-            lost = self._write_exactly()
-        self._conclude(lost)
-
-    def _write_growing(self) -> None:
-        if self.watch is None and not self.engine.asks_for_all:
-            override = noting(self._met, self._plans, self._plan)
-        else:
-            override = self._override(self._begin())
-        with contextlib.suppress(LookedAhead):
-            watched_run(self.engine, override, self.root)
-
-    def _plan(self, obj_type: type) -> Plan:
-        if self.first is None:
-            if self.engine.is_ordinary(obj_type):
-                self._plans[obj_type] = None
-                return None
-            self._begin()
-        assert self.first is not None
-        return self.first.plan(obj_type)
-
-    def _begin(self) -> FirstWalk:
-        """Something is met that the pickler alone cannot write."""
-        met, before = self._met, self.engine.memo_before()
-        if before:  # what was met by earlier dumps comes first
-            since = met.copy()
-            met.clear()
-            met.update(dict.fromkeys(before))
-            met.update(since)
-        for obj_type in DOTTED_TYPES:
-            self._plans.pop(obj_type, None)  # which was for payloads without our words
-        self.first = self._first_walk(met, self._plans)
-        return self.first
-
-    def _write_anew(self) -> None:
-        """Forget what was written, and let a new reach grow, knowing more."""
-        self.start_over()
-        self.first = self._first_walk(dict.fromkeys(self.engine.memo_before()), None)
-        with contextlib.suppress(LookedAhead):
-            watched_run(self.engine, self._override(self.first), self.root)
-
-    def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
-        facts = self.facts
-        before = facts.written_before
-        looks = (
-            self._may_look_ahead
-            and self.watch is None
-            and not before
-            and not self.engine.has_persistent_ids
-        )
-        walk = FirstWalk(
-            facts,
-            Reach(met, before),
-            plans=plans,
-            short_cut=short_cuts.of_first_walk,
-            look_ahead=look_ahead.met_strongly if looks else None,
-            root=self.root,
-            watch=self.watch,
-        )
-        self.walks.append(walk)
-        return walk
-
-    def _write_exactly(self) -> list[Lost] | None:
-        """Complete the reach, and write with it where that can tell more.
-
-        Returns:
-            The edges that dangle unasked; None: to be tried again, knowing more.
-        """
-        first = self.first
-        assert first is not None
-        if not first.reach.complete:  # nobody has looked ahead
-            if not first.pending and not first.again:
-                return []
-            if not self._complete(first):
-                return None
-            if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
-                return self._decided_outside(first)
-        return self._write_final(first.reach)
-
-    def _complete(self, first: FirstWalk) -> bool:
-        """Walk what is strong only by way of weak things; False where a callback had to go."""
-        first.reach.complete = True
-        if not first.queue and not first.waiting:
-            first.learn_sets()
-            return True
-        first.reach.complete = False
-        place, buffers = self.place, self.place.buffers
-        mark = place.mark()
-        met_buffers = 0 if buffers is None else len(buffers.met)
-        try:
-            override = first.override_of_rest(self._left_out(first))
-            watched_run(self.engine, override, first.rest())
-        except (Refused, TooLarge):
-            raise
-        except Exception:
-            for edge in first.pending:
-                if edge.callback is not None and first.reach.holds(edge.referent):
-                    self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(Reach({}), [], []):
-                raise
-            return False
-        place.cut(mark)
-        if buffers is not None:
-            del buffers.met[met_buffers:]
-        first.reach.complete = True
-        return True
-
-    def _decided_outside(self, first: FirstWalk) -> list[Lost]:
-        """All that stayed open is outside, and dangles, as it was written."""
-        decided = [(edge, outside(edge, self.facts, first)) for edge in first.pending]
-        for edge, decision in decided:
-            if decision.fate is Fate.REFUSE:
-                first.refuse(edge, decision)
-        if self.watch is not None:
-            for edge, decision in decided:
-                self.watch.see(edge, decision)
-        return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
-
-    def _write_final(self, reach: Reach) -> list[Lost] | None:
-        while True:
-            self.start_over()
-            walk = SecondWalk(
-                self.facts,
-                reach,
-                self.root,
-                short_cut=short_cuts.of_second_walk,
-                watch=self.watch,
-            )
-            self.walks.append(walk)
-            try:
-                watched_run(self.engine, self._override(walk), walk.envelope())
-            except (Refused, TooLarge):
-                raise
-            except OrderMatters:
-                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
-                return None
-            except Exception:
-                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
-                    raise
-                return None
-            if not walk.construction.postpones:
-                return walk.lost
-
-    # --- hooks --------------------------------------------------------------------------
-
-    def _override(self, walk: Walk) -> Override:
-        """A walk's override, with all that is to be asked before it."""
-        watch = self.watch
-        if watch is None:
-            return walk.override()
-        watch.begin()
-        reduced = self.facts.reductions.reduced if walk is self.first else None
-        return walk.override([*watch.hooks(reduced), *self._left_out(walk)])
-
-    def _left_out(self, walk: Walk) -> list[Override]:
-        """Nothing is written for some objects, in a dump that is not going to be loaded."""
-        left_out, met = self.facts.left_out, walk.met
-        if not left_out:
-            return []
-
-        def leave_out(obj: Any) -> Any:
-            if id(obj) not in left_out:
-                return NotImplemented
-            met[id(obj)] = obj
-            return NOTHING
-
-        return [leave_out]
-
-    # --- what it knows ------------------------------------------------------------------
-
-    @property
-    def facts(self) -> Facts:
-        """What holds for the whole dump, from the time when something needs it."""
-        if self._facts is None:
-            engine, policy = self.engine, get_policy()
-            too_large = functools.partial(is_too_large, engine, policy)
-            self._facts = Facts(engine, policy, too_large, engine.memo_before())
-            if self.watch is not None:
-                self._facts.left_out = self.watch.left_out
-        return self._facts
-
-    @property
-    def policy(self) -> Policy:
-        """The policy that the dump is under."""
-        return self.facts.policy
-
-    def start_over(self) -> None:
-        """Put the pickler and the file back to where they were."""
-        self.place.clear()
-        self.engine.reset(self.engine.memo_before())
-        if self.place.buffers is not None:
-            self.place.buffers.rewind()
-
-    # --- the end ------------------------------------------------------------------------
+        """Leave the payload of the root in its place, and tell who is to know."""
+        lost = self.writing.write()
+        if self.writing.first is not None:
+            self._conclude(lost)
 
     def _conclude(self, lost: list[Lost]) -> None:
-        watch, ran = self.watch, self.walks[-1]
-        dropped = list(self.facts.dropped.values())
+        watch, ran = self.watch, self.writing.last_walk()
+        dropped = list(self.writing.facts.dropped.values())
         for_itself = observe.around.get() is False if watch is None else watch.quiet
         if ran.numbered and not for_itself:
             homes.sent(ran.numbered)
@@ -335,17 +103,6 @@ class Session:
         if (lost or dropped) and not for_itself:
             words.warn(self.root, lost, dropped)
 
-    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
-        self._may_look_ahead = False
-        self.start_over()
-        if self.watch is not None:
-            self.watch.begin()
-        prober = Prober(self.facts, self.place)
-        try:
-            return survey(prober, inside, snapshots, entries, self.watch)
-        finally:
-            prober.take_apart()
-
     def explained(self, error: BaseException) -> Exception | None:
         """The error that the user is to see instead of ours; nothing was written."""
         found: Exception | None = None
@@ -353,14 +110,13 @@ class Session:
         if isinstance(error, Refused):
             if watch is not None:
                 watch.see(error.edge, error.decision)
-            found = words.refusal(self.facts.policy, root, error.edge, error.decision)
+            found = words.refusal(self.policy, root, error.edge, error.decision)
             found.__cause__ = error.__cause__
         seen_error = error if found is None else found
         if isinstance(seen_error, Exception) and self.place.limit is None:
             notes.clean(seen_error)
-            ran = self.walks[-1] if self.walks else self._begin()
-            self.start_over()
-            prober = Prober(self.facts, self.place, goes_on=True)
+            ran = self.writing.last_walk()
+            prober = self.writing.prober(goes_on=True)
             try:
                 culprit = blame.note(prober, ran, root, seen_error)
                 if watch is not None:
@@ -370,17 +126,18 @@ class Session:
         return found
 
     def take_apart(self) -> None:
-        """The payload must die with its last user, though walks and hooks refer to each other."""
-        # (A plug of a first walk does not count what a second walk would write.)
-        if any(walk.weak_things or vars(walk).get("again") for walk in self.walks):
+        """The payload must die with its last user."""
+        if self.writing.met_weak_things:
             seen.dumps += 1
-        for walk in self.walks:
-            walk.take_apart()
-        if self._facts is not None:
-            self._facts.take_apart()
+        self.writing.take_apart()
         vars(self).clear()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the dump is under."""
+        return self.writing.facts.policy
 
     @property
     def host(self) -> str:
@@ -417,14 +174,11 @@ class Session:
         place, buffers = self.place, self.place.buffers
         met_buffers = 0 if buffers is None else len(buffers.met)
         place.buffers, place.limit = None, limit
-        inner = Session(
-            self.engine, place, obj, facts=self.facts.again(with_snapshots=with_snapshots)
-        )
+        facts = self.writing.facts.again(with_snapshots=with_snapshots)
+        inner = Writing(self.engine, place, obj, facts=facts)
         try:
             with observe.watching(False):
-                inner._write_anew()
-                while inner._write_exactly() is None:
-                    inner._write_anew()
+                inner.write_again()
             return place.size()
         except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
             return None
@@ -432,6 +186,4 @@ class Session:
             place.buffers, place.limit = buffers, None
             if buffers is not None:
                 del buffers.met[met_buffers:]
-            for walk in inner.walks:
-                walk.take_apart()
-            vars(inner).clear()
+            inner.forget_walks()

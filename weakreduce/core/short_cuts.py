@@ -18,12 +18,12 @@ from __future__ import annotations
 import weakref
 from typing import Any, Final
 
+from weakreduce.core.dispatch import Plan
 from weakreduce.core.encode import pinned_container
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk
 from weakreduce.core.second_walk import SecondWalk
-from weakreduce.core.walk import Plan
 from weakreduce.model import homes, names
 from weakreduce.model.classes import is_leaf
 from weakreduce.model.kinds import Kind, copied

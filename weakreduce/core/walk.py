@@ -13,19 +13,17 @@ from __future__ import annotations
 import functools
 import operator
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from weakreduce import wire
 from weakreduce.core import encode
 from weakreduce.core.alike import Alike
-from weakreduce.core.engine import Engine, Override
+from weakreduce.core.dispatch import Dispatch, Plan
+from weakreduce.core.drain import Drain
 from weakreduce.core.expressions import (
-    DOTTED,
-    DOTTED_TYPES,
     Call,
     Reduction,
-    Rest,
     Stream,
     ready_receiver,
 )
@@ -34,15 +32,12 @@ from weakreduce.core.hashing import hashable
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
-from weakreduce.model import decide, homes, names, signals
-from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, has_own_arguments, hashed_by_value
+from weakreduce.model import decide, homes, names
+from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import Edge, Kind, kind_of
+from weakreduce.model.kinds import Edge, Kind
 from weakreduce.model.signals import Signal
 
-MISSING: Final[Any] = object()
-#: What is to be done with instances of a type; None: that is left to the pickler.
-Plan = Callable[[Any], Any] | None
 #: A fast way to do what `Walk.weak` does for exact instances of a type, if there is one.
 ShortCut = Callable[[Any, Kind, type], Plan]
 
@@ -56,44 +51,8 @@ class Refused(Signal, Exception):  # noqa: N818 - carries a decision to the plac
         self.decision = decision
 
 
-def noting(
-    met: dict[int, Any], plans: dict[type, Plan], make_plan: Callable[[type], Plan]
-) -> Override:
-    """An override that notes each instance in `met` and goes by the plan of its type."""
-    ref = weakref.ref
-
-    def reducer_override(obj: Any) -> Any:
-        # The hot path: it runs for every instance in the payload.
-        obj_type = type(obj)
-        if obj_type is not ref:  # nothing can refer to those weakly: they need no note
-            met[id(obj)] = obj
-        try:
-            plan = plans[obj_type]
-        except KeyError:
-            plan = make_plan(obj_type)
-        if plan is None:
-            return NotImplemented
-        return plan(obj)
-
-    return reducer_override
-
-
-def watched_run(engine: Engine, override: Override, obj: Any) -> None:
-    """Let the pickler run with an override; a signal that it lost on the way is raised again.
-
-    Raises:
-        Signal: what ended the walk from the inside.
-        Exception: what the pickler raises.
-    """
-    try:
-        engine.drive(override, obj)
-    except Exception as error:
-        signals.reraise(error, Signal)
-        raise
-
-
-class Walk:
-    """Dispatch on the type, and the services that encoders ask for.
+class Walk(Dispatch):
+    """Decisions, and the services that encoders ask for.
 
     Args:
         facts: what holds for the whole dump.
@@ -116,13 +75,8 @@ class Walk:
         watch: Watch | None = None,
         goes_on: bool = False,
     ) -> None:
-        self.facts = facts
-        self.policy = facts.policy
-        self.engine = facts.engine
+        super().__init__(facts, met, plans)
         self.reach = reach
-        self.met = met
-        self.plans: dict[type, Plan] = {} if plans is None else plans
-        self.weak_things = 0
         #: What payloads may name from now on, if this one is sent.
         self.numbered: list[Any] = []
         self._short_cut = None if watch is not None else short_cut
@@ -130,113 +84,21 @@ class Walk:
         self.goes_on = goes_on if watch is None else watch.goes_on
         #: id -> ref, of those that the watch knows, and for which the pickler may ask again.
         self._told: dict[int, Any] = {}
-        self._kinds: dict[type, Kind | None] = {}
         #: id(referent) -> what is written for those whose hash may need some attributes early.
         self._early: dict[int, Any] = {}
-        #: What is written after the root, taken from `next_item` and not written yet.
-        self._ahead: list[Any] = []
-
-    def override(self, hooks: Sequence[Override] = ()) -> Override:
-        """What the pickler is to ask of each instance.
-
-        Args:
-            hooks: are asked before, one after the other; what one of them gives, other than
-                `NotImplemented`, is written.
-        """
-        ordinary = self._ordinary_override()
-        return _hooked(ordinary, tuple(hooks)) if hooks else ordinary
-
-    def _ordinary_override(self) -> Override:
-        return noting(self.met, self.plans, self.plan)
 
     def take_apart(self) -> None:
         """Forget all: what was walked must die with its last user, and plans lead back here."""
         vars(self).clear()
 
-    # --- dispatch -------------------------------------------------------------------
-
-    def plan(self, obj_type: type) -> Plan:
-        """What to do with instances of a type; None: leave them to the pickler."""
-        found = self.plans.get(obj_type, MISSING)
-        if found is MISSING:
-            found = self.plans[obj_type] = self._make_plan(obj_type)
-        return found  # type: ignore[no-any-return]
-
-    def _make_plan(self, obj_type: type) -> Plan:
-        if obj_type in _EXPRESSIONS:
-            return _reduction_of
-        engine = self.engine
-        kind = self.kind(obj_type)
-        if kind is None and kind_of(obj_type) is not None:
-            return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
-        if kind is not None and not (kind.name == "finalize" and self.leaves_finalizers()):
-            found = None if self._short_cut is None else self._short_cut(self, kind, obj_type)
-            weak = found or functools.partial(self.weak, kind)
-            if not engine.wants_override(obj_type):
-                return weak
-            return functools.partial(self._override_or, weak)  # a user's own comes first
-        if kind is not None and self.watch is not None:
-            return functools.partial(self._tell_detached, kind)
-        if obj_type in DOTTED_TYPES and engine.protocol >= 4:
-            return self._dotted(obj_type)
-        otherwise: Plan = None
-        if not issubclass(obj_type, type):
-            if self.facts.reductions.once[obj_type]:
-                otherwise = self.reduce_once
-            elif obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
-                otherwise = self.reduce_with_arguments
-        if not engine.wants_override(obj_type):
-            return otherwise
-        if otherwise is None:
-            return engine.stock_override
-        return functools.partial(self._override_or, otherwise)
-
-    def _override_or(self, otherwise: Override, obj: Any) -> Any:
-        """What the pickler's own override says, or what is done where it has nothing to say."""
-        found = self.engine.stock_override(obj)
-        return otherwise(obj) if found is NotImplemented else found
-
-    def reduce_once(self, obj: Any) -> Any:
-        """The reduction of an object by code of its own."""
-        raise NotImplementedError
-
-    def reduce_with_arguments(self, obj: Any) -> Any:
-        """The default reduction of an object, with arguments of its own."""
-        raise NotImplementedError
-
-    def _dotted(self, obj_type: type) -> Plan:
-        """The plan of functions of builtin types: by name, if the encoder writes them."""
-        engine = self.engine
-        ask: Override
-        if engine.wants_override(obj_type):
-            ask = engine.stock_override
-        elif engine.has_reducer(obj_type):
-            ask = _leave
-        else:  # as the pickler would; a table has to have an answer
-            ask = operator.methodcaller("__reduce_ex__", engine.protocol)
-
-        def name(function: Any) -> Any:
-            # Not where nothing weak was met: those bytes are stock's.
-            found = DOTTED.get(id(function)) if self.weak_things else None
-            return ask(function) if found is None else found[1]
-
-        return name
-
-    def kind(self, obj_type: type) -> Kind | None:
-        """`kind_of`, asked once for each type."""
-        found = self._kinds.get(obj_type, MISSING)
-        if found is MISSING:
-            claimed = self.engine.claims(obj_type)
-            found = self._kinds[obj_type] = None if claimed else kind_of(obj_type)
-        return found  # type: ignore[no-any-return]
-
-    def leaves_finalizers(self) -> bool:
-        """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""
-        return self.policy.finalizers == "detach" and self.policy.live == "allow"
-
     def weak(self, kind: Kind, weak: Any) -> Reduction:
-        """The reduction of a weak thing."""
         return encode.encode(self, kind, weak)
+
+    def short_cut(self, kind: Kind, obj_type: type) -> Plan:
+        return None if self._short_cut is None else self._short_cut(self, kind, obj_type)
+
+    def finalizer_plan(self, kind: Kind) -> Plan:
+        return None if self.watch is None else functools.partial(self._tell_detached, kind)
 
     # --- decisions ------------------------------------------------------------------
 
@@ -384,62 +246,4 @@ class Walk:
 
     def drained(self, head: list[Any]) -> Stream:
         """A list of `head` and of all that `next_item` gives, also while that is being written."""
-        if self.engine.save_apart is not None:
-            return Stream(iter([*head, Rest(self._save_rest)]))
-        return Stream(self._slots(head))
-
-    def _slots(self, head: list[Any]) -> Iterator[Any]:
-        # A C pickler asks for one item more than it has written, so what it is given is a
-        # slot, to be filled when it is written.
-        yield from head
-        unwritten = 0
-        item: Any = None
-
-        def fill() -> Reduction:
-            nonlocal unwritten
-            unwritten -= 1
-            found = self._next()
-            return (list, ()) if found is MISSING else (max, ((found,),))
-
-        if head:
-            unwritten += 1
-            yield Rest(fill)
-        while True:
-            if unwritten == 0:
-                item = self._next()
-                if item is MISSING:
-                    return
-                self._ahead.append(item)
-            unwritten += 1
-            yield Rest(fill)
-
-    def _next(self) -> Any:
-        return self._ahead.pop() if self._ahead else self.next_item()
-
-    def _save_rest(self) -> Reduction:
-        save = self.engine.save_apart
-        assert save is not None
-        while (item := self.next_item()) is not MISSING:
-            save(item)
-        return (list, ())
-
-
-def _hooked(ordinary: Override, hooks: tuple[Override, ...]) -> Override:
-    def reducer_override(obj: Any) -> Any:
-        for hook in hooks:
-            found = hook(obj)
-            if found is not NotImplemented:
-                return found
-        return ordinary(obj)
-
-    return reducer_override
-
-
-def _leave(_obj: Any) -> Any:
-    """To the pickler."""
-    return NotImplemented
-
-
-#: By hash, and so by identity, as everywhere: a metaclass may have an __eq__ of its own.
-_EXPRESSIONS: Final = frozenset({Call, Stream, Rest})
-_reduction_of: Final = operator.attrgetter("reduction")
+        return Drain(self).stream(head)

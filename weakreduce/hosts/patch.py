@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.core.frames import in_a_dump
 from weakreduce.core.sink import Buffers, Place, UnderWay
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class PicklerPatch(AttributePatch):
             for place.under_way in map(weakref.ref, (UnderWay(),)):
                 try:
                     try:
-                        _run()(make_engine(pickler, stock), place, obj)
+                        in_a_dump(_run(), make_engine(pickler, stock), place, obj)
                     finally:
                         _put_back(place)
                 except BaseException:

@@ -1,0 +1,207 @@
+"""Which objects a walk answers for, and with what: the dispatch on the type.
+
+A pickler asks a walk's `override` about each instance that it writes out. That notes the instance,
+and goes by the *plan* of its type, which is made when the first of the type is met. Most types have
+none: their instances are left to the pickler.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from weakreduce.core.drain import MISSING
+from weakreduce.core.engine import Engine, Override
+from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, Call, Reduction, Rest, Stream
+from weakreduce.core.facts import Facts
+from weakreduce.model import signals
+from weakreduce.model.classes import HEAP_TYPE, has_own_arguments
+from weakreduce.model.kinds import Kind, kind_of
+from weakreduce.model.signals import Signal
+
+#: What is to be done with instances of a type; None: that is left to the pickler.
+Plan = Callable[[Any], Any] | None
+
+
+def noting(
+    met: dict[int, Any], plans: dict[type, Plan], make_plan: Callable[[type], Plan]
+) -> Override:
+    """An override that notes each instance in `met` and goes by the plan of its type."""
+    ref = weakref.ref
+
+    def reducer_override(obj: Any) -> Any:
+        # The hot path: it runs for every instance in the payload.
+        obj_type = type(obj)
+        if obj_type is not ref:  # nothing can refer to those weakly: they need no note
+            met[id(obj)] = obj
+        try:
+            plan = plans[obj_type]
+        except KeyError:
+            plan = make_plan(obj_type)
+        if plan is None:
+            return NotImplemented
+        return plan(obj)
+
+    return reducer_override
+
+
+def watched_run(engine: Engine, override: Override, obj: Any) -> None:
+    """Let the pickler run with an override; a signal that it lost on the way is raised again.
+
+    Raises:
+        Signal: what ended the walk from the inside.
+        Exception: what the pickler raises.
+    """
+    try:
+        engine.drive(override, obj)
+    except Exception as error:
+        signals.reraise(error, Signal)
+        raise
+
+
+class Dispatch:
+    """The plans of one walk.
+
+    Args:
+        facts: what holds for the whole dump.
+        met: id -> object, of what the walk meets, in that order.
+        plans: what is known of types already.
+    """
+
+    def __init__(
+        self, facts: Facts, met: dict[int, Any], plans: dict[type, Plan] | None = None
+    ) -> None:
+        self.facts = facts
+        self.policy = facts.policy
+        self.engine = facts.engine
+        self.met = met
+        self.plans: dict[type, Plan] = {} if plans is None else plans
+        self.weak_things = 0
+        self._kinds: dict[type, Kind | None] = {}
+
+    def override(self, hooks: Sequence[Override] = ()) -> Override:
+        """What the pickler is to ask of each instance.
+
+        Args:
+            hooks: are asked before, one after the other; what one of them gives, other than
+                `NotImplemented`, is written.
+        """
+        ordinary = self._ordinary_override()
+        return _hooked(ordinary, tuple(hooks)) if hooks else ordinary
+
+    def _ordinary_override(self) -> Override:
+        return noting(self.met, self.plans, self.plan)
+
+    def plan(self, obj_type: type) -> Plan:
+        """What to do with instances of a type; None: leave them to the pickler."""
+        found = self.plans.get(obj_type, MISSING)
+        if found is MISSING:
+            found = self.plans[obj_type] = self._make_plan(obj_type)
+        return found  # type: ignore[no-any-return]
+
+    def _make_plan(self, obj_type: type) -> Plan:
+        if obj_type in _EXPRESSIONS:
+            return _reduction_of
+        engine = self.engine
+        kind = self.kind(obj_type)
+        if kind is None and kind_of(obj_type) is not None:
+            return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
+        if kind is not None and not (kind.name == "finalize" and self.leaves_finalizers()):
+            weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
+            if not engine.wants_override(obj_type):
+                return weak
+            return functools.partial(self._override_or, weak)  # a user's own comes first
+        if kind is not None:
+            return self.finalizer_plan(kind)
+        if obj_type in DOTTED_TYPES and engine.protocol >= 4:
+            return self._dotted(obj_type)
+        otherwise: Plan = None
+        if not issubclass(obj_type, type):
+            if self.facts.reductions.once[obj_type]:
+                otherwise = self.reduce_once
+            elif obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
+                otherwise = self.reduce_with_arguments
+        if not engine.wants_override(obj_type):
+            return otherwise
+        if otherwise is None:
+            return engine.stock_override
+        return functools.partial(self._override_or, otherwise)
+
+    def _override_or(self, otherwise: Override, obj: Any) -> Any:
+        """What the pickler's own override says, or what is done where it has nothing to say."""
+        found = self.engine.stock_override(obj)
+        return otherwise(obj) if found is NotImplemented else found
+
+    def reduce_once(self, obj: Any) -> Any:
+        """The reduction of an object by code of its own."""
+        raise NotImplementedError
+
+    def reduce_with_arguments(self, obj: Any) -> Any:
+        """The default reduction of an object, with arguments of its own."""
+        raise NotImplementedError
+
+    def _dotted(self, obj_type: type) -> Plan:
+        """The plan of functions of builtin types: by name, if the encoder writes them."""
+        engine = self.engine
+        ask: Override
+        if engine.wants_override(obj_type):
+            ask = engine.stock_override
+        elif engine.has_reducer(obj_type):
+            ask = _leave
+        else:  # as the pickler would; a table has to have an answer
+            ask = operator.methodcaller("__reduce_ex__", engine.protocol)
+
+        def name(function: Any) -> Any:
+            # Not where nothing weak was met: those bytes are stock's.
+            found = DOTTED.get(id(function)) if self.weak_things else None
+            return ask(function) if found is None else found[1]
+
+        return name
+
+    def kind(self, obj_type: type) -> Kind | None:
+        """`kind_of`, asked once for each type."""
+        found = self._kinds.get(obj_type, MISSING)
+        if found is MISSING:
+            claimed = self.engine.claims(obj_type)
+            found = self._kinds[obj_type] = None if claimed else kind_of(obj_type)
+        return found  # type: ignore[no-any-return]
+
+    def leaves_finalizers(self) -> bool:
+        """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""
+        return self.policy.finalizers == "detach" and self.policy.live == "allow"
+
+    def weak(self, kind: Kind, weak: Any) -> Reduction:
+        """The reduction of a weak thing."""
+        raise NotImplementedError
+
+    def short_cut(self, kind: Kind, obj_type: type) -> Plan:
+        """A fast way to do what `weak` does for exact instances of a type, if there is one."""
+        return None
+
+    def finalizer_plan(self, kind: Kind) -> Plan:
+        """The plan of finalizers that are left to the pickler."""
+        return None
+
+
+def _hooked(ordinary: Override, hooks: tuple[Override, ...]) -> Override:
+    def reducer_override(obj: Any) -> Any:
+        for hook in hooks:
+            found = hook(obj)
+            if found is not NotImplemented:
+                return found
+        return ordinary(obj)
+
+    return reducer_override
+
+
+def _leave(_obj: Any) -> Any:
+    """To the pickler."""
+    return NotImplemented
+
+
+#: By hash, and so by identity, as everywhere: a metaclass may have an __eq__ of its own.
+_EXPRESSIONS: Final = frozenset({Call, Stream, Rest})
+_reduction_of: Final = operator.attrgetter("reduction")

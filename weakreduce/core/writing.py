@@ -1,0 +1,312 @@
+"""The walks of one dump, and how they follow one another: a payload in its place.
+
+See `session.py` for the theory. Nothing here knows what becomes of a payload or of an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import Any
+
+from weakreduce.core import look_ahead, short_cuts
+from weakreduce.core.dispatch import Plan, noting, watched_run
+from weakreduce.core.engine import Engine, Override
+from weakreduce.core.expressions import DOTTED_TYPES, NOTHING
+from weakreduce.core.facts import Facts
+from weakreduce.core.first_walk import FirstWalk, LookedAhead
+from weakreduce.core.limits import is_too_large
+from weakreduce.core.probing import Prober
+from weakreduce.core.reach import Reach
+from weakreduce.core.second_walk import OrderMatters, SecondWalk
+from weakreduce.core.sink import Place, TooLarge
+from weakreduce.core.survey import survey
+from weakreduce.core.walk import Refused, Walk
+from weakreduce.core.watches import Watch
+from weakreduce.model.decide import Fate, outside
+from weakreduce.model.in_force import get_policy
+from weakreduce.model.kinds import Edge
+
+#: An edge that dangles unasked, and why.
+Lost = tuple[Edge, str]
+
+
+class Writing:
+    """What is written for one root, by one pickler.
+
+    Until an instance is met that needs more than the pickler, there is no policy and no walk: just
+    an override that notes what it sees, with the plan of each type.
+
+    Args:
+        engine: the pickler.
+        place: where it writes.
+        root: the object.
+        watch: who watches.
+        facts: where they are known from another writing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        place: Place,
+        root: Any,
+        watch: Watch | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        self.engine = engine
+        self.place = place
+        self.root = root
+        self.watch = watch
+        self.first: FirstWalk | None = None
+        self.walks: list[Walk] = []
+        self._met: dict[int, Any] = {}
+        self._plans = engine.plans()
+        self._facts = facts
+        self._may_look_ahead = True
+
+    # --- the three steps ----------------------------------------------------------------
+
+    def write(self) -> list[Lost]:
+        """Leave the payload of the root in its place.
+
+        Returns:
+            The edges that dangle although nobody asked for that.
+        """
+        buffers = self.place.buffers
+        self._write_growing()
+        if self.first is None:
+            if buffers is None or buffers.settle():
+                return []  # the pickler alone could write it
+            self._write_anew()
+        lost = self._write_exactly()
+        while lost is None or not (buffers is None or buffers.settle()):
+            self._write_anew()
+            lost = self._write_exactly()
+        return lost
+
+    def write_again(self) -> None:
+        """The same, for a root that is written only to be measured."""
+        self._write_anew()
+        while self._write_exactly() is None:
+            self._write_anew()
+
+    def _write_growing(self) -> None:
+        if self.watch is None and not self.engine.asks_for_all:
+            override = noting(self._met, self._plans, self._plan)
+        else:
+            override = self._override(self._begin())
+        with contextlib.suppress(LookedAhead):
+            watched_run(self.engine, override, self.root)
+
+    def _plan(self, obj_type: type) -> Plan:
+        if self.first is None:
+            if self.engine.is_ordinary(obj_type):
+                self._plans[obj_type] = None
+                return None
+            self._begin()
+        assert self.first is not None
+        return self.first.plan(obj_type)
+
+    def _begin(self) -> FirstWalk:
+        """Something is met that the pickler alone cannot write."""
+        met, before = self._met, self.engine.memo_before()
+        if before:  # what was met by earlier dumps comes first
+            since = met.copy()
+            met.clear()
+            met.update(dict.fromkeys(before))
+            met.update(since)
+        for obj_type in DOTTED_TYPES:
+            self._plans.pop(obj_type, None)  # which was for payloads without our words
+        self.first = self._first_walk(met, self._plans)
+        return self.first
+
+    def _write_anew(self) -> None:
+        """Forget what was written, and let a new reach grow, knowing more."""
+        self.start_over()
+        self.first = self._first_walk(dict.fromkeys(self.engine.memo_before()), None)
+        with contextlib.suppress(LookedAhead):
+            watched_run(self.engine, self._override(self.first), self.root)
+
+    def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
+        facts = self.facts
+        before = facts.written_before
+        looks = (
+            self._may_look_ahead
+            and self.watch is None
+            and not before
+            and not self.engine.has_persistent_ids
+        )
+        walk = FirstWalk(
+            facts,
+            Reach(met, before),
+            plans=plans,
+            short_cut=short_cuts.of_first_walk,
+            look_ahead=look_ahead.met_strongly if looks else None,
+            root=self.root,
+            watch=self.watch,
+        )
+        self.walks.append(walk)
+        return walk
+
+    def _write_exactly(self) -> list[Lost] | None:
+        """Complete the reach, and write with it where that can tell more.
+
+        Returns:
+            The edges that dangle unasked; None: to be tried again, knowing more.
+        """
+        first = self.first
+        assert first is not None
+        if not first.reach.complete:  # nobody has looked ahead
+            if not first.pending and not first.again:
+                return []
+            if not self._complete(first):
+                return None
+            if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
+                return self._decided_outside(first)
+        return self._write_final(first.reach)
+
+    def _complete(self, first: FirstWalk) -> bool:
+        """Walk what is strong only by way of weak things; False where a callback had to go."""
+        first.reach.complete = True
+        if not first.queue and not first.waiting:
+            first.learn_sets()
+            return True
+        first.reach.complete = False
+        place, buffers = self.place, self.place.buffers
+        mark = place.mark()
+        met_buffers = 0 if buffers is None else len(buffers.met)
+        try:
+            override = first.override_of_rest(self._left_out(first))
+            watched_run(self.engine, override, first.rest())
+        except (Refused, TooLarge):
+            raise
+        except Exception:
+            for edge in first.pending:
+                if edge.callback is not None and first.reach.holds(edge.referent):
+                    self.facts.callbacks[id(edge.callback)] = edge.callback
+            if not self._survey(Reach({}), [], []):
+                raise
+            return False
+        place.cut(mark)
+        if buffers is not None:
+            del buffers.met[met_buffers:]
+        first.reach.complete = True
+        return True
+
+    def _decided_outside(self, first: FirstWalk) -> list[Lost]:
+        """All that stayed open is outside, and dangles, as it was written."""
+        decided = [(edge, outside(edge, self.facts, first)) for edge in first.pending]
+        for edge, decision in decided:
+            if decision.fate is Fate.REFUSE:
+                first.refuse(edge, decision)
+        if self.watch is not None:
+            for edge, decision in decided:
+                self.watch.see(edge, decision)
+        return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
+
+    def _write_final(self, reach: Reach) -> list[Lost] | None:
+        while True:
+            self.start_over()
+            walk = SecondWalk(
+                self.facts,
+                reach,
+                self.root,
+                short_cut=short_cuts.of_second_walk,
+                watch=self.watch,
+            )
+            self.walks.append(walk)
+            try:
+                watched_run(self.engine, self._override(walk), walk.envelope())
+            except (Refused, TooLarge):
+                raise
+            except OrderMatters:
+                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
+                return None
+            except Exception:
+                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
+                    raise
+                return None
+            if not walk.construction.postpones:
+                return walk.lost
+
+    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
+        self._may_look_ahead = False
+        if self.watch is not None:
+            self.watch.begin()
+        prober = self.prober()
+        try:
+            return survey(prober, inside, snapshots, entries, self.watch)
+        finally:
+            prober.take_apart()
+
+    # --- hooks --------------------------------------------------------------------------
+
+    def _override(self, walk: Walk) -> Override:
+        """A walk's override, with all that is to be asked before it."""
+        watch = self.watch
+        if watch is None:
+            return walk.override()
+        watch.begin()
+        reduced = self.facts.reductions.reduced if walk is self.first else None
+        return walk.override([*watch.hooks(reduced), *self._left_out(walk)])
+
+    def _left_out(self, walk: Walk) -> list[Override]:
+        """Nothing is written for some objects, in a dump that is not going to be loaded."""
+        left_out, met = self.facts.left_out, walk.met
+        if not left_out:
+            return []
+
+        def leave_out(obj: Any) -> Any:
+            if id(obj) not in left_out:
+                return NotImplemented
+            met[id(obj)] = obj
+            return NOTHING
+
+        return [leave_out]
+
+    # --- what it knows ------------------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        """What holds for the whole dump, from the time when something needs it."""
+        if self._facts is None:
+            engine, policy = self.engine, get_policy()
+            too_large = functools.partial(is_too_large, engine, policy)
+            self._facts = Facts(engine, policy, too_large, engine.memo_before())
+            if self.watch is not None:
+                self._facts.left_out = self.watch.left_out
+        return self._facts
+
+    def start_over(self) -> None:
+        """Put the pickler and the file back to where they were."""
+        self.place.clear()
+        self.engine.reset(self.engine.memo_before())
+        if self.place.buffers is not None:
+            self.place.buffers.rewind()
+
+    def last_walk(self) -> Walk:
+        """The walk that was run last, but for those that search for what failed."""
+        return self.walks[-1] if self.walks else self._begin()
+
+    def prober(self, *, goes_on: bool = False) -> Prober:
+        """What looks for objects that fail; what was written is lost."""
+        self.start_over()
+        return Prober(self.facts, self.place, goes_on=goes_on)
+
+    @property
+    def met_weak_things(self) -> bool:
+        """Whether a weak thing is in what was written."""
+        # (A plug of a first walk does not count what a second walk would write.)
+        return any(walk.weak_things or vars(walk).get("again") for walk in self.walks)
+
+    def forget_walks(self) -> None:
+        """Forget all but the facts, which belong to another writing."""
+        for walk in self.walks:
+            walk.take_apart()
+        vars(self).clear()
+
+    def take_apart(self) -> None:
+        """Forget all: the payload must die with its last user, and walks and hooks lead back."""
+        if self._facts is not None:
+            self._facts.take_apart()
+        self.forget_walks()
