@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cargo
+import gaps
 import loky
 import pytest
 
@@ -143,7 +144,7 @@ class Odd(BaseException):
 RAISED = (SystemExit, KeyboardInterrupt, GeneratorExit, Odd)
 
 
-@pytest.fixture(params=["loky", "joblib.externals.loky"])
+@pytest.fixture(params=gaps.params("loky", "joblib.externals.loky"))
 def any_loky(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)
 
