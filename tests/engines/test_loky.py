@@ -37,7 +37,7 @@ def fail_stuck_first(_ticket: Any) -> None:
 
 
 def fail_without_weak_things(_ticket: Any) -> None:
-    raise LookupError((item for item in ()))
+    raise LookupError(item for item in ())
 
 
 def fail_plainly(_ticket: Any) -> None:

@@ -96,7 +96,7 @@ def test_an_exception_is_raised_where_a_weak_thing_is(way: Any, weak: bool) -> N
 
 
 def failing(weak: Any) -> None:
-    raise LookupError((item for item in ()))
+    raise LookupError(item for item in ())
 
 
 def test_what_runs_leads_to_no_weak_thing_that_would_be_sent(way: Any) -> None:
