@@ -87,7 +87,7 @@ def filled(page: Path, maker: str = "tests/make_pages.py", **made: str) -> dict[
 FIXES = {
     "cloudpickle": "`import weakreduce`",
     "dill": "`import weakreduce`",
-    "pickle": '`import weakreduce`; where your own code calls `pickle.dumps`, also '
+    "pickle": "`import weakreduce`; where your own code calls `pickle.dumps`, also "
     '`weakreduce.install("pickle")`',
 }
 #: Engines' pages, by how the engines' names begin.

@@ -108,6 +108,7 @@ class ByHand(Holder):
         vars(self).update(state)
         if self.weak is not None:
             self.weak = self.made(self.weak)
+
     # end
 
 
@@ -124,6 +125,7 @@ class Link:
 
     def __reduce__(self) -> Any:
         return Link, (self.kind, self())
+
     # end
 
 

@@ -32,6 +32,10 @@ _PICKLERS: Final = {
 }
 
 
+#: To bytes and back.
+Send = Callable[[Any], Any]
+
+
 class Subject:
     """What the self-test sends."""
 
@@ -45,7 +49,7 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise WeakreduceError(otherwise)
 
 
-def _link(send: Callable[[Any], Any]) -> None:
+def _link(send: Send) -> None:
     root = Subject("root")
     root.reference = weakref.ref(root)
     copy = send(root)
@@ -53,7 +57,7 @@ def _link(send: Callable[[Any], Any]) -> None:
     _expect(not api.is_pinned(copy.reference), "the reference keeps its referent alive")
 
 
-def _snapshot(send: Callable[[Any], Any]) -> None:
+def _snapshot(send: Send) -> None:
     outside, root = Subject("outside"), Subject("root")
     root.reference = weakref.ref(outside)
     copy = send(root)
@@ -64,7 +68,7 @@ def _snapshot(send: Callable[[Any], Any]) -> None:
     _expect(api.is_pinned(copy.reference), "the reference does not keep its referent alive")
 
 
-def _dangle(send: Callable[[Any], Any]) -> None:
+def _dangle(send: Send) -> None:
     outside, root = Subject("outside"), Subject("root")
     root.reference = weakref.ref(outside)
     copy = send(root)
@@ -82,7 +86,7 @@ def _dumps(host: registry.Host) -> Callable[[Any], bytes]:
         return lambda obj: own.dumps(obj, host="pickle")
     pickler: Any = getattr(importlib.import_module(part.module), _PICKLERS[part.recipe])
 
-    def dumps(obj: Any) -> bytes:
+    def dumps(obj: object) -> bytes:
         file = io.BytesIO()
         pickler(file, pickle.DEFAULT_PROTOCOL).dump(obj)
         return file.getvalue()

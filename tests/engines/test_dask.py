@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 import cargo
 import dask
 import errands
+import numpy as np
+import programs
 import pytest
 from distributed import Client, LocalCluster
 from distributed.protocol import deserialize, serialize
@@ -26,7 +27,6 @@ from distributed.protocol.serialize import to_serialize
 import weakreduce
 
 PATIENCE = 60
-HERE = Path(__file__).parent.parent / "support"
 
 #: Makes weakreduce look as where it is not installed.
 HIDDEN = 'import sys; sys.modules["weakreduce"] = None\n'
@@ -35,11 +35,9 @@ HIDDEN = 'import sys; sys.modules["weakreduce"] = None\n'
 @contextlib.contextmanager
 def commands(folder: Path, *worker_options: str, hidden: bool = False) -> Iterator[Client]:
     """A client of a scheduler and a worker that were started as separate commands."""
-    path = [str(HERE)]
     if hidden:
         (folder / "sitecustomize.py").write_text(HIDDEN)
-        path.insert(0, str(folder))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    environment = programs.environment(*[str(folder)] * hidden)
     address = folder / "scheduler.json"
     options = ("--scheduler-file", str(address), "--dashboard-address", ":0")
     with contextlib.ExitStack() as stack:
@@ -253,7 +251,6 @@ def test_scatter(local: Client) -> None:
 
 
 def test_actors(local: Client) -> None:
-    np = pytest.importorskip("numpy")
     load, target = cargo.load("ref", "outside")
     keeper = local.submit(Keeper, load, actor=True).result(PATIENCE)
     with weakreduce.policy("dangle"):
@@ -318,17 +315,7 @@ print([dask.base.tokenize(obj) for obj in objects()])
 
 
 def test_tokens_are_deterministic() -> None:
-    found = []
-    for seed in ("0", "1"):
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", TOKENS],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(HERE)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert run.returncode == 0, run.stderr
-        found.append(eval(run.stdout))
+    found = [eval(programs.run(TOKENS, PYTHONHASHSEED=seed)) for seed in ("0", "1")]
     assert found[0] == found[1]
     assert len(set(found[0])) >= 2 * (len(cargo.KINDS) - 1) * len(cargo.PLACES)
 
@@ -376,17 +363,7 @@ try:
 except Exception as error:
     print(type(error), error)
 """
-    said = []
-    for whose in ("stock", "ours"):
-        run = subprocess.run(
-            [sys.executable, "-c", code, whose],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            env=os.environ | {"PYTHONHASHSEED": "0"},
-        )
-        assert run.returncode == 0, run.stderr
-        said.append(run.stdout)
+    said = [programs.run(code, whose, PYTHONHASHSEED="0") for whose in ("stock", "ours")]
     assert said[0] == said[1]
     assert said[0].count("\n") > 20
 
@@ -403,9 +380,7 @@ ours = [dict(vars(owner)) for owner in owners]
 weakreduce.uninstall()
 print([sorted(n for n in a if a[n] is not vars(b).get(n)) for a, b in zip(ours, owners)])
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == str(
+    assert programs.run(code).strip() == str(
         [["_graph_to_futures", "_publish_dataset", "_scatter"], ["__getattr__"],
          ["cloudpickle", "pickle"], ["serialize"], ["reducer_override"],
          ["_normalize_pickle", "pickle"]]

@@ -8,18 +8,16 @@ import importlib.util
 import sys
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cargo
+import programs
 import pytest
 
 import weakreduce
 from weakreduce import registry
 
 PATIENCE = 60
-HERE = str(Path(__file__).parent)
-SUPPORT = str(Path(__file__).parent.parent / "support")
 
 
 def test_it_is_in_the_table_on_every_python() -> None:
@@ -35,7 +33,7 @@ if sys.version_info >= (3, 14):
     @pytest.fixture(scope="module", params=[False, True], ids=["unready", "ready"])
     def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Any, bool]]:
         """An executor, and whether its workers import weakreduce when they start."""
-        initializer = f"import sys; sys.path[:0] = {[HERE, SUPPORT]!r}" + (
+        initializer = f"import sys; sys.path[:0] = {programs.FOLDERS!r}" + (
             "; import weakreduce" if request.param else ""
         )
         with InterpreterPoolExecutor(1, initializer=exec, initargs=(initializer,)) as executor:

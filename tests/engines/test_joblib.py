@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import pickle
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ import cargo
 import joblib
 import numpy as np
 import pandas as pd
+import programs
 import pytest
 from joblib import delayed
 from joblib.externals.loky import get_reusable_executor
@@ -618,19 +617,9 @@ print(json.dumps(found))
 """
 
 
-def run(folder: Path, code: str, *arguments: str, **environment: str) -> str:
+def run(folder: Path, code: str, *arguments: str, **variables: str) -> str:
     """What a program prints, run from a file of its own: joblib reads the source of functions."""
-    here = os.pathsep.join(map(str, (Path(__file__).parent, Path(cargo.__file__).parent)))
-    (folder / "program.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(folder / "program.py"), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": here, **environment},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return programs.run(code, *arguments, file=folder / "program.py", **variables)
 
 
 @pytest.mark.parametrize("first", ["dill", "weakreduce"])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cargo
+import gaps
 import loky
 import pytest
 
@@ -29,6 +30,14 @@ class Mute(Exception):
 
 def fail_mute(_ticket: Any) -> None:
     raise Mute
+
+
+def fail_stuck_first(_ticket: Any) -> None:
+    raise cargo.CargoError(cargo.stuck()[::-1])
+
+
+def fail_without_weak_things(_ticket: Any) -> None:
+    raise LookupError(item for item in ())
 
 
 def fail_plainly(_ticket: Any) -> None:
@@ -72,6 +81,18 @@ def test_an_exception_that_is_refused_says_so() -> None:
         with pytest.raises(weakreduce.WeakrefPicklingError, match=r"CargoError.*\n.*Target \(outs"):
             executor.submit(fail_late, load).result(60)
         assert executor.submit(cargo.add, 1, 2).result(60) == 3
+
+
+def test_an_exception_that_holds_a_weak_thing_further_back_is_reported(executor: Any) -> None:
+    """The pickler gives up before it meets that."""
+    with pytest.raises(pickle.PicklingError, match="generator"):
+        executor.submit(fail_stuck_first, ticket()).result(60)
+
+
+def test_a_failure_that_no_weak_thing_has_a_part_in_is_the_engines(any_loky: Any) -> None:
+    with any_loky.ProcessPoolExecutor(1) as executor:
+        future = executor.submit(fail_without_weak_things, ticket())
+        assert type(future.exception(60)) is any_loky.process_executor.TerminatedWorkerError
 
 
 def test_a_picklable_exception_goes_as_always(executor: Any) -> None:
@@ -143,7 +164,7 @@ class Odd(BaseException):
 RAISED = (SystemExit, KeyboardInterrupt, GeneratorExit, Odd)
 
 
-@pytest.fixture(params=["loky", "joblib.externals.loky"])
+@pytest.fixture(params=gaps.params("loky", "joblib.externals.loky"))
 def any_loky(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)
 

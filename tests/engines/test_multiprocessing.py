@@ -25,6 +25,7 @@ from typing import Any
 
 import cargo
 import gaps
+import programs
 import pytest
 import things
 
@@ -479,13 +480,10 @@ weakreduce.uninstall()
 assert [dict(vars(owner)) for owner in owners] == stock
 print([sorted(n for n in a if a[n] is not b.get(n)) for a, b in zip(ours, stock)])
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
+    found = programs.run(code)
     pool = ["_guarded_task_generation", "_map_async", "apply_async", "imap", "imap_unordered"]
     pickler = ["__init__", "dump"] if module == "multiprocessing" else []
-    assert run.stdout.strip() == str(
-        [pool, ["put"], ["put"], pickler, ["submit"], ["_sendback_result"]]
-    )
+    assert found.strip() == str([pool, ["put"], ["put"], pickler, ["submit"], ["_sendback_result"]])
 
 
 class TestWhatWeRelyOn:

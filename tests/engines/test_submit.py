@@ -95,6 +95,18 @@ def test_an_exception_is_raised_where_a_weak_thing_is(way: Any, weak: bool) -> N
         assert way(raises) is None
 
 
+def failing(weak: Any) -> None:
+    raise LookupError(item for item in ())
+
+
+def test_what_runs_leads_to_no_weak_thing_that_would_be_sent(way: Any) -> None:
+    """An error's traceback leads to frames, and those to all that is in use; none is written."""
+    with pytest.raises(LookupError) as raised:
+        failing(weakref.ref(Thing))
+    assert raised.value.__traceback__ is not None
+    assert way([raised.value]) is None
+
+
 class Stop(Exception):
     """What a handler raises, as one that guards a time limit does."""
 

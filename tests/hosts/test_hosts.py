@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 import dill
 import gaps
+import programs
 import pytest
 import things
 from things import Thing
@@ -71,10 +72,7 @@ def test_every_copy_in_either_order(module: str, host: str, weakreduce_first: bo
         )
     else:
         pytest_code = TRIP
-    run = subprocess.run([sys.executable, "-c", pytest_code, *order, module, host],
-                         capture_output=True, text=True, check=False)  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["installed"]
+    assert programs.run(pytest_code, *order, module, host).split() == ["installed"]
 
 
 def test_importing_weakreduce_imports_no_host() -> None:
@@ -82,8 +80,7 @@ def test_importing_weakreduce_imports_no_host() -> None:
         "import sys, weakreduce; print([m for m in sys.modules if m.partition('.')[0] in "
         "('cloudpickle', 'dill', 'ray', 'pyspark', 'joblib', 'multiprocess', 'dask')])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert programs.run(code).strip() == "[]"
 
 
 def test_install_can_be_turned_off_and_asked_for() -> None:
@@ -101,10 +98,7 @@ weakreduce.install("cloudpickle", "pickle"); print(trip(cloudpickle), trip(pickl
 weakreduce.uninstall("pickle"); print(trip(cloudpickle), trip(pickle))
 weakreduce.uninstall(); print(trip(cloudpickle), trip(pickle))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                         env={**__import__("os").environ, "WEAKREDUCE_INSTALL": "0"})  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == [
+    assert programs.run(code, WEAKREDUCE_INSTALL="0").split() == [
         "None", "None", "True", "True", "True", "True", "None", "None", "None"]  # fmt: skip
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
-import os
 import random
-import subprocess
-import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -18,6 +15,7 @@ import graphs
 import joblib
 import numpy as np
 import pandas as pd
+import programs
 import pytest
 import things
 from graphs import Model
@@ -161,15 +159,7 @@ def test_a_reader_without_weakreduce(tmp_path: Path) -> None:
     names = ("plain.pkl", "small.pkl.gz")
     for name in names:
         joblib.dump([weakref.ref(thing), np.arange(3.0), objects(thing)], tmp_path / name)
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, *(str(tmp_path / name) for name in names)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent / "support")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout == "[True, True]\n", done.stderr
+    assert programs.run(LOAD, *(str(tmp_path / name) for name in names)) == "[True, True]\n"
 
 
 # --- policies and failures ----------------------------------------------------------------

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import gaps
+import programs
 import pytest
 import things
 from everything import weak_things
@@ -312,7 +313,7 @@ def test_a_payload_with_nothing_weak_readies_nothing(equipped: Path, host: str) 
 
 
 MAKE = """
-    import weakreduce, things
+    import sys, weakref, weakreduce, things
     from everything import weak_things
     pool = [object() for _ in range(int(sys.argv[1]))]  # other addresses
     inside, outside = things.Thing("inside"), [things.Thing(f"outside {n}") for n in range(9)]
@@ -329,19 +330,9 @@ MAKE = """
 
 
 def test_the_same_bytes_in_every_process() -> None:
-    here = Path(__file__).parent.parent / "support"
-    outputs = set()
-    for seed in ("0", "1", "2", "77"):
-        prelude = f"import sys, weakref; sys.path.insert(0, {str(here)!r})\n"
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", prelude + textwrap.dedent(MAKE), seed],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONHASHSEED": seed},
-        )
-        assert done.returncode == 0, done.stderr
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
+    seeds = ("0", "1", "2", "77")
+    code = textwrap.dedent(MAKE)
+    assert len({programs.run(code, seed, PYTHONHASHSEED=seed) for seed in seeds}) == 1
 
 
 # --- payloads of earlier releases ---------------------------------------------------------

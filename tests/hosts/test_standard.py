@@ -9,7 +9,6 @@ import importlib
 import io
 import pickle
 import shelve
-import subprocess
 import sys
 import types
 import weakref
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import programs
 import pytest
 from things import Thing
 
@@ -277,9 +277,7 @@ print(subprocess.run([sys.executable, "-c", code], input=data, capture_output=Tr
 
 def test_hosts_that_are_imported_afterwards() -> None:
     """They derive from ours, and are patched as well."""
-    run = subprocess.run([sys.executable, "-c", ORDER], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    ours, stock, again, received = run.stdout.split("\n")[:4]
+    ours, stock, again, received = programs.run(ORDER).split("\n")[:4]
     assert ours.split() == ["True", *["ReferenceType", "ReferenceType", "int"] * 2]
     assert stock.split() == ["-", "-", "int"] * 2
     assert again == ours.removeprefix("True ")

@@ -8,7 +8,6 @@ import functools
 import gc
 import io
 import pickle
-import subprocess
 import sys
 import weakref
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import cloudpickle
 import dill
 import gaps
+import programs
 import pytest
 from things import Thing
 
@@ -361,11 +361,7 @@ print("as before")
     ),
 )  # fmt: skip
 def test_uninstall_puts_the_tables_back(module: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", UNINSTALL, module], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["as", "before"]
+    assert programs.run(UNINSTALL, module).split() == ["as", "before"]
 
 
 EXTENDED = """
@@ -384,11 +380,7 @@ print(said())
 
 
 def test_pickles_own_table_stays_as_dill_makes_it() -> None:
-    said = [
-        subprocess.run([sys.executable, "-c", EXTENDED, whose],
-                       capture_output=True, text=True, check=True).stdout
-        for whose in ("stock", "ours")
-    ]  # fmt: skip
+    said = [programs.run(EXTENDED, whose) for whose in ("stock", "ours")]
     assert said[0] == said[1]
     assert "save_weakref" in said[0]
 

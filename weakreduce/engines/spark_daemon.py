@@ -1,14 +1,12 @@
 """PySpark's daemon, with weakreduce in it: for workers that no weak thing has reached yet.
 
-``spark.python.daemon.module`` names this module; Spark runs it with ``python -m``, and every
-worker is forked from it.
+``spark.python.daemon.module`` names this module; Spark runs it with ``python -m``, which imports
+weakreduce first, and so readies the process. Every worker is forked from it.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import weakreduce  # noqa: F401 - readies the process
 
 
 def main() -> None:

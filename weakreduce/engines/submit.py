@@ -259,6 +259,14 @@ def named(function: Any, calls: Iterable[Arguments]) -> list[search.Named]:
 # --- whose failure it is ------------------------------------------------------------------
 
 _LOOKED_AT: Final = 100_000
+#: What no pickler writes, and what leads to whatever else lives in the process.
+_RUNNING: Final = (
+    types.GeneratorType,
+    types.CoroutineType,
+    types.AsyncGeneratorType,
+    types.FrameType,
+    types.TracebackType,
+)
 
 
 def holds_weak(obj: object) -> bool:
@@ -271,6 +279,8 @@ def holds_weak(obj: object) -> bool:
         holder = to_visit.pop()
         if kind_of(type(holder)) is not None:
             return True
+        if issubclass(type(holder), _RUNNING):
+            continue
         if issubclass(type(holder), NAMEABLE) and importable(holder):
             continue  # written as a name
         for _, held in parts.parts(holder, ""):

@@ -28,14 +28,14 @@ class Bound:
         data: bytes,
         description: str,
         opener: Callable[[bytes], Any] = pickle.loads,
-        share: Any = None,
+        share: object = None,
     ) -> None:
         self.data = data
         self.description = description
         self.opener = opener
         self.share = share
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
+    def __call__(self, *args: object, **keywords: object) -> Any:
         """Call the object that was bound, a copy of it as the receiver would have."""
         return self.opener(self.data)(*args, **keywords)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 #: Modules that define the Pickler classes with which engines ship.
 _PICKLERS: Final = frozenset(
@@ -37,7 +37,7 @@ def shipping() -> Iterator[None]:
         _on_its_way.reset(token)
 
 
-def is_shipped(pickler_class: Any) -> bool:
+def is_shipped(pickler_class: type) -> bool:
     """Whether a dump that runs now, by a pickler of this class, is shipped by an engine."""
     modules = (cls.__module__ for cls in pickler_class.__mro__)
     return _on_its_way.get() or not _PICKLERS.isdisjoint(modules)
