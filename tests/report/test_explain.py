@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 import weakref
@@ -747,6 +748,29 @@ def test_a_good_dump_imports_nothing_for_bad_ones() -> None:
     light = "import sys, weakreduce; print('logging' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_reports_are_imported_by_the_first_dump_that_is_watched() -> None:
+    """By one that is logged, say, without a word of the user's; not with weakreduce."""
+    code = """
+        import logging, sys, weakref
+        import weakreduce
+        ours = {name for name in sys.modules if name.startswith("weakreduce.")}
+        rooms = {name.split(".")[1] for name in ours}
+        assert not rooms & {"report", "reading", "paths", "engines"}, ours
+        assert {name for name in ours if ".core." in name} == {"weakreduce.core.observe"}, ours
+        target = {1}
+        weakreduce.dumps([target, weakref.ref(target)])
+        assert not any(name.startswith("weakreduce.report") for name in sys.modules)
+        logging.basicConfig(level="DEBUG", stream=sys.stdout, format="%(message)s")
+        weakreduce.dumps([target, weakref.WeakSet()])
+        weakreduce.dumps([target, weakref.ref(target)])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("dump of list with cloudpickle: 1 link; "), done.stdout
 
 
 def test_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -170,6 +170,22 @@ def test_functions_and_classes_by_value() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_holds_something_that_cannot_be_pickled_is_measured_without_it(host: Any) -> None:
+    """By itself as in the payload: nothing is written for what is left out."""
+    kept = things.Thing("kept")
+    bad = [(number for number in ()), (number for number in ())]
+    root = {"first": [bytes(50_000), bad[0]], "second": [bytes(9000), *bad, weakref.ref(kept)]}
+    report = weakreduce.explain(root, host=host)
+    assert {failure.path for failure in report.failures} == {
+        "root['first'][1]", "root['second'][2]",
+    }  # fmt: skip
+    assert [(weight.path, weight.exact) for weight in report.heaviest] == [
+        ("root['first']", True), ("root['first'][0]", True), ("root['second']", True),
+    ]  # fmt: skip
+    assert 50_000 < report.heaviest[0].bytes < 50_100
+
+
 def test_the_report_shows_it() -> None:
     report = weakreduce.explain(nested())
     for text in (str(report), report.table(40), report.to_html()):

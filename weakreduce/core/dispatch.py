@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.engine import Engine, Override
-from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, Call, Reduction, Rest, Stream
+from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, NOTHING, Call, Reduction, Rest, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.model import signals
 from weakreduce.model.classes import HEAP_TYPE, has_own_arguments
@@ -87,10 +87,19 @@ class Dispatch:
 
         Args:
             hooks: are asked before, one after the other; what one of them gives, other than
-                `NotImplemented`, is written.
+                `NotImplemented`, is written. After them comes what writes nothing for
+                `Facts.left_out`, whatever this walk is for.
         """
         ordinary = self._ordinary_override()
+        if self.facts.left_out:
+            hooks = (*hooks, self._leave_out)
         return _hooked(ordinary, tuple(hooks)) if hooks else ordinary
+
+    def _leave_out(self, obj: Any) -> Any:
+        if id(obj) not in self.facts.left_out:
+            return NotImplemented
+        self.met[id(obj)] = obj
+        return NOTHING
 
     def _ordinary_override(self) -> Override:
         return noting(self.met, self.plans, self.plan)

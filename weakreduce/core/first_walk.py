@@ -10,7 +10,7 @@ it writes means nothing.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce.core.dispatch import Plan
@@ -167,9 +167,9 @@ class FirstWalk(Walk):
 
     # --- what is strong by way of weak things -----------------------------------------
 
-    def override_of_rest(self, hooks: Sequence[Override] = ()) -> Override:
+    def override_of_rest(self) -> Override:
         """As `override`; an ephemeron's other half counts as soon as its referent is met."""
-        ordinary, waiting, queue = self.override(hooks), self.waiting, self.queue
+        ordinary, waiting, queue = self.override(), self.waiting, self.queue
 
         def reducer_override(obj: Any) -> Any:
             found = waiting.pop(id(obj), None)

@@ -12,7 +12,7 @@ from typing import Any
 from weakreduce.core import look_ahead, short_cuts
 from weakreduce.core.dispatch import Plan, noting, watched_run
 from weakreduce.core.engine import Engine, Override
-from weakreduce.core.expressions import DOTTED_TYPES, NOTHING
+from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.limits import is_too_large
@@ -176,7 +176,7 @@ class Writing:
         mark = place.mark()
         met_buffers = 0 if buffers is None else len(buffers.met)
         try:
-            override = first.override_of_rest(self._left_out(first))
+            override = first.override_of_rest()
             watched_run(self.engine, override, first.rest())
         except (Refused, TooLarge):
             raise
@@ -242,27 +242,13 @@ class Writing:
     # --- hooks --------------------------------------------------------------------------
 
     def _override(self, walk: Walk) -> Override:
-        """A walk's override, with all that is to be asked before it."""
+        """A walk's override, with what the watch asks before it."""
         watch = self.watch
         if watch is None:
             return walk.override()
         watch.begin()
         reduced = self.facts.reductions.reduced if walk is self.first else None
-        return walk.override([*watch.hooks(reduced), *self._left_out(walk)])
-
-    def _left_out(self, walk: Walk) -> list[Override]:
-        """Nothing is written for some objects, in a dump that is not going to be loaded."""
-        left_out, met = self.facts.left_out, walk.met
-        if not left_out:
-            return []
-
-        def leave_out(obj: Any) -> Any:
-            if id(obj) not in left_out:
-                return NotImplemented
-            met[id(obj)] = obj
-            return NOTHING
-
-        return [leave_out]
+        return walk.override(watch.hooks(reduced))
 
     # --- what it knows ------------------------------------------------------------------
 

@@ -7,34 +7,16 @@ Rule: no word is compared here but those of weak references.
 
 from __future__ import annotations
 
-import _compat_pickle
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
+from weakreduce.reading import spelling
 from weakreduce.reading.facts import MOST, Facts
 from weakreduce.reading.machine import LONGEST, LOST, OTHER, Damaged, Limits, Node, Value
 
 #: How many different full names are told apart; these are kept whatever else there is.
 _WORDS: Final = 10_000
-_NEW_NAMES: Final[dict[tuple[str, str], tuple[str, str]]] = _compat_pickle.NAME_MAPPING
-_NEW_MODULES: Final[dict[str, str]] = _compat_pickle.IMPORT_MAPPING
-#: One function has several names, by the module that it says it is from.
-_ALIASES: Final = {
-    "_operator": "operator",
-    "_functools": "functools",
-    "_weakref": "weakref",
-    "_weakrefset": "weakref",
-    "_pickle": "pickle",
-}
-#: What makes a weak reference: the kind of it.
-REFERENCES: Final = {
-    "weakref.ref": "ref",
-    "weakref.ReferenceType": "ref",
-    "weakref.KeyedRef": "ref",
-    "weakref.WeakMethod": "WeakMethod",
-    "weakref.proxy": "proxy",
-}
 #: Attributes of a weak container, beside its entries: they tell a subclass's.
 _OF_CONTAINERS: Final = frozenset({"_pending_removals", "_iterating", "_remove"})
 
@@ -83,10 +65,9 @@ class Meaning:
     def name(self, module: str, attribute: str) -> Value:
         """What a name stands for."""
         if self.old_names:
-            module, attribute = _NEW_NAMES.get((module, attribute), (module, attribute))
-            module = _NEW_MODULES.get(module, module)
+            module, attribute = spelling.of_python_3(module, attribute)
         self.imports(module)
-        return self.name_of(f"{_ALIASES.get(module, module)}.{attribute}")
+        return self.name_of(spelling.full(module, attribute))
 
     def call(self, function: Value, arguments: Sequence[Value]) -> Value:
         """What a call gives."""
@@ -110,8 +91,8 @@ class Meaning:
             return self.fresh[word](self, arguments)
         if word == "weakref.finalize":
             self.facts.count("finalize", "dangling")
-        elif word in REFERENCES:
-            return self.reference(REFERENCES[word], arguments)
+        elif word in spelling.REFERENCES:
+            return self.reference(spelling.REFERENCES[word], arguments)
         return self.node("object")
 
     def build(self, obj: Value, state: Value) -> None:

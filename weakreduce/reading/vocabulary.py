@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from weakreduce.reading.machine import LOST, OTHER, Node, Value
-from weakreduce.reading.meaning import REFERENCES, Meaning, Word, Words, full_name
+from weakreduce.reading.meaning import Meaning, Word, Words, full_name
+from weakreduce.reading.spelling import REFERENCES
 
 #: Names that dill gives to types of the standard library; the others it uses are builtins'.
 _DILL_TYPES: Final = {

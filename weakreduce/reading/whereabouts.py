@@ -7,7 +7,6 @@ only those that give one of their arguments back are understood.
 
 from __future__ import annotations
 
-import _compat_pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, final
 
@@ -24,13 +23,10 @@ from weakreduce.reading.machine import (
     Value,
 )
 from weakreduce.reading.opcodes import STEPS
+from weakreduce.reading.spelling import REFERENCES, full, of_python_3
 
-#: Modules of protocol 2, and those that functions say they are from.
-_MODULES: Final[dict[str, str]] = {
-    **_compat_pickle.IMPORT_MAPPING, "_operator": "operator", "_weakref": "weakref",
-}  # fmt: skip
 #: What gives a weak reference on its first argument.
-_REFERENCES: Final = frozenset({"weakref.ref", "weakref.ReferenceType", "weakref.KeyedRef"})
+_REFERENCES: Final = frozenset(word for word, kind in REFERENCES.items() if kind == "ref")
 #: What makes a container of the items of its argument: the container's kind.
 _COLLECTIONS: Final = {
     "builtins.set": "set", "builtins.frozenset": "set", "builtins.list": "list",
@@ -129,9 +125,7 @@ class _Places:
 
     def name(self, module: str, attribute: str) -> Value:
         """A class or function."""
-        module, attribute = _compat_pickle.NAME_MAPPING.get((module, attribute),
-                                                            (module, attribute))  # fmt: skip
-        return self._node("global", f"{_MODULES.get(module, module)}.{attribute}")
+        return self._node("global", full(*of_python_3(module, attribute)))
 
     def call(self, function: Value, arguments: Sequence[Value]) -> Value:
         """An object, or the argument that the function gives back."""

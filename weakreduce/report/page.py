@@ -10,7 +10,15 @@ import html
 from weakreduce.model.texts import printable
 from weakreduce.report.findings import Findings
 from weakreduce.report.pictures import COLOURS
-from weakreduce.report.table import alike, extra, is_worth_weighing, not_kept, outcome, weight
+from weakreduce.report.table import (
+    alike,
+    besides_failures,
+    extra,
+    is_worth_weighing,
+    not_kept,
+    outcome,
+    weight,
+)
 
 #: Wide places have a table; narrow ones a block for each row. What counts is the width of the
 #: report's own box, which in a notebook is not the window's.
@@ -86,10 +94,7 @@ def fragment(report: Findings) -> str:
     for failure in report.failures:
         text = f"cannot be pickled: {_text(failure.text)}: {_code(failure.cause)}"
         parts.append(f'<p class="error">{text}</p>')
-    said = {failure.cause for failure in report.failures}
-    for error in report.errors:
-        if error not in said:
-            parts.append(f'<p class="error">{_text(error)}</p>')
+    parts += [f'<p class="error">{_text(error)}</p>' for error in besides_failures(report)]
     if len(report):
         parts.append(_table(report))
     if report.edges > len(report):

@@ -66,13 +66,18 @@ def text(report: Findings, width: int | None, rows: int) -> str:
         for failure in report.failures:
             said = f"{failure.text}: {shortened(failure.cause, _LONGEST)}"
             lines += paragraph("  ", said, width)
-    causes = {failure.cause for failure in report.failures}
-    errors = [error for error in report.errors if error not in causes]
+    errors = besides_failures(report)
     if errors:
         lines += ["", "error:" if len(errors) == 1 else "errors:"]
         for error in errors:
             lines += paragraph("  ", shortened(error, _LONGEST), width)
     return "\n".join(lines)
+
+
+def besides_failures(report: Findings) -> list[str]:
+    """Errors that say more than the failures do."""
+    causes = {failure.cause for failure in report.failures}
+    return [error for error in report.errors if error not in causes]
 
 
 def is_worth_weighing(report: Findings) -> bool:
