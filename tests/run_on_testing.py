@@ -178,6 +178,7 @@ def requirements(all_of_them: bool) -> list[str]:
     parts = re.search(r"\[(.*)\]", extras["all"][0])
     assert parts is not None
     named = [*CORE, *(need for extra in parts[1].split(",") for need in extras[extra])]
+    named += extras["real"]
     return named + [need for need in extras["test"] if not need.startswith("weakreduce")]
 
 
