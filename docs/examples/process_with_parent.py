@@ -9,7 +9,8 @@ The supervisor comes along, and holds the copy of the process that runs.
 
 Prints:
 
-    builder works for the yard, which has ['builder']: True
+    builder works for the yard, with ['builder', 'painter']: True
+    painter works for the yard, with ['builder', 'painter']: True
 """
 
 import multiprocessing
@@ -34,15 +35,16 @@ class Worker(multiprocessing.Process):
     def run(self):
         supervisor = self.supervisor()
         names = [worker.name for worker in supervisor.workers]
-        text = f"{self.name} works for the {supervisor.name}, which has {names}"
-        self.answers.put(f"{text}: {supervisor.workers[0] is self}")
+        text = f"{self.name} works for the {supervisor.name}, with {names}"
+        self.answers.put(f"{text}: {self in supervisor.workers}")
 
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("forkserver")
     answers = multiprocessing.SimpleQueue()
     yard = Supervisor("yard")
-    worker = Worker("builder", yard, answers)
-    worker.start()
-    print(answers.get())
-    worker.join()
+    for worker in [Worker(name, yard, answers) for name in ("builder", "painter")]:
+        worker.start()
+        print(answers.get())
+    for worker in yard.workers:
+        worker.join()
