@@ -354,6 +354,7 @@ class Found:
     different: dict[str, tuple[str, str]]
     unsteady: list[str]
     seconds: dict[str, float]
+    is_checkout: bool
 
     def passed(self, way: str) -> int:
         return sum(
@@ -389,7 +390,7 @@ class Found:
         tests = len(set(self.outcomes["stock"]) | set(self.outcomes["ours"]))
         tests -= sum(name.startswith("(") for name in self.outcomes["stock"])
         cells = (
-            self.suite.title,
+            self.suite.title + (", a checkout's tests" if self.is_checkout else ""),
             self.version,
             tests,
             self.passed("stock"),
@@ -451,7 +452,7 @@ def compare(suite: Suite, folder: Path, logs: Path, checkout: Path | None, only:
     if checkout is not None:
         git = ["git", "-C", str(checkout), "describe", "--tags"]
         of = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "a checkout"
-    return Found(suite, of, total, different, unsteady, seconds)
+    return Found(suite, of, total, different, unsteady, seconds, checkout is not None)
 
 
 def again_by_itself(
