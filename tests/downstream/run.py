@@ -8,9 +8,9 @@ Each ``*.toml`` beside this file is a suite: where its tests come from (`source`
 run and how (`parts`), and which tests may differ, each with its reason (`differs`). Nothing of
 theirs is kept. Each part is run twice, in two virtual environments that see what is installed
 here; in one of them a ``.pth`` file imports weakreduce as Python starts, so in every child too,
-whatever options it is started with (but for ``-S``). A test whose outcome differs is run once more
-by itself, both ways: what depends on load or chance is counted as unsteady. Failures that both
-ways share (a missing extra, a newer Python) are no concern here.
+whatever options it is started with (but for ``-S``). A test whose outcome differs is run again by
+itself, both ways, up to three times: what depends on load or chance is counted as unsteady.
+Failures that both ways share (a missing extra, a newer Python) are no concern here.
 
 The exit status is 1 if a test differs of which no suite says why, or one does not that should.
 """
@@ -48,6 +48,8 @@ PAGE = ROOT / "docs/reference/downstream.md"
 START = "<!-- made by tests/downstream/run.py -->"
 WAYS = ("stock", "ours")
 GOOD = ("passed", "exit 0")
+#: How often what differs is run again.
+AGAIN = 3
 #: What may be different from run to run in the name of a test.
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
@@ -352,6 +354,7 @@ class Found:
     different: dict[str, tuple[str, str]]
     unsteady: list[str]
     seconds: dict[str, float]
+    is_checkout: bool
 
     def passed(self, way: str) -> int:
         return sum(
@@ -387,7 +390,7 @@ class Found:
         tests = len(set(self.outcomes["stock"]) | set(self.outcomes["ours"]))
         tests -= sum(name.startswith("(") for name in self.outcomes["stock"])
         cells = (
-            self.suite.title,
+            self.suite.title + (", a checkout's tests" if self.is_checkout else ""),
             self.version,
             tests,
             self.passed("stock"),
@@ -411,7 +414,7 @@ def differing(outcomes: dict[str, Outcomes]) -> dict[str, tuple[str, str]]:
 
 
 def compare(suite: Suite, folder: Path, logs: Path, checkout: Path | None, only: str) -> Found:
-    """Run a suite both ways, and what differs once more."""
+    """Run a suite both ways, and what differs again."""
     root = source_of(suite, folder, checkout)
     pythons = {way: make_environment(way, suite, folder) for way in WAYS}
     total: dict[str, Outcomes] = {way: {} for way in WAYS}
@@ -449,17 +452,22 @@ def compare(suite: Suite, folder: Path, logs: Path, checkout: Path | None, only:
     if checkout is not None:
         git = ["git", "-C", str(checkout), "describe", "--tags"]
         of = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "a checkout"
-    return Found(suite, of, total, different, unsteady, seconds)
+    return Found(suite, of, total, different, unsteady, seconds, checkout is not None)
 
 
 def again_by_itself(
     this: Run, log: Path, first: dict[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str]]:
-    """What of the tests that differ does so again, where nothing else is run."""
-    only = [name for name in first if not name.startswith(("(", "script ")) and "0x" not in name]
-    whole = len(only) < len(first) or len(only) > 50
-    again = {way: this.once(way, log, [] if whole else only) for way in WAYS}
-    return {name: found for name, found in differing(again).items() if name in first}
+    """What of the tests that differ does so each time, where nothing else is run."""
+    left = first
+    for _ in range(AGAIN):
+        only = [name for name in left if not name.startswith(("(", "script ")) and "0x" not in name]
+        whole = len(only) < len(left) or len(only) > 50
+        again = differing({way: this.once(way, log, [] if whole else only) for way in WAYS})
+        left = {name: again[name] for name in left if name in again}
+        if not left:
+            break
+    return left
 
 
 # --- the page -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ FENCE = re.compile(r"^```(\w*|{[\w-]+})\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)]+)\)")
 #: Pages without an example, and what is true of them instead: where their contents come from.
 WITHOUT = {
+    "docs/SECURITY.md": "told by hand",
     "docs/changelog.md": "told by hand",
     "docs/contributing.md": "commands, each run by test_contributing.py",
     "docs/examples/index.md": "a list of programs, each run by test_examples.py",
@@ -32,6 +33,7 @@ WITHOUT = {
     "docs/performance.md": "figures, made by tests/benchmarks/run.py",
     "docs/reference/api.md": "docstrings",
     "docs/reference/command-line.md": "options, made by tests/make_pages.py",
+    "docs/reference/downstream.md": "a table, made by tests/downstream/run.py",
     "docs/reference/engines.md": "a table, made by tests/run_engine_table.py",
     "docs/reference/pythons.md": "told by hand",
 }
