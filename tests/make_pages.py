@@ -146,7 +146,7 @@ def _fix(error: str, picklers: dict[str, Any]) -> str:
     if kinds == {"proxy of what has no __reduce__"}:
         return (
             "**Fix**: `import weakreduce`. What the proxy refers to cannot be pickled, so it "
-            "arrives dead, with a warning, unless [the referent travels](policies.md) by another way."
+            "arrives dead, with a warning, unless that [travels](policies.md) by another way."
         )
     fixes = list(dict.fromkeys(FIXES[pickler] for pickler in sorted(picklers)))
     if len(fixes) > 1:
