@@ -123,7 +123,8 @@ def of_picklers(found: dict[str, Any]) -> str:
         name, _, message = error.partition(": ")
         text += f"### `{message}`\n\nAs a `{name}`:\n\n| Says | On Python | Of |\n|---|---|---|\n"
         for pickler, (kinds, versions) in sorted(said[error].items()):
-            text += f"| {pickler} | {span(versions)} | {', '.join(sorted(kinds))} |\n"
+            named = ", ".join(sorted(kinds)).replace("__reduce__", "`__reduce__`")
+            text += f"| {pickler} | {span(versions)} | {named} |\n"
         text += f"\n{_fix(error, said[error])}\n\n"
     return text
 
@@ -140,6 +141,12 @@ def _fix(error: str, picklers: dict[str, Any]) -> str:
             "**Fix**: this is dill 0.4.1, which cannot write functions and classes by value on "
             "[Python 3.15](../reference/pythons.md), weak references or not. Use cloudpickle, or "
             "put the class into a module."
+        )
+    kinds = {kind for found, _ in picklers.values() for kind in found}
+    if kinds == {"proxy of what has no __reduce__"}:
+        return (
+            "**Fix**: `import weakreduce`. What the proxy refers to cannot be pickled, so it "
+            "arrives dead, with a warning, unless that [travels](policies.md) by another way."
         )
     fixes = list(dict.fromkeys(FIXES[pickler] for pickler in sorted(picklers)))
     if len(fixes) > 1:

@@ -41,9 +41,18 @@ class Child:
         self.parent = weakref.ref(parent)
 
 
+class Stubborn:
+    """Hides how it is pickled, as some objects written in C do."""
+
+    def __getattribute__(self, name):
+        if name.startswith("__reduce"):
+            raise AttributeError(name)
+        return object.__getattribute__(self, name)
+
+
 def cases():
     """Each kind of weak thing, by its name; what they refer to comes last."""
-    node, gone = Node(), Node()
+    node, gone, stubborn = Node(), Node(), Stubborn()
     value, key = weakref.WeakValueDictionary(), weakref.WeakKeyDictionary()
     value["key"], key[node] = node, 1
     found = {
@@ -54,13 +63,16 @@ def cases():
         "WeakMethod": weakref.WeakMethod(node.method),
         "proxy": weakref.proxy(node),
         "dead proxy": weakref.proxy(gone),
+        "proxy of a class": weakref.proxy(Node),
+        "proxy of what has no __reduce__": weakref.proxy(stubborn),
         "WeakSet": weakref.WeakSet([node]),
         "WeakValueDictionary": value,
         "WeakKeyDictionary": key,
         "object with a ref": {"nodes": [Child(node)]},
     }
+    found["ref at protocol 0 or 1"] = found["ref"]
     del gone
-    return found, node
+    return found, (node, stubborn)
 
 
 def text_of(error):
@@ -71,10 +83,10 @@ def text_of(error):
     return re.sub(r"0x[0-9a-f]+|[0-9a-f]{32}", "...", lines)
 
 
-def outcome(module, weak):
+def outcome(module, weak, protocol):
     """What an attempt says, or what arrives."""
     try:
-        payload = module.dumps(weak)
+        payload = module.dumps(weak, protocol)
     except Exception as error:
         return text_of(error)
     return "arrives as " + type(module.loads(payload)).__name__
@@ -91,10 +103,13 @@ def hosts():
 
 def on_this_python():
     """What each pickler says to each kind."""
-    kinds, _node = cases()
+    kinds, _held = cases()
     found = {}
     for name, module in hosts().items():
-        found[name] = {kind: outcome(module, weak) for kind, weak in kinds.items()}
+        found[name] = {
+            kind: outcome(module, weak, 1 if "protocol" in kind else None)
+            for kind, weak in kinds.items()
+        }
         found[name]["version"] = getattr(module, "__version__", None)
     return found
 
@@ -232,7 +247,7 @@ ENGINES = {
 
 def of_engine(name):
     """The first line that an engine says, and the type of the error."""
-    _kinds, node = cases()
+    _kinds, (node, _stubborn) = cases()
     node.parent = weakref.ref(node)
     try:
         ENGINES[name](node)
