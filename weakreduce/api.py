@@ -24,7 +24,7 @@ from weakreduce.model.texts import class_name
 _W = TypeVar("_W")
 
 
-def bind(obj: Any, policy: PolicyName | Policy | None = None) -> Bound:
+def bind(obj: object, policy: PolicyName | Policy | None = None) -> Bound:
     """`obj`, pickled now, under this policy, to be opened on the receiver as `obj` itself.
 
     For engines that weakreduce does not know: bind what you submit.
@@ -33,14 +33,14 @@ def bind(obj: Any, policy: PolicyName | Policy | None = None) -> Bound:
         return Bound(dumps(obj, policy=policy), class_name(type(obj)))
 
 
-def _weak_kind(weak: Any) -> Kind:
+def _weak_kind(weak: object) -> Kind:
     kind = kind_of(type(weak))
     if kind is None:
         raise TypeError(f"{class_name(type(weak))} is not a weak reference or weak container")
     return kind
 
 
-def is_pinned(weak: Any) -> bool:
+def is_pinned(weak: object) -> bool:
     """Whether a weak thing (for a container: any entry of it) keeps its own referent alive.
 
     Raises:

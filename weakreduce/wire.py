@@ -33,7 +33,7 @@ def shared(name: str, is_callable: bool = True) -> Any:
     return functools.partial(int) if is_callable else set()
 
 
-def at_home(copy: Any, *of: Any) -> Any:
+def at_home(copy: object, *of: Any) -> Any:
     """The object that a copy was made of, where it lives in this process; else the copy.
 
     `of` are the object's homes: the id of a process and a serial number, one after the other.
@@ -45,11 +45,11 @@ def at_home(copy: Any, *of: Any) -> Any:
     return copy
 
 
-def is_away(found: Any, *of: Any) -> bool:
+def is_away(found: object, *of: Any) -> bool:
     """Whether what `at_home` found is the copy, which nothing else may keep alive."""
     return homes.original(of) is not found
 
 
-def holding(function: Any, callback: Any = None) -> Any:
+def holding(function: object, callback: object = None) -> Any:
     """A callback of a WeakMethod that keeps its function alive, and calls `callback`, if any."""
     return Holding(function, callback)

@@ -47,7 +47,7 @@ class Alike:
             groups.setdefault(self._described(edge.referent, depth), []).append(edge)
         return [edge for text in sorted(groups) for edge in self.ordered(groups[text], depth + 1)]
 
-    def _described(self, obj: Any, depth: int) -> bytes:
+    def _described(self, obj: object, depth: int) -> bytes:
         key = (id(obj), depth)
         found = self._found.get(key)
         if found is None:

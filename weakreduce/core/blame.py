@@ -40,7 +40,7 @@ _OURS = "weakreduce: "
 _WIDTH = 400
 
 
-def note(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
+def note(prober: Prober, ran: Walk, root: object, error: Exception) -> Culprit | None:
     """Add to an error that is not ours where the object is that cannot be pickled.
 
     The type and the text of the error stay as they are; where nothing is found out, so does
@@ -67,11 +67,11 @@ def note(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | No
     return found
 
 
-def _is_ours(text: Any) -> bool:
+def _is_ours(text: object) -> bool:
     return type(text) is str and text.startswith(_OURS)
 
 
-def culprit(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
+def culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culprit | None:
     """The object that makes the dump of `root` fail, or None where that is not found out."""
     traceback = error.__traceback__
     try:
@@ -84,7 +84,7 @@ def culprit(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit |
         error.__traceback__ = traceback
 
 
-def place(prober: Prober, subject: Any) -> str:
+def place(prober: Prober, subject: object) -> str:
     """Where in a snapshot's referent the object is that made its probe fail, in a few words.
 
     Args:
@@ -105,7 +105,7 @@ def place(prober: Prober, subject: Any) -> str:
         prober.met.limit = float("inf")
 
 
-def _culprit(prober: Prober, ran: Walk, root: Any, error: Exception) -> Culprit | None:
+def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culprit | None:
     causes = _chain(error)
     raised = next(
         (
@@ -188,7 +188,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def described(path: str, obj: Any) -> str:
+def described(path: str, obj: object) -> str:
     """What an object is, and where."""
     return f"{_short(path)} ({_article(obj)})"
 
@@ -197,7 +197,7 @@ def _short(path: str) -> str:
     return shortened(path, _WIDTH)
 
 
-def _article(obj: Any) -> str:
+def _article(obj: object) -> str:
     cls = type(obj)
     module = class_attribute(cls, "__module__")
     if module in ("builtins", "__main__"):

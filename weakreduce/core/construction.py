@@ -68,14 +68,14 @@ class Shells:
         expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
         return (*expression, None, self._when_known(standin.obj, None))
 
-    def of_own_class(self, obj: Any) -> Any:
+    def of_own_class(self, obj: object) -> Any:
         """The plan of instances of a class by value, until that is complete."""
         if self._is_complete(type(obj)):
             self.walk.plans[type(obj)] = None
             return NotImplemented
         return self.shelled(obj, self.engine.reduction)
 
-    def shelled(self, obj: Any, reduction: Callable[[Any], Any]) -> Any:
+    def shelled(self, obj: object, reduction: Callable[[Any], Any]) -> Any:
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))
         if standin is not None:
@@ -106,17 +106,17 @@ class Shells:
         if items is not None:
             yield from self.items_now(obj, items)
 
-    def items_now(self, obj: Any, items: Iterable[Any]) -> Iterable[Any]:
+    def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
         """Which of an object's items can be there as soon as it is."""
         return items
 
-    def _afterwards(self, obj: Any) -> tuple[Any, ...]:
+    def _afterwards(self, obj: object) -> tuple[Any, ...]:
         """What is to be written when an object is constructed, if anything may be."""
         if not self.facts.postponing:
             return ()
         return (Rest(lambda: (list, (self.afterwards.pop(id(obj), []),))),)
 
-    def put_names_off(self, obj: Any) -> Any:
+    def put_names_off(self, obj: object) -> Any:
         """The plan of classes and functions: what cannot be there yet is put in at the end.
 
         A reference in a class's own attributes may need an instance whose construction needs the
@@ -131,11 +131,11 @@ class Shells:
 
     # --- what is there, and what leads back ------------------------------------------------
 
-    def can_make(self, obj: Any) -> bool:
+    def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
         return can_make(self.facts, self.walk.met, obj) and not self.is_made_from(obj, MISSING)
 
-    def _is_open(self, obj: Any) -> bool:
+    def _is_open(self, obj: object) -> bool:
         return self.engine.is_open(obj, self.walk.met)
 
     def _is_complete(self, obj: Any) -> bool:
@@ -148,12 +148,12 @@ class Shells:
             self._complete[id(obj)] = obj
         return found
 
-    def _is_there(self, obj: Any) -> bool:
+    def _is_there(self, obj: object) -> bool:
         if id(obj) in self.walk.met and id(obj) not in self.under_way:
             return not self._is_open(obj)
         return self.engine.by_name(obj)
 
-    def is_closed(self, part: Any) -> bool:
+    def is_closed(self, part: object) -> bool:
         """Whether the arguments of a construction can lead nowhere, from a short look at them."""
         if id(part) in self._complete or type(part) in ATOMS:
             return True
@@ -161,7 +161,7 @@ class Shells:
             return all(map(self.is_closed, part))
         return issubclass(type(part), NAMEABLE) and self._is_complete(part)
 
-    def is_repeatable(self, obj: Any) -> bool:
+    def is_repeatable(self, obj: object) -> bool:
         """Whether an object's reduction, asked for again, gives the same things.
 
         If not, the circle goes through what was made for the reduction alone, and never ends.
@@ -176,7 +176,7 @@ class Shells:
             found = self._repeatable[id(obj)] = (obj, same)
         return found[1]
 
-    def leads_back_to(self, value: Any, holder: Any = None) -> Any:
+    def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
         waiting, seen = [value], {id(value)}
         while waiting:
@@ -193,7 +193,7 @@ class Shells:
                     waiting.append(item)
         return MISSING
 
-    def _referent_of_a_single(self, part: Any) -> Any:
+    def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
         kind = None if type(part) in ATOMS else self.walk.kind(type(part))
         if kind is None or kind.base in CONTAINERS or kind.name == "finalize":
@@ -201,12 +201,12 @@ class Shells:
         (edge,) = kind.edges(part)
         return edge.referent
 
-    def _is_missing(self, weak: Any, referent: Any, holder: Any) -> bool:
+    def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
         return self.is_circular(weak, referent) or (
             holder is not None and self.is_made_from(referent, holder)
         )
 
-    def is_circular(self, weak: Any, referent: Any) -> bool:
+    def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
         kind = self.walk.kind(type(weak))
         if kind is None or kind.base in CONTAINERS:
@@ -222,7 +222,7 @@ class Shells:
         function, arguments = standin.reduction
         return function is not _newobj or not self.is_closed(arguments[1:])
 
-    def is_made_from(self, referent: Any, holder: Any) -> bool:
+    def is_made_from(self, referent: object, holder: object) -> bool:
         """Whether a referent that is not there yet is constructed from an object that was met.
 
         (`MISSING`: from any.) It has to wait for the state of that.

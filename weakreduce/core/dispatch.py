@@ -32,7 +32,7 @@ def noting(
     """An override that notes each instance in `met` and goes by the plan of its type."""
     ref = weakref.ref
 
-    def reducer_override(obj: Any) -> Any:
+    def reducer_override(obj: object) -> Any:
         # The hot path: it runs for every instance in the payload.
         obj_type = type(obj)
         if obj_type is not ref:  # nothing can refer to those weakly: they need no note
@@ -48,7 +48,7 @@ def noting(
     return reducer_override
 
 
-def watched_run(engine: Engine, override: Override, obj: Any) -> None:
+def watched_run(engine: Engine, override: Override, obj: object) -> None:
     """Let the pickler run with an override; a signal that it lost on the way is raised again.
 
     Raises:
@@ -95,7 +95,7 @@ class Dispatch:
             hooks = (*hooks, self._leave_out)
         return _hooked(ordinary, tuple(hooks)) if hooks else ordinary
 
-    def _leave_out(self, obj: Any) -> Any:
+    def _leave_out(self, obj: object) -> Any:
         if id(obj) not in self.facts.left_out:
             return NotImplemented
         self.met[id(obj)] = obj
@@ -139,16 +139,16 @@ class Dispatch:
             return engine.stock_override
         return functools.partial(self._override_or, otherwise)
 
-    def _override_or(self, otherwise: Override, obj: Any) -> Any:
+    def _override_or(self, otherwise: Override, obj: object) -> Any:
         """What the pickler's own override says, or what is done where it has nothing to say."""
         found = self.engine.stock_override(obj)
         return otherwise(obj) if found is NotImplemented else found
 
-    def reduce_once(self, obj: Any) -> Any:
+    def reduce_once(self, obj: object) -> Any:
         """The reduction of an object by code of its own."""
         raise NotImplementedError
 
-    def reduce_with_arguments(self, obj: Any) -> Any:
+    def reduce_with_arguments(self, obj: object) -> Any:
         """The default reduction of an object, with arguments of its own."""
         raise NotImplementedError
 
@@ -163,7 +163,7 @@ class Dispatch:
         else:  # as the pickler would; a table has to have an answer
             ask = operator.methodcaller("__reduce_ex__", engine.protocol)
 
-        def name(function: Any) -> Any:
+        def name(function: object) -> Any:
             # Not where nothing weak was met: those bytes are stock's.
             found = DOTTED.get(id(function)) if self.weak_things else None
             return ask(function) if found is None else found[1]
@@ -182,7 +182,7 @@ class Dispatch:
         """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""
         return self.policy.finalizers == "detach" and self.policy.live == "allow"
 
-    def weak(self, kind: Kind, weak: Any) -> Reduction:
+    def weak(self, kind: Kind, weak: object) -> Reduction:
         """The reduction of a weak thing."""
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ class Dispatch:
 
 
 def _hooked(ordinary: Override, hooks: tuple[Override, ...]) -> Override:
-    def reducer_override(obj: Any) -> Any:
+    def reducer_override(obj: object) -> Any:
         for hook in hooks:
             found = hook(obj)
             if found is not NotImplemented:
@@ -206,7 +206,7 @@ def _hooked(ordinary: Override, hooks: tuple[Override, ...]) -> Override:
     return reducer_override
 
 
-def _leave(_obj: Any) -> Any:
+def _leave(_obj: object) -> Any:
     """To the pickler."""
     return NotImplemented
 

@@ -45,22 +45,22 @@ class Writer(Protocol):
     def function(self, edge: Edge) -> Any:
         """The same for the function of a WeakMethod."""
 
-    def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+    def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
         """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
 
-    def holding(self, function: Any, callback: Any) -> Any:
+    def holding(self, function: object, callback: object) -> Any:
         """What a WeakMethod calls, and holds its function by, where that is made on the way."""
 
     def callback(self, edge: Edge) -> Any:
         """What to write for the callback of an edge that travels, or None."""
 
-    def first(self, function: Any) -> Any:
+    def first(self, function: object) -> Any:
         """`function`; in the payload's first weak thing, one that readies the receiver too."""
 
     def later(self, fill: Call) -> None:
         """Write `fill` when every object of the payload is complete."""
 
-    def can_make(self, obj: Any) -> bool:
+    def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
@@ -72,7 +72,7 @@ def _dead_target(is_callable: bool = True) -> Any:
     return Call(contextlib.ContextDecorator) if is_callable else set()
 
 
-def user_state(weak: Any, internals: frozenset[str]) -> Any:
+def user_state(weak: object, internals: frozenset[str]) -> Any:
     """Instance attributes and slots that are the user's, in the form that BUILD takes, or None."""
     if type(weak) in _STATELESS:
         return None
@@ -90,7 +90,7 @@ def user_state(weak: Any, internals: frozenset[str]) -> Any:
     return kept or None
 
 
-def _with_new_identity(state: Any, referent: Any, target: Any) -> Any:
+def _with_new_identity(state: object, referent: object, target: object) -> Any:
     """The state of a ref, in which the `id` of its referent becomes that of the copy's.
 
     Subclasses keep it to hash by, where their referents cannot be hashed.
@@ -114,20 +114,20 @@ def _target(walk: Writer, edge: Edge, fate: Fate) -> tuple[Any, Any]:
     return walk.at_home(edge.referent, copy) if fate is Fate.HOME else (copy, fate is Fate.SNAPSHOT)
 
 
-def _either(without: Any, pinned: Any, pin: Any) -> Any:
+def _either(without: object, pinned: object, pin: object) -> Any:
     """One of two things, by whether a weak thing is pinned."""
     if type(pin) is bool:
         return pinned if pin else without
     return Call(operator.getitem, (without, pinned), pin)
 
 
-def _slot(edge: Edge, target: Any, callback: Any, pin: Any) -> Any:
+def _slot(edge: Edge, target: object, callback: object, pin: object) -> Any:
     """The content of a callback slot: the callback, the pin, both in one, or None."""
     pinned = target if callback is None and edge.function is None else (target, callback)
     return _either(callback, pinned, pin)
 
 
-def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     cls = type(weak)
@@ -170,7 +170,7 @@ def _ref(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     return reduction
 
 
-def _proxy(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+def _proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     if fate not in ARRIVES:
@@ -225,8 +225,8 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
 
 
 def _filling(
-    base: Any,
-    weak: Any,
+    base: object,
+    weak: object,
     own_collection: bool,
     targets: list[Any],
     pins: list[Any],
@@ -259,7 +259,7 @@ def _filling(
 
 
 def pinned_container(
-    walk: Writer, base: Any, weak: Any, targets: list[Any], keys: list[Any]
+    walk: Writer, base: object, weak: object, targets: list[Any], keys: list[Any]
 ) -> Reduction:
     """What `encode` gives for a WeakSet or WeakValueDictionary all of whose entries are pinned."""
     shell = (walk.first(base), ())
@@ -288,7 +288,7 @@ def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     return reduction
 
 
-def _registered(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+def _registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     if fate not in ARRIVES:
@@ -308,7 +308,7 @@ _ENCODERS = {
 }
 
 
-def encode(walk: Writer, kind: Kind, weak: Any) -> Reduction:
+def encode(walk: Writer, kind: Kind, weak: object) -> Reduction:
     """The reduction of a weak thing, for the fates that `walk` decides."""
     if kind.rebuild is not None:
         return _registered(walk, kind, weak)

@@ -41,7 +41,7 @@ class Engine(Protocol):
     def plans(self) -> dict[type, Override | None]:
         """What is to be done with types that are known before anything is met."""
 
-    def drive(self, override: Override, obj: Any) -> None:
+    def drive(self, override: Override, obj: object) -> None:
         """Run the host's own dump, with an override that is asked of every instance."""
 
     def memo(self) -> dict[int, Any]:
@@ -56,7 +56,7 @@ class Engine(Protocol):
     def put_back(self, *, delivered: bool) -> None:
         """Leave the pickler as the dump found it, but for the memo of what is `delivered`."""
 
-    def sibling_dump(self, obj: Any, file: Any) -> None:
+    def sibling_dump(self, obj: object, file: object) -> None:
         """Dump `obj` by itself, with a pickler of the same kind and settings."""
 
     @property
@@ -82,7 +82,7 @@ class Engine(Protocol):
     def wants_override(self, obj_type: type) -> bool:
         """Whether it cares for instances of a type."""
 
-    def stock_override(self, obj: Any) -> Any:
+    def stock_override(self, obj: object) -> Any:
         """What it says of an object."""
 
     def has_reducer(self, obj_type: type) -> bool:
@@ -96,37 +96,37 @@ class Engine(Protocol):
 
     # --- what the pickler makes of an object ----------------------------------------------
 
-    def reduction(self, obj: Any) -> Reduction | None:
+    def reduction(self, obj: object) -> Reduction | None:
         """The reduction with which the pickler writes `obj`; None if it uses another way."""
 
-    def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
+    def check_reduction(self, obj: object, reducer: object, found: object) -> None:
         """Raise what the pickler raises for what is no reduction, if that names who gave it."""
 
     @property
     def has_persistent_ids(self) -> bool:
         """Whether the pickler's ``persistent_id`` may claim any object."""
 
-    def persistent(self, obj: Any) -> bool:
+    def persistent(self, obj: object) -> bool:
         """Whether it claims this one."""
 
-    def by_name(self, obj: Any) -> bool:
+    def by_name(self, obj: object) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
-    def finds(self, obj: Any, name: str) -> bool:
+    def finds(self, obj: object, name: str) -> bool:
         """Whether the pickler finds this very object under a name that its reduction gave."""
 
     # --- what is written by value, and whether it is complete -------------------------------
 
-    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+    def is_open(self, obj: object, met: dict[int, Any]) -> bool:
         """Whether a class or function by value is incomplete where the payload stands.
 
         Its attributes are being written, and lead here. `met` is what was met so far.
         """
 
-    def closing(self, obj: Any, found: Any) -> Any:
+    def closing(self, obj: object, found: object) -> Any:
         """The reduction of a class or function, so that `is_open` is exact."""
 
-    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+    def namespaces(self, obj: object, found: object) -> Iterable[tuple[dict[str, Any], Any]]:
         """The names that a class or function by value holds, given its reduction.
 
         Each with a function that makes the expression which puts one name in.

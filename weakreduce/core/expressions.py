@@ -58,7 +58,7 @@ class Call:
 
     __slots__ = ("reduction",)
 
-    def __init__(self, function: Any, *arguments: Any) -> None:
+    def __init__(self, function: object, *arguments: Any) -> None:
         self.reduction: Reduction = (function, arguments)
 
     def __reduce__(self) -> Reduction:
@@ -70,7 +70,7 @@ class Call:
         raise NotImplementedError
 
 
-def same_with(obj: Any, *rest: Any) -> Call:
+def same_with(obj: object, *rest: Any) -> Call:
     """`obj` itself, with a state, items or a state setter applied to it at this place."""
     call = Call(max, (obj,))
     call.reduction = (max, ((obj,),), *rest)
@@ -88,7 +88,7 @@ class Standin:
 
     __slots__ = ("is_made", "obj", "parts")
 
-    def __init__(self, obj: Any, parts: Reduction) -> None:
+    def __init__(self, obj: object, parts: Reduction) -> None:
         self.obj = obj
         self.parts = parts
         #: Whether its construction is written.
@@ -156,7 +156,7 @@ class Rest:
         return self.fill()
 
 
-def bound_method(function: Any, shell: Any, instance: Any) -> Call:
+def bound_method(function: object, shell: object, instance: object) -> Call:
     """An expression that binds a function (written as `shell`) to an instance."""
     if isinstance(function, types.FunctionType):
         return Call(classmethod.__get__, Call(classmethod, shell), None, instance)
@@ -172,6 +172,6 @@ def ready_receiver() -> Call:
     return Call(list, Call(map, importlib.import_module, found))
 
 
-def _attribute(obj: Any, name: str) -> Call:
+def _attribute(obj: object, name: str) -> Call:
     """The expression of an instance's attribute."""
     return Call(operator.getitem, Call(vars, obj), name)

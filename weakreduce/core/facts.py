@@ -121,7 +121,7 @@ class Facts:
         vars(self.reductions).clear()
         vars(self).clear()
 
-    def keep(self, obj: Any) -> None:
+    def keep(self, obj: object) -> None:
         """Keep an object for as long as its id is remembered here."""
         self._keep.append(obj)
 
@@ -136,7 +136,7 @@ class Facts:
             self.keep((weak, referent))
         return self._ruled[key]
 
-    def is_named(self, referent: Any) -> bool:
+    def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.engine.persistent(referent):
             return True
@@ -153,7 +153,7 @@ class Facts:
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
-    def _own_name(self, referent: Any) -> Any:
+    def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""
         if self.reductions.once[type(referent)]:
             return self.reductions.of(referent)
@@ -162,7 +162,7 @@ class Facts:
         own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
         return referent.__reduce__() if type(own) is str else None
 
-    def is_referable(self, referent: Any) -> bool:
+    def is_referable(self, referent: object) -> bool:
         """Whether the copy of a referent can be weakly referenced, as its reduction tells.
 
         What a function makes is known on the receiver alone.
@@ -196,7 +196,7 @@ class Facts:
         entry = self.failed_entries.get((id(weak), id(referent)))
         return self.failed.get(id(referent), entry)
 
-    def came(self, referent: Any) -> bool:
+    def came(self, referent: object) -> bool:
         """Whether a referent is a copy from another process, and the receiver is to know that.
 
         Where the receiver is readied, it has what is needed to find what was sent.

@@ -19,9 +19,9 @@ from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import ShortCut, Walk
+from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, outside
+from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
 
@@ -49,7 +49,7 @@ class FirstWalk(Walk):
         plans: dict[type, Plan] | None = None,
         short_cut: ShortCut | None = None,
         look_ahead: LookAhead | None = None,
-        root: Any = MISSING,
+        root: object = MISSING,
         watch: Watch | None = None,
         goes_on: bool = False,
     ) -> None:
@@ -113,9 +113,20 @@ class FirstWalk(Walk):
         if unconditional or pins:
             self.again = True
 
+    def decided_outside(self) -> list[Lost]:
+        """All that stayed open is outside, and dangles, as it was written; what is lost of it."""
+        decided = [(edge, outside(edge, self.facts, self)) for edge in self.pending]
+        for edge, decision in decided:
+            if decision.fate is Fate.REFUSE:
+                self.refuse(edge, decision)
+        if self.watch is not None:
+            for edge, decision in decided:
+                self.watch.see(edge, decision)
+        return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
+
     # --- reductions -----------------------------------------------------------------
 
-    def weak(self, kind: Kind, weak: Any) -> Reduction:
+    def weak(self, kind: Kind, weak: object) -> Reduction:
         if self.again and _holds_nothing(kind, weak):
             return _EMPTY
         found = super().weak(kind, weak)
@@ -137,13 +148,13 @@ class FirstWalk(Walk):
             self.reach.replace(found)
             raise LookedAhead
 
-    def reduce_once(self, obj: Any) -> Any:
+    def reduce_once(self, obj: object) -> Any:
         return _EMPTY if self._leads_back(obj) else self.facts.reductions.of(obj)
 
-    def reduce_with_arguments(self, obj: Any) -> Any:
+    def reduce_with_arguments(self, obj: object) -> Any:
         return _EMPTY if self._leads_back(obj) else self.engine.reduction(obj)
 
-    def _leads_back(self, obj: Any) -> bool:
+    def _leads_back(self, obj: object) -> bool:
         """Whether an object is met in the arguments of its own construction.
 
         Where nothing weak was met stock asks it again, and so do we: what is alike but not the
@@ -157,7 +168,7 @@ class FirstWalk(Walk):
         self.constructed[id(obj)] = obj
         return False
 
-    def strong(self, obj: Any) -> Any:
+    def strong(self, obj: object) -> Any:
         # A callback may lead back to its own weak thing, which is not there yet.
         self.again = True
         self.queue.append(obj)
@@ -171,7 +182,7 @@ class FirstWalk(Walk):
         """As `override`; an ephemeron's other half counts as soon as its referent is met."""
         ordinary, waiting, queue = self.override(), self.waiting, self.queue
 
-        def reducer_override(obj: Any) -> Any:
+        def reducer_override(obj: object) -> Any:
             found = waiting.pop(id(obj), None)
             if found is not None:
                 queue.extend(found)
@@ -202,7 +213,7 @@ class FirstWalk(Walk):
             self.queue += self.waiting.pop(identity)
 
 
-def _holds_nothing(kind: Kind, weak: Any) -> bool:
+def _holds_nothing(kind: Kind, weak: object) -> bool:
     """Whether a weak thing holds nothing strongly, and none of its referents is a builtin set."""
     if type(weak) is weakref.ref:
         return callback_of(weak) is None and type(weak()) not in _SETS

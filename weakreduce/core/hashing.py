@@ -26,7 +26,7 @@ _ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...))
 _SEQUENCES: Final = frozenset({tuple, list, set, frozenset})
 
 
-def hashable(facts: Facts, referent: Any, shell: Any) -> Any:
+def hashable(facts: Facts, referent: object, shell: object) -> Any:
     """`shell`, which stands for the referent, with the attributes that its hash may need."""
     cls = type(referent)
     if issubclass(cls, NAMEABLE) or not constructs_by_default(cls) or facts.engine.has_reducer(cls):
@@ -53,7 +53,7 @@ def hashable(facts: Facts, referent: Any, shell: Any) -> Any:
     return same_with(shell, steps, None, None, operator.is_)
 
 
-def _comes_early(facts: Facts, value: Any, referent: Any) -> bool:
+def _comes_early(facts: Facts, value: object, referent: object) -> bool:
     """Whether an attribute may be needed for a hash, and does not lead back to its owner."""
     cls = type(value)
     if issubclass(cls, _ATOMS):
@@ -61,7 +61,7 @@ def _comes_early(facts: Facts, value: Any, referent: Any) -> bool:
     return hashed_by_value(cls) and kind_of(cls) is None and _is_apart(facts, value, referent)
 
 
-def _is_apart(facts: Facts, value: Any, owner: Any) -> bool:
+def _is_apart(facts: Facts, value: object, owner: object) -> bool:
     """Whether a value holds neither its owner nor a weak thing, from a short look at it."""
     waiting, seen = [value], {id(value): value}
     for _ in range(_LOOKED_AT):

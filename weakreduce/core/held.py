@@ -16,7 +16,7 @@ def items_of(part: Any) -> list[Any] | None:
     return list(part) if type(part) in (list, tuple, set, frozenset) else None
 
 
-def held(value: Any) -> dict[int, Any]:
+def held(value: object) -> dict[int, Any]:
     """By id, all that a value and the builtin containers in it hold."""
     waiting, seen = [value], {id(value): value}
     while waiting:
@@ -27,7 +27,7 @@ def held(value: Any) -> dict[int, Any]:
     return seen
 
 
-def holds(value: Any, wanted: Any) -> bool:
+def holds(value: object, wanted: object) -> bool:
     """Whether an object is among that."""
     return id(wanted) in held(value)
 

@@ -28,7 +28,7 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     if not engine.opened:
         return True
 
-    def is_open(part: Any) -> bool:
+    def is_open(part: object) -> bool:
         return engine.is_open(part, met)
 
     if issubclass(cls, type):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from weakreduce.core import observe
 from weakreduce.core.engine import Engine
 from weakreduce.core.sink import Limit, TooLarge
@@ -11,7 +9,7 @@ from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy
 
 
-def is_too_large(engine: Engine, policy: Policy, referent: Any) -> bool:
+def is_too_large(engine: Engine, policy: Policy, referent: object) -> bool:
     """Whether a referent's own pickle is larger than a policy's `max_snapshot_bytes`."""
     limit = policy.max_snapshot_bytes
     assert limit is not None

@@ -19,7 +19,7 @@ from weakreduce.core.expressions import Call, Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.limits import is_too_large
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import Refused, Walk
+from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.model import homes
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.in_force import get_policy
@@ -38,13 +38,13 @@ class LoneWalk(Walk):
         facts.readies = self.policy.ready_receiver == "always"
         self.fills: list[Call] = []
         #: Edges that dangle although nobody asked for that.
-        self.lost: list[tuple[Edge, str]] = []
+        self.lost: list[Lost] = []
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if not decision.asked and decision.fate is Fate.DANGLE:
             self.lost.append((edge, decision.reason))
 
-    def strong(self, obj: Any) -> Any:
+    def strong(self, obj: object) -> Any:
         return obj
 
     def later(self, fill: Call) -> None:

@@ -52,7 +52,7 @@ _BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
 _RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
 
 
-def met_strongly(root: Any, facts: Facts) -> dict[int, Any] | None:
+def met_strongly(root: object, facts: Facts) -> dict[int, Any] | None:
     """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
     if not _RELIABLE:
         return None

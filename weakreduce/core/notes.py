@@ -44,5 +44,5 @@ def clean(error: BaseException) -> None:
     notes[:] = kept
 
 
-def _begins(note: Any, text: str) -> bool:
+def _begins(note: object, text: str) -> bool:
     return type(note) is str and note.startswith(text)

@@ -51,7 +51,7 @@ class Construction(Shells):
         #: Whether more is to be postponed than when the walk began: it has to be run again.
         self.postpones = False
 
-    def items_now(self, obj: Any, items: Iterable[Any]) -> Iterable[Any]:
+    def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
         """All, or those before the first that has to wait."""
         if type(obj) in self.facts.postponing:
             (_, ready, _), _ = self._put_off(obj, (), (None, items))
@@ -95,7 +95,7 @@ class Construction(Shells):
             asked += keeps is not None
         return None
 
-    def _keeps_in_state(self, obj: Any, weak: Any) -> bool | None:
+    def _keeps_in_state(self, obj: object, weak: object) -> bool | None:
         """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
         cls = type(obj)
         if cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
@@ -105,7 +105,7 @@ class Construction(Shells):
             return None
         return any(holds(part, weak) for part in listed(found[2:]))
 
-    def _postpone_like(self, holder: Any, edge: Edge) -> None:
+    def _postpone_like(self, holder: object, edge: Edge) -> None:
         """Postpone states like the holder's, and of all that holds the same reference beside it.
 
         A pickler asks for a reference once: each run of the walk would find one type of these.
@@ -124,7 +124,7 @@ class Construction(Shells):
             if self._keeps_in_state(obj, edge.weak):
                 postponing.add(cls)
 
-    def postpone(self, obj: Any) -> Any:
+    def postpone(self, obj: object) -> Any:
         """An object whose state may lead to what is not constructed yet: that part comes later."""
         standin = self.standins.pop(id(obj), None)
         if standin is not None:
@@ -177,7 +177,7 @@ class Construction(Shells):
                 self.afterwards.setdefault(id(referent), []).append(Rest(fill))
         return (now[0], *map(_given, now[1:])), setter
 
-    def _split_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+    def _split_state(self, obj: object, state: object) -> tuple[Any, Any]:
         """The attributes that can be there now, and those that cannot."""
         if type(state) is tuple and len(state) == 2:
             (early, late), (early_slots, late_slots) = (
@@ -198,10 +198,10 @@ class Construction(Shells):
             return state, None
         return {name: state[name] for name in state if name not in late} or None, late
 
-    def _whole_state(self, obj: Any, state: Any) -> tuple[Any, Any]:
+    def _whole_state(self, obj: object, state: object) -> tuple[Any, Any]:
         return (state, None) if self.leads_back_to(state, obj) is MISSING else (None, state)
 
-    def _split_items(self, obj: Any, items: Any) -> tuple[Any, Any]:
+    def _split_items(self, obj: object, items: Any) -> tuple[Any, Any]:
         """The items before the first that cannot be there now, and the others."""
         if items is None:
             return None, None
@@ -210,12 +210,12 @@ class Construction(Shells):
         return ready or None, known[len(ready) :] or None
 
 
-def _given(part: Any) -> Any:
+def _given(part: object) -> Any:
     """Items as a reduction has them."""
     return iter(part) if type(part) is list else part
 
 
-def _sets_attributes(cls: type, made_by: Any) -> bool:
+def _sets_attributes(cls: type, made_by: object) -> bool:
     """Whether a state of attributes may be put back in two steps."""
     if defines(cls, "__setstate__") and (
         class_attribute(cls, "__setstate__") is not BaseException.__setstate__

@@ -50,13 +50,13 @@ class Prober:
         )
         self._override = self.walk.override([self._listen])
 
-    def _listen(self, obj: Any) -> Any:
+    def _listen(self, obj: object) -> Any:
         if len(self.met) >= self.met.limit:
             raise Enough
         self.met.append(obj)
         return NotImplemented
 
-    def probe(self, subject: Any) -> Exception | None:
+    def probe(self, subject: object) -> Exception | None:
         """Why an object cannot be pickled, weak edges left aside; None if it can."""
         walk = self.walk
         before = len(walk.met)

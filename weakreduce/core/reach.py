@@ -28,11 +28,11 @@ class Reach:
         self.in_order = True
         self._positions = dict.fromkeys(written_before, -1)
 
-    def holds(self, obj: Any) -> bool | None:
+    def holds(self, obj: object) -> bool | None:
         """Whether an object is inside; None where it may still be met."""
         return True if id(obj) in self.met else (False if self.complete else None)
 
-    def position(self, obj: Any) -> float:
+    def position(self, obj: object) -> float:
         """Where in that order an object is, or infinity; found out when it is first asked for."""
         positions = self._positions
         if len(positions) < len(self.met):

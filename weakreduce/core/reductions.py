@@ -42,20 +42,20 @@ class Reductions:
         self.raised: dict[int, tuple[Any, Exception, types.TracebackType | None]] = {}
         self._keep: list[Any] = []
 
-    def by_override(self, obj: Any) -> Any:
+    def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
         if not self.engine.wants_override(type(obj)):
             return NotImplemented
         return self.engine.stock_override(obj)
 
-    def reduced(self, obj: Any) -> Any:
+    def reduced(self, obj: object) -> Any:
         """The reduction of an object, by whatever code; raises what that raises."""
         found = self.by_override(obj)
         if found is not NotImplemented:
             return found
         return self.of(obj) if self.once[type(obj)] else self.engine.reduction(obj)
 
-    def reduced_or_none(self, obj: Any) -> Any:
+    def reduced_or_none(self, obj: object) -> Any:
         """`reduced`, or None where that is no tuple, or raises."""
         try:
             found = self.reduced(obj)
@@ -63,7 +63,7 @@ class Reductions:
             return None
         return found if type(found) is tuple else None
 
-    def of(self, obj: Any) -> Reduction | str:
+    def of(self, obj: object) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
         found = self.found.get(id(obj))
         if found is None:
@@ -91,7 +91,7 @@ class Reductions:
             return (*found[:3], *iterators, *found[5:])
         return found
 
-    def ask(self, obj: Any) -> Reduction | str:
+    def ask(self, obj: object) -> Reduction | str:
         """The same, asked for once more."""
         reducer = self.engine.table_reducer(type(obj))
         found: Any = obj.__reduce_ex__(self.engine.protocol) if reducer is None else reducer(obj)
@@ -114,6 +114,6 @@ class _Items(list[Any]):
     """What an iterator of a reduction gave."""
 
 
-def _is_iterator(part: Any) -> bool:
+def _is_iterator(part: object) -> bool:
     # What is none is for the pickler to judge.
     return hasattr(type(part), "__next__")

@@ -28,7 +28,7 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import ShortCut, Walk
+from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import bases_of, is_leaf
 from weakreduce.model.decide import PINS, Decision, Fate
@@ -47,7 +47,7 @@ class SecondWalk(Walk):
         self,
         facts: Facts,
         reach: Reach,
-        root: Any,
+        root: object,
         *,
         short_cut: ShortCut | None = None,
         watch: Watch | None = None,
@@ -67,7 +67,7 @@ class SecondWalk(Walk):
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
-        self.lost: list[tuple[Edge, str]] = []
+        self.lost: list[Lost] = []
 
     def take_apart(self) -> None:
         vars(self.construction).clear()
@@ -85,10 +85,10 @@ class SecondWalk(Walk):
             return self.construction.of_own_class
         return plan
 
-    def reduce_once(self, obj: Any) -> Any:
+    def reduce_once(self, obj: object) -> Any:
         return self.construction.shelled(obj, self.facts.reductions.of)
 
-    def reduce_with_arguments(self, obj: Any) -> Any:
+    def reduce_with_arguments(self, obj: object) -> Any:
         return self.construction.shelled(obj, self.engine.reduction)
 
     # --- the payload --------------------------------------------------------------------
@@ -140,7 +140,7 @@ class SecondWalk(Walk):
     def hindrance(self, edge: Edge) -> Decision | None:
         return self.construction.hindrance(edge)
 
-    def can_make(self, obj: Any) -> bool:
+    def can_make(self, obj: object) -> bool:
         return self.construction.can_make(obj)
 
     def note(self, edge: Edge, decision: Decision) -> None:
@@ -162,7 +162,7 @@ class SecondWalk(Walk):
 
     # --- services for encoders ----------------------------------------------------------
 
-    def shell(self, referent: Any) -> Any:
+    def shell(self, referent: object) -> Any:
         identity = id(referent)
         under_way = self.construction.under_way.get(identity)
         if under_way is not None:
@@ -184,7 +184,7 @@ class SecondWalk(Walk):
             return standin  # its class is importable, and nothing else is among its arguments
         return standin if self.construction.is_closed(standin.reduction) else Guarded(standin)
 
-    def _parts_of(self, referent: Any) -> Reduction | None:
+    def _parts_of(self, referent: object) -> Reduction | None:
         if id(referent) in self.facts.left_out:
             return NOTHING
         kind = self.kind(type(referent))
@@ -195,7 +195,7 @@ class SecondWalk(Walk):
             return found if isinstance(found, tuple) else None
         return self.engine.reduction(referent)
 
-    def strong(self, obj: Any) -> Any:
+    def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:
             # Its instance may lead back to the weak thing: hand over the shell of that, too.
             return bound_method(obj.__func__, self.shell(obj.__func__), self.shell(obj.__self__))

@@ -30,20 +30,18 @@ a session ends, whichever way, it takes itself apart: nothing of the payload out
 
 from __future__ import annotations
 
-from typing import Any
-
 from weakreduce.core import blame, notes, observe, words
 from weakreduce.core.engine import Engine
 from weakreduce.core.sink import Place
-from weakreduce.core.walk import Refused
+from weakreduce.core.walk import Lost, Refused
 from weakreduce.core.watches import Payload, Watch
-from weakreduce.core.writing import Lost, Writing
+from weakreduce.core.writing import Writing
 from weakreduce.model import homes
 from weakreduce.model.policies import Policy
 from weakreduce.model.seen import seen
 
 
-def run(engine: Engine, place: Place, root: Any, watch: Watch | None = None) -> None:
+def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) -> None:
     """Dump `root` under the policy in force; its payload goes to the file, or nothing does.
 
     Who calls puts the pickler back.
@@ -79,7 +77,7 @@ def run(engine: Engine, place: Place, root: Any, watch: Watch | None = None) -> 
 class Session:
     """One dump of one pickler: what is written, and what becomes of that or of an error."""
 
-    def __init__(self, engine: Engine, place: Place, root: Any, watch: Watch | None) -> None:
+    def __init__(self, engine: Engine, place: Place, root: object, watch: Watch | None) -> None:
         self.engine = engine
         self.place = place
         self.root = root
@@ -127,7 +125,8 @@ class Session:
 
     def take_apart(self) -> None:
         """The payload must die with its last user."""
-        if self.writing.met_weak_things:
+        # (A plug of a first walk does not count what a second walk would write.)
+        if any(walk.weak_things or vars(walk).get("again") for walk in self.writing.walks):
             seen.dumps += 1
         self.writing.take_apart()
         vars(self).clear()
@@ -144,7 +143,7 @@ class Session:
         """The name of the host."""
         return self.engine.host_module.rpartition(".")[0] or "pickle"
 
-    def by_name(self, obj: Any) -> bool:
+    def by_name(self, obj: object) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
         return self.engine.by_name(obj)
 
@@ -161,7 +160,7 @@ class Session:
         self.place.put_back(payload[:2])
         self.engine.reset(payload.memo)
 
-    def weigh(self, obj: Any, limit: float | None, *, with_snapshots: bool) -> int | None:
+    def weigh(self, obj: object, limit: float | None, *, with_snapshots: bool) -> int | None:
         """Bytes of the pickle of `obj` by this pickler; None where that is too large, or fails.
 
         The payload is lost, and `size` is what was written for `obj` alone.

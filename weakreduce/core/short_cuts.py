@@ -95,7 +95,7 @@ def _first_values(walk: FirstWalk, kind: Kind) -> Plan:
     """
     met, nameable = walk.met, walk.facts.nameable
 
-    def reduce_values(weak: Any) -> Reduction:
+    def reduce_values(weak: object) -> Reduction:
         found = _entries(kind, weak)
         if found is not None:
             referents, _ = found
@@ -191,7 +191,7 @@ def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
     """
     inside, plain, standins = walk.reach.met, walk.facts.plain, walk.standins
 
-    def reduce_values(weak: Any) -> Reduction:
+    def reduce_values(weak: object) -> Reduction:
         found = _entries(kind, weak)
         if found is not None and found[0]:
             referents, keys = found

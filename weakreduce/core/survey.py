@@ -76,7 +76,7 @@ def _fail(
     facts: Facts,
     watch: Watch | None,
     edge: Edge | None,
-    subject: Any,
+    subject: object,
     failure: Exception,
     cause: str,
 ) -> bool:

@@ -38,6 +38,8 @@ from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 from weakreduce.model.signals import Signal
 
+#: An edge that dangles although nobody asked for that, and why.
+Lost = tuple[Edge, str]
 #: A fast way to do what `Walk.weak` does for exact instances of a type, if there is one.
 ShortCut = Callable[[Any, Kind, type], Plan]
 
@@ -91,7 +93,7 @@ class Walk(Dispatch):
         """Forget all: what was walked must die with its last user, and plans lead back here."""
         vars(self).clear()
 
-    def weak(self, kind: Kind, weak: Any) -> Reduction:
+    def weak(self, kind: Kind, weak: object) -> Reduction:
         return encode.encode(self, kind, weak)
 
     def short_cut(self, kind: Kind, obj_type: type) -> Plan:
@@ -102,7 +104,7 @@ class Walk(Dispatch):
 
     # --- decisions ------------------------------------------------------------------
 
-    def holds(self, obj: Any) -> bool | None:
+    def holds(self, obj: object) -> bool | None:
         """Whether an object is inside; None where that is not known yet."""
         return self.reach.holds(obj)
 
@@ -143,7 +145,7 @@ class Walk(Dispatch):
             decision = decide.BY_NAME if self.facts.is_named(edge.referent) else decision
         watch.see(edge, decision)
 
-    def _tell_detached(self, kind: Kind, weak: Any) -> Any:
+    def _tell_detached(self, kind: Kind, weak: object) -> Any:
         """Leave finalizers to the pickler, which writes dead ones, and tell of them."""
         for edge in kind.edges(weak):
             assert self.watch is not None
@@ -167,7 +169,7 @@ class Walk(Dispatch):
             found = self._early[id(referent)] = hashable(self.facts, referent, shell)
         return found
 
-    def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+    def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
         """What a snapshot's object is on the receiver, and whether it has to be kept alive there.
 
         Both are expressions, given that of its copy.
@@ -183,11 +185,11 @@ class Walk(Dispatch):
         found = Call(wire.at_home, copy, *of)
         return found, Call(wire.is_away, found, *of)
 
-    def is_there(self, obj: Any) -> bool:
+    def is_there(self, obj: object) -> bool:
         """Whether an object is known to be inside or written as a name."""
         return bool(self.holds(obj)) or self.facts.is_named(obj)
 
-    def holding(self, function: Any, callback: Any) -> Any:
+    def holding(self, function: object, callback: object) -> Any:
         """What a WeakMethod calls, and holds its function by, where that is made on the way."""
         return Call(wire.holding, function, callback)
 
@@ -195,11 +197,11 @@ class Walk(Dispatch):
         """What to write for the function of a WeakMethod."""
         return self.shell(edge.function)
 
-    def shell(self, referent: Any) -> Any:
+    def shell(self, referent: object) -> Any:
         """The referent, or its stand-in where it is too early to write it whole."""
         return referent
 
-    def can_make(self, obj: Any) -> bool:
+    def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
         return can_make(self.facts, self.met, obj)
 
@@ -213,11 +215,11 @@ class Walk(Dispatch):
         self.facts.callbacks[id(callback)] = callback
         return self.strong(callback)
 
-    def strong(self, obj: Any) -> Any:
+    def strong(self, obj: object) -> Any:
         """What to write for a strong edge of a weak thing; it is walked at the end."""
         raise NotImplementedError
 
-    def first(self, function: Any) -> Any:
+    def first(self, function: object) -> Any:
         """`function`; before the payload's first weak thing it may ready the receiver, too."""
         self.weak_things += 1
         if self.weak_things > 1 or not self.facts.readies:

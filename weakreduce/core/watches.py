@@ -55,7 +55,7 @@ class Dump(Protocol):
     def host(self) -> str:
         """The name of the host."""
 
-    def by_name(self, obj: Any, /) -> bool:
+    def by_name(self, obj: object, /) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
 
     def size(self) -> int:

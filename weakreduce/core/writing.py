@@ -21,14 +21,10 @@ from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import OrderMatters, SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
-from weakreduce.core.walk import Refused, Walk
+from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.decide import Fate, outside
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge
-
-#: An edge that dangles unasked, and why.
-Lost = tuple[Edge, str]
 
 
 class Writing:
@@ -49,7 +45,7 @@ class Writing:
         self,
         engine: Engine,
         place: Place,
-        root: Any,
+        root: object,
         watch: Watch | None = None,
         facts: Facts | None = None,
     ) -> None:
@@ -162,7 +158,7 @@ class Writing:
             if not self._complete(first):
                 return None
             if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
-                return self._decided_outside(first)
+                return first.decided_outside()
         return self._write_final(first.reach)
 
     def _complete(self, first: FirstWalk) -> bool:
@@ -192,17 +188,6 @@ class Writing:
             del buffers.met[met_buffers:]
         first.reach.complete = True
         return True
-
-    def _decided_outside(self, first: FirstWalk) -> list[Lost]:
-        """All that stayed open is outside, and dangles, as it was written."""
-        decided = [(edge, outside(edge, self.facts, first)) for edge in first.pending]
-        for edge, decision in decided:
-            if decision.fate is Fate.REFUSE:
-                first.refuse(edge, decision)
-        if self.watch is not None:
-            for edge, decision in decided:
-                self.watch.see(edge, decision)
-        return [(edge, decision.reason) for edge, decision in decided if not decision.asked]
 
     def _write_final(self, reach: Reach) -> list[Lost] | None:
         while True:
@@ -278,12 +263,6 @@ class Writing:
         """What looks for objects that fail; what was written is lost."""
         self.start_over()
         return Prober(self.facts, self.place, goes_on=goes_on)
-
-    @property
-    def met_weak_things(self) -> bool:
-        """Whether a weak thing is in what was written."""
-        # (A plug of a first walk does not count what a second walk would write.)
-        return any(walk.weak_things or vars(walk).get("again") for walk in self.walks)
 
     def forget_walks(self) -> None:
         """Forget all but the facts, which belong to another writing."""

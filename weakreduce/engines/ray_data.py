@@ -134,7 +134,7 @@ def _pickled(parts: list[object], names: list[str]) -> _Payload | None:
         context.get_and_clear_contained_object_refs()
 
 
-def _pack(operation: Any) -> None:
+def _pack(operation: object) -> None:
     """Replace what an operator has of a function by its payload, if it holds a weak thing."""
     underscore = "" if hasattr(operation, _FUNCTION) else "_"
 

@@ -114,7 +114,7 @@ def pack(obj: object, way: Way, description: str, loses: bool = False) -> Bound 
 Arguments = tuple[Iterable[Any], Mapping[str, Any]]
 
 
-def pack_call(function: Any, args: Iterable[Any], keywords: Mapping[str, Any], way: Way) -> Any:
+def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any], way: Way) -> Any:
     """What is to be called, without arguments, in place of a function; None for the call itself.
 
     Raises:
@@ -250,7 +250,7 @@ def _parts_of(task: functools.partial[Any]) -> tuple[Any, list[Arguments]]:
     return function, [(task.args, task.keywords)]
 
 
-def named(function: Any, calls: Iterable[Arguments]) -> list[search.Named]:
+def named(function: object, calls: Iterable[Arguments]) -> list[search.Named]:
     """A function and the arguments of its calls, by the names that paths are to begin with."""
     given = (search.arguments(args, keywords) for args, keywords in calls)
     return [("func", function), *(pair for pairs in given for pair in pairs)]

@@ -118,7 +118,7 @@ class Engine(PicklerEngine):
             or may_pretend(obj_type)
         )
 
-    def by_name(self, obj: Any) -> bool:
+    def by_name(self, obj: object) -> bool:
         """As cloudpickle decides."""
         if isinstance(obj, (types.ModuleType, types.FunctionType, type)):
             return bool(self.host.by_reference(obj)) or (
@@ -128,7 +128,7 @@ class Engine(PicklerEngine):
 
     # --- what is written by value, and whether it is complete --------------------------------
 
-    def stock_override(self, obj: Any) -> Any:
+    def stock_override(self, obj: object) -> Any:
         """Cloudpickle's own, noted if it is by value."""
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
@@ -142,7 +142,7 @@ class Engine(PicklerEngine):
             self.opened[id(obj)] = (obj, found[2])
         return found
 
-    def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
+    def is_open(self, obj: object, met: dict[int, Any]) -> bool:
         """A state is in the memo when all of it is written.
 
         That takes a copy of the memo, so the question is put again only when there is more to
@@ -163,7 +163,7 @@ class Engine(PicklerEngine):
         if isinstance(obj, type):
             return ((found[2][0], functools.partial(Call, setattr, obj)),)
 
-        def put_in(name: str, value: Any) -> Call:
+        def put_in(name: str, value: object) -> Call:
             return Call(dict.update, Call(getattr, obj, "__globals__"), {name: value})
 
         return ((found[2][1].get("__globals__", {}), put_in),)
@@ -184,7 +184,7 @@ class Engine(PicklerEngine):
         return (*found[:2], state, *found[3:])
 
 
-def _seems_a_function(proxy: Any) -> bool:
+def _seems_a_function(proxy: object) -> bool:
     """Whether `isinstance` takes a proxy for a function, or fails, as of a dead one.
 
     A user's override hands cloudpickle's whatever it does not know, which would do so.
@@ -207,7 +207,7 @@ class Host:
         self.stock_override: Any = self.stock_class.reducer_override
         self.tables = _Tables(self.stock_class._dispatch_table)
 
-    def by_reference(self, obj: Any) -> Any:
+    def by_reference(self, obj: object) -> Any:
         """Whether cloudpickle writes a class, function or module as a name."""
         return self.namespace["_should_pickle_by_reference"](obj)
 
@@ -257,7 +257,7 @@ class _Tables:
                 merged[obj_type] = live
 
 
-def make_patch(module: types.ModuleType, cls: Any = None) -> PicklerPatch:
+def make_patch(module: types.ModuleType, cls: object = None) -> PicklerPatch:
     """The patch of the Pickler of a copy of cloudpickle, given its innermost module."""
     host = Host(module)
     make_engine = functools.partial(Engine, host)

@@ -69,7 +69,7 @@ class Engine(PicklerEngine):
             return {}
         return {type: None, types.FunctionType: None}
 
-    def by_name(self, obj: Any) -> bool:
+    def by_name(self, obj: object) -> bool:
         """Stock pickle writes classes, functions and builtins as names, but no modules."""
         if self.override is not None:
             found = self.override(obj)

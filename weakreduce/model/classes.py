@@ -37,7 +37,7 @@ HEAP_TYPE: Final = 1 << 9
 _CONSTRUCT: Final = frozenset({"_reconstructor", "__new__"})
 
 
-def made_type(reduction: Any) -> type | None:
+def made_type(reduction: object) -> type | None:
     """The type of what a reduction's call makes, where that is known before it is called."""
     if type(reduction) is not tuple or len(reduction) < 2 or type(reduction[1]) is not tuple:
         return None
@@ -170,7 +170,7 @@ _TEXT: Final = frozenset({str})
 _get_state: Final[Any] = object.__getstate__
 
 
-def is_leaf(obj: Any) -> bool:
+def is_leaf(obj: object) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
     state = _get_state(obj)
     if type(state) is dict:

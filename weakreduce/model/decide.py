@@ -91,23 +91,23 @@ class Facts(Protocol):
     def ruled(self, edge: Edge) -> Decision | None:
         """What a rule of the policy says, or None: `rule_for`, asked once for each edge."""
 
-    def is_named(self, referent: Any) -> bool:
+    def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
 
-    def is_referable(self, referent: Any) -> bool:
+    def is_referable(self, referent: object) -> bool:
         """Whether the copy of a referent can be weakly referenced."""
 
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
 
-    def came(self, referent: Any) -> bool:
+    def came(self, referent: object) -> bool:
         """Whether a referent is a copy from another process, and the receiver is to know that."""
 
 
 class Reach(Protocol):
     """What is strongly reached in a dump, as far as it is known."""
 
-    def holds(self, obj: Any) -> bool | None:
+    def holds(self, obj: object) -> bool | None:
         """Whether an object is inside; None where the reach may still grow to it."""
 
     def hindrance(self, edge: Edge) -> Decision | None:
@@ -141,7 +141,7 @@ def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
     return _here(INSIDE, edge, facts, reach)
 
 
-def _is_there(obj: Any, facts: Facts, reach: Reach) -> bool | None:
+def _is_there(obj: object, facts: Facts, reach: Reach) -> bool | None:
     """Whether the receiver has an object anyway: inside, or by name; None where that is open."""
     inside = reach.holds(obj)
     return True if inside or facts.is_named(obj) else inside
@@ -206,7 +206,7 @@ def _choice(policy: Policy) -> str:
     return f'policy "{policy.name}" {does[policy.outside]}'
 
 
-def rule_for(policy: Policy, weak: Any, referent: Any) -> Decision | None:
+def rule_for(policy: Policy, weak: object, referent: object) -> Decision | None:
     """What the first rule that matches says; None where none does."""
     for number, (match, fate) in enumerate(policy.rules):
         if matches(match, weak, referent):
@@ -214,5 +214,5 @@ def rule_for(policy: Policy, weak: Any, referent: Any) -> Decision | None:
     return None
 
 
-def _ruled(number: int, match: Any, fate: str) -> str:
+def _ruled(number: int, match: object, fate: str) -> str:
     return f"rule {number} ({shown(match)}) says {fate!r}"

@@ -40,7 +40,7 @@ class Pin:
     callback: Any
 
 
-def pin_of(callback: Any) -> Pin | None:
+def pin_of(callback: object) -> Pin | None:
     """The pin that a callback slot holds, if it is one of ours."""
     if type(callback) is operator.itemgetter:
         items: tuple[Any, ...] = callback.__reduce__()[1]  # type: ignore[assignment]
@@ -75,7 +75,7 @@ class Kind:
     pin: Callable[[Any], Any] | None = None
 
 
-def _split(callback: Any, referent: Any) -> tuple[Any, bool]:
+def _split(callback: object, referent: object) -> tuple[Any, bool]:
     if callback is referent and referent is not None:
         return None, True
     pin = pin_of(callback)
@@ -90,7 +90,7 @@ def _ref_edges(weak: Any) -> list[Edge]:
     return [Edge(weak, referent, callback, pinned)]
 
 
-def _method_callback(weak: Any) -> tuple[Any, bool]:
+def _method_callback(weak: object) -> tuple[Any, bool]:
     """The user's callback of a WeakMethod: a free variable of the callback that it really has."""
     inner = callback_of(weak)
     cells = getattr(inner, "__closure__", None) or ()
@@ -117,7 +117,7 @@ class Holding:
     function: Any
     callback: Any
 
-    def __call__(self, weak: Any) -> None:
+    def __call__(self, weak: object) -> None:
         """The instance is dead."""
         if self.callback is not None:
             self.callback(weak)
@@ -131,7 +131,7 @@ def _method_edges(weak: Any) -> list[Edge]:
     return [Edge(weak, bound.__self__, callback, pinned, bound.__func__)]
 
 
-def _proxy_edges(weak: Any) -> list[Edge]:
+def _proxy_edges(weak: object) -> list[Edge]:
     referent = proxy_referent(weak)
     if referent is None:
         return [Edge(weak, None)]
@@ -270,7 +270,7 @@ def _maker(
     return make
 
 
-def _loosened(function: Any, weak_type: type) -> Callable[[type], Any]:
+def _loosened(function: object, weak_type: type) -> Callable[[type], Any]:
     """What gives `function` for the type, and does not hold the type where the function does.
 
     As the type itself does, and its class methods.
@@ -301,7 +301,7 @@ def can_pin(weak_type: type) -> bool:
 _INTERPRETERS: Final = frozenset({"weakref", "_weakref", "_weakrefset", "copyreg", "pickle"})
 
 
-def is_interpreters(reducer: Any) -> bool:
+def is_interpreters(reducer: object) -> bool:
     """Whether a reducer for a weak type is the interpreter's, and not a user's own."""
     return getattr(reducer, "__module__", None) in _INTERPRETERS
 

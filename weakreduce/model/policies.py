@@ -58,7 +58,7 @@ def listed(values: tuple[str, ...]) -> str:
 _WIDTH = 200
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A match or a field's value in words, whatever its own class does when it is asked."""
     try:
         name = getattr(value, "__qualname__", None)

@@ -18,14 +18,14 @@ class _Catcher:
     __slots__ = ()
     __array_ufunc__ = None  # an array leaves the operation to us
 
-    def __rdivmod__(self, referent: Any) -> Any:
+    def __rdivmod__(self, referent: object) -> Any:
         return referent
 
 
 _catcher = _Catcher()
 
 
-def _told_address(proxy: Any) -> int | None:
+def _told_address(proxy: object) -> int | None:
     """The id of a proxy's referent, as the proxy's own text ends with it; None if it does not.
 
     ``<weakproxy at 0x7f00 to Thing at 0x7f80>``: written by the proxy's type in C, without a look
@@ -48,7 +48,7 @@ _probe = _Probe()
 _TOLD: Final = _told_address(weakref.proxy(_probe)) == id(_probe)
 
 
-def _points_at(proxy: Any, candidate: Any) -> bool:
+def _points_at(proxy: object, candidate: object) -> bool:
     if _TOLD:
         return _told_address(proxy) == id(candidate)
     try:
@@ -57,7 +57,7 @@ def _points_at(proxy: Any, candidate: Any) -> bool:
         return False
 
 
-def proxy_referent(proxy: Any) -> Any:
+def proxy_referent(proxy: object) -> Any:
     """The referent of a proxy in O(1), or None where it is dead.
 
     `divmod(proxy, catcher)` unwraps the proxy and hands the referent to our
@@ -89,7 +89,7 @@ class _OtherCatcher:
     __slots__ = ()
     __array_ufunc__ = None
 
-    def _catch(self, referent: Any) -> Any:
+    def _catch(self, referent: object) -> Any:
         return referent
 
     __rmatmul__ = __rpow__ = __rlshift__ = __rrshift__ = __rxor__ = __rfloordiv__ = _catch

@@ -231,7 +231,7 @@ def _travels_by_value(cls: type) -> bool:
     return class_attribute(cls, "__module__") == "__main__" or "<locals>" in class_name(cls)
 
 
-def _weak_parts(kind: Kind, obj: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _weak_parts(kind: Kind, obj: object, path: str) -> Iterator[tuple[str, Any]]:
     if kind.name == "ref" and callback_of(obj) is not None:
         yield f"{path}.__callback__", callback_of(obj)
     if kind.name == "WeakKeyDictionary":

@@ -201,7 +201,7 @@ def _rules(policy: Policy, base: Policy) -> str:
     return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
-def _name(match: Any) -> str:
+def _name(match: object) -> str:
     name = class_name(match) if isinstance(match, type) else shown(match)
     name = name.rpartition("<locals>.")[2]
     known = isinstance(match, type) and vars(weakref).get(name) is match
