@@ -60,11 +60,6 @@ class Payload(Facts):
         return dict(sorted(self.edges.items()))
 
     @property
-    def weak(self) -> list[tuple[str, Counter[str]]]:
-        """The same as pairs."""
-        return list(self.counts().items())
-
-    @property
     def needed(self) -> tuple[list[str], list[str]]:
         """Modules that a receiver needs: those to be installed, and the standard library's."""
         own: list[str] = []
