@@ -750,6 +750,17 @@ def test_a_good_dump_imports_nothing_for_bad_ones() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_recorded_dump_writes_finalizers_as_any_other(host: Any) -> None:
+    """Also where the host's tables, and no override, are asked for them."""
+    target = Thing("target")
+    root = [weakref.finalize(target, things.log), target]
+    payload = weakreduce.dumps(root, host=host)
+    with weakreduce.record() as report:
+        assert weakreduce.dumps(root, host=host) == payload
+    assert (report.errors, report.counts) == ([], {"dangle": 1})
+
+
 def test_the_reports_are_imported_by_the_first_dump_that_is_watched() -> None:
     """By one that is logged, say, without a word of the user's; not with weakreduce."""
     code = """
