@@ -43,7 +43,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, with the environment that the page begins with."""
     found: Path = tmp_path_factory.mktemp("contributing") / "weakreduce"
     made = shutil.ignore_patterns(
-        ".git", ".venv*", "__pycache__", ".*_cache", ".tox", ".hypothesis", "dist", "build",
+        ".git",
+        ".venv*",
+        "__pycache__",
+        ".*_cache",
+        ".tox",
+        ".hypothesis",
+        "dist",
+        "build",
         "_build",  # fmt: skip
     )
     shutil.copytree(ROOT, found, ignore=made)

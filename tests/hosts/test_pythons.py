@@ -21,6 +21,7 @@ from weakreduce.core.second_walk import OrderMatters
 from weakreduce.core.sink import TooLarge
 from weakreduce.core.walk import Refused
 from weakreduce.engines.submit import forking_dumps, forking_way, pack
+from weakreduce.hosts import scout
 from weakreduce.model import decide, signals
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -190,6 +191,17 @@ def test_signals_leave_nothing_behind() -> None:
             assert watched() is None, policy
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("dumps", [weakreduce.dumps, scout.dumps])
+def test_a_signal_of_an_earlier_dump_is_none_of_a_second_try_s(dumps: Any) -> None:
+    """Dask tries one pickler in the handler of another's error."""
+    generator = (item for item in ())
+    try:
+        scout.dumps(weakref.ref(things.Thing))
+    except scout.WeakThingMet:
+        with pytest.raises(TypeError, match="generator"):
+            dumps([things.Thing(), generator])
 
 
 def test_a_signal_is_found_behind_what_took_its_place() -> None:

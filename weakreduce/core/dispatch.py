@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -55,11 +56,14 @@ def watched_run(engine: Engine, override: Override, obj: object) -> None:
         Signal: what ended the walk from the inside.
         Exception: what the pickler raises.
     """
+    handled = sys.exception()
     try:
         engine.drive(override, obj)
     except Exception as error:
-        signals.reraise(error, Signal)
+        signals.reraise(error, Signal, handled=handled)
         raise
+    finally:
+        del handled  # its traceback may lead to this frame
 
 
 class Dispatch:

@@ -11,6 +11,7 @@ import functools
 import io
 import operator
 import pickle
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
@@ -110,11 +111,14 @@ class WithoutWeakThings(_pickle.Pickler):
         Raises:
             WeakThingMet: at the first weak thing.
         """
+        handled = sys.exception()
         try:
             super().dump(obj)
         except Exception as error:
-            signals.reraise(error, WeakThingMet)
+            signals.reraise(error, WeakThingMet, handled=handled)
             raise
+        finally:
+            del handled  # its traceback may lead to this frame
 
 
 def dumps(

@@ -19,23 +19,35 @@ class Signal(BaseException):
     __notes__: Any = property(lambda self: [])
 
 
-def reraise(error: BaseException, *kinds: type[Signal]) -> None:
-    """Raise the signal of some kinds in whose place an error was raised, if there is one."""
-    signal = behind(error, *kinds)
+def reraise(
+    error: BaseException, *kinds: type[Signal], handled: BaseException | None = None
+) -> None:
+    """Raise the signal of some kinds in whose place an error was raised, if there is one.
+
+    Args:
+        error: what was raised.
+        kinds: whose signals are meant.
+        handled: what was being handled when the dump began: a dump of an engine's second try is
+            made in the handler of the first.
+    """
+    signal = behind(error, *kinds, handled=handled)
     try:
         if signal is not None:
             raise signal from signal.__cause__
     finally:
-        del signal, error  # their tracebacks lead to this frame, and so back to themselves
+        del signal, error, handled  # their tracebacks lead to this frame, and so back to themselves
 
 
-def behind(error: BaseException, *kinds: type[Signal]) -> Signal | None:
+def behind(
+    error: BaseException, *kinds: type[Signal], handled: BaseException | None = None
+) -> Signal | None:
     """The signal of some kinds in whose place an error was raised; None for a signal itself.
 
-    A signal of a dump inside a dump ends there, at the latest as an error of ours.
+    A signal of a dump inside a dump ends there, at the latest as an error of ours. One that was
+    being `handled` before is of another dump.
     """
     found: BaseException | None = None if isinstance(error, Signal) else error
-    while found is not None and not isinstance(found, WeakreduceError):
+    while found is not None and found is not handled and not isinstance(found, WeakreduceError):
         if isinstance(found, kinds):
             return found
         found = found.__context__
