@@ -16,7 +16,7 @@ from weakreduce.core.encode import user_state
 from weakreduce.hosts.own import OwnHost, check_host, dump, dumps, load, loads
 from weakreduce.model.bound import Bound
 from weakreduce.model.in_force import get_policy
-from weakreduce.model.kinds import CONTAINERS, Kind, kind_of
+from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.policies import Policy, PolicyName
 from weakreduce.model.shipping import shipping
 from weakreduce.model.texts import class_name
@@ -62,12 +62,12 @@ def unpin(weak: _W) -> _W:
     kind = _weak_kind(weak)
     if not is_pinned(weak):
         return weak
-    if kind.base in CONTAINERS:
+    if kind.is_container:
         _unpin_container(kind, weak)
         return weak
     (edge,) = kind.edges(weak)
     arguments = () if edge.callback is None else (edge.callback,)
-    if kind.name == "proxy":
+    if kind.is_proxy:
         return weakref.proxy(edge.referent, *arguments)  # type: ignore[return-value]
     cls: Any = type(weak)
     if kind.name == "WeakMethod":

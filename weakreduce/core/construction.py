@@ -19,7 +19,6 @@ from weakreduce.core.held import ATOMS, are_same, held, items_of
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, has_own_arguments
-from weakreduce.model.kinds import CONTAINERS
 
 #: The construction that the default reduction names.
 _newobj: Final = copyreg.__newobj__  # type: ignore[attr-defined]
@@ -196,7 +195,7 @@ class Shells:
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
         kind = None if type(part) in ATOMS else self.walk.kind(type(part))
-        if kind is None or kind.base in CONTAINERS or kind.name == "finalize":
+        if kind is None or kind.is_container or kind.is_finalizer:
             return None
         (edge,) = kind.edges(part)
         return edge.referent
@@ -209,7 +208,7 @@ class Shells:
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
         kind = self.walk.kind(type(weak))
-        if kind is None or kind.base in CONTAINERS:
+        if kind is None or kind.is_container:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
             return False  # a class by value is there, empty

@@ -122,7 +122,7 @@ class Dispatch:
         kind = self.kind(obj_type)
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
-        if kind is not None and not (kind.name == "finalize" and self.leaves_finalizers()):
+        if kind is not None and not (kind.is_finalizer and self.leaves_finalizers()):
             weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
             if not engine.wants_override(obj_type):
                 return weak

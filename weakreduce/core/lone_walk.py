@@ -52,7 +52,7 @@ class LoneWalk(Walk):
 
     def reduction(self, kind: Kind, weak: Any) -> Reduction:
         """The whole reduction of a weak thing."""
-        if kind.name == "finalize" and self.leaves_finalizers():
+        if kind.is_finalizer and self.leaves_finalizers():
             return weak.__reduce_ex__(self.engine.protocol)  # type: ignore[no-any-return]
         found = encode.encode(self, kind, weak)
         if self.fills:

@@ -189,7 +189,7 @@ class SecondWalk(Walk):
             return NOTHING
         kind = self.kind(type(referent))
         if kind is not None:
-            return None if kind.name == "finalize" else self.weak(kind, referent)
+            return None if kind.is_finalizer else self.weak(kind, referent)
         if not issubclass(type(referent), type) and self.facts.reductions.once[type(referent)]:
             found = self.facts.reductions.reduced(referent)
             return found if isinstance(found, tuple) else None

@@ -40,9 +40,9 @@ def where(path: str | None, edge: Edge) -> str:
     kind = kind_of(type(edge.weak))
     if path is None:
         return f"a {class_name(type(edge.weak))} below root"
-    if kind is None or kind.name in ("ref", "WeakMethod", "proxy", "finalize"):
+    if kind is None or not kind.is_container:
         return path
-    return search.edge_path(kind.name, path, edge)
+    return search.edge_path(kind, path, edge)
 
 
 def refusal(policy: Policy, root: object, edge: Edge, decision: Decision) -> WeakrefPicklingError:

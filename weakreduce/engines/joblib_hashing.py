@@ -183,7 +183,7 @@ class _Following:
     def _save_weak(self, kind: Kind, weak: Any) -> None:
         """Write the shell of a weak thing, and put down what is to follow."""
         edges = kind.edges(weak)
-        state = None if kind.rebuild or kind.name == "proxy" else user_state(weak, kind.internals)
+        state = None if kind.rebuild or kind.is_proxy else user_state(weak, kind.internals)
         if kind.name in _COLLECTIONS and not kind.rebuild:
             self._shell(weak, (len(edges), state))
             self.unordered.append(
@@ -195,7 +195,7 @@ class _Following:
         more: object = None
         if kind.name == "WeakMethod":
             more = getattr(edge.function, "__qualname__", None)
-        elif kind.name == "finalize":
+        elif kind.is_finalizer:
             more = weak.atexit
         self._shell(weak, (alive, edge.callback, state, more))
         if alive:

@@ -71,6 +71,10 @@ class Kind:
     base: type
     edges: Callable[[Any], list[Edge]]
     internals: frozenset[str] = frozenset()  # instance attributes that are not the user's
+    step: str = "{weak}"  # into the referent of an edge, for `search.edge_path`
+    is_container: bool = False  # with an edge for each entry
+    is_proxy: bool = False  # which answers for its referent
+    is_finalizer: bool = False  # which arrives detached
     rebuild: Callable[[Any], Any] | None = None  # of registered third-party types
     pin: Callable[[Any], Any] | None = None
 
@@ -205,20 +209,18 @@ def _internals(base: Callable[[], Any]) -> frozenset[str]:
 #: First match wins, so a subtype stands before its supertype.
 KINDS: Final[tuple[Kind, ...]] = (
     Kind("WeakMethod", weakref.WeakMethod, _method_edges,
-         frozenset({"_func_ref", "_meth_type", "_alive"})),
-    Kind("ref", weakref.ref, _ref_edges),
-    Kind("proxy", weakref.ProxyType, _proxy_edges),
-    Kind("proxy", weakref.CallableProxyType, _proxy_edges),
-    Kind("WeakSet", weakref.WeakSet, _set_edges, _internals(weakref.WeakSet)),
+         frozenset({"_func_ref", "_meth_type", "_alive"}), "{weak}().__self__"),
+    Kind("ref", weakref.ref, _ref_edges, step="{weak}()"),
+    Kind("proxy", weakref.ProxyType, _proxy_edges, is_proxy=True),
+    Kind("proxy", weakref.CallableProxyType, _proxy_edges, is_proxy=True),
+    Kind("WeakSet", weakref.WeakSet, _set_edges, _internals(weakref.WeakSet), "{weak}[<{type}>]",
+         is_container=True),
     Kind("WeakValueDictionary", weakref.WeakValueDictionary, _value_edges,
-         _internals(weakref.WeakValueDictionary)),
+         _internals(weakref.WeakValueDictionary), "{weak}[{key}]", is_container=True),
     Kind("WeakKeyDictionary", weakref.WeakKeyDictionary, _key_edges,
-         _internals(weakref.WeakKeyDictionary)),
-    Kind("finalize", weakref.finalize, _finalize_edges),
+         _internals(weakref.WeakKeyDictionary), "{weak}[<{type}>]", is_container=True),
+    Kind("finalize", weakref.finalize, _finalize_edges, is_finalizer=True),
 )  # fmt: skip
-
-#: The standard types that have an edge for each entry.
-CONTAINERS: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
 
 _BASES: Final = frozenset(kind.base for kind in KINDS)
 #: What makes the kind of each registered type. A `Kind` holds its type, so none is kept here: a
@@ -292,7 +294,7 @@ def can_pin(weak_type: type) -> bool:
     kind = kind_of(weak_type)
     return (
         kind is not None
-        and kind.name != "finalize"
+        and not kind.is_finalizer
         and (kind.rebuild is None or kind.pin is not None)
     )
 

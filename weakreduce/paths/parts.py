@@ -178,7 +178,7 @@ def parts(obj: Any, path: str, shapes: Shapes | None = None) -> Iterator[tuple[s
         yield from _class_parts(obj, path)
         return
     kind = kind_of(obj_type)
-    if kind is not None and kind.name == "proxy":
+    if kind is not None and kind.is_proxy:
         return
     shape = None if shapes is None else shapes.get(obj_type)
     if shape is None:

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 from weakreduce.model.blocks import Block, Scope
 from weakreduce.model.classes import NAMEABLE
-from weakreduce.model.kinds import Edge, kind_of
+from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.texts import class_name
 from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, parts
 from weakreduce.paths.steps import named
@@ -72,7 +72,7 @@ def held_times(
             continue
         held = [each for _, each in parts(obj, HOLDER, shapes)]
         kind = kind_of(type(obj))
-        if kind is not None and kind.name != "finalize" and travelling:
+        if kind is not None and not kind.is_finalizer and travelling:
             referents = [edge.referent for edge in kind.edges(obj)]
             held += [each for each in referents if id(each) in travelling and id(each) not in seen]
         for each in held:
@@ -145,10 +145,10 @@ class Search:
                 place += 1
                 continue
             kind = kind_of(type(obj))
-            if kind is not None and kind.name != "finalize":
+            if kind is not None and not kind.is_finalizer:
                 for edge in kind.edges(obj):
                     if edge.referent is not None and id(edge.referent) not in seen:
-                        weak.append((place, edge_path(kind.name, HOLDER, edge), edge.referent))
+                        weak.append((place, edge_path(kind, HOLDER, edge), edge.referent))
             for step, held in parts(obj, HOLDER, self._shapes):
                 identity = id(held)
                 if identity not in seen:
@@ -243,14 +243,7 @@ def paths_to(root: object, wanted: Iterable[object]) -> dict[int, str]:
     return {identity: path for identity, path in found if path is not None}
 
 
-def edge_path(kind: str, path: str, edge: Edge) -> str:
+def edge_path(kind: Kind, path: str, edge: Edge) -> str:
     """The path of an edge's weak thing, with the entry where it is one of a container."""
-    if kind == "WeakValueDictionary":
-        return f"{path}[{named(edge.key)}]"
-    if kind in ("WeakSet", "WeakKeyDictionary"):
-        return f"{path}[<{class_name(type(edge.referent))}>]"
-    if kind == "ref":
-        return f"{path}()"
-    if kind == "WeakMethod":
-        return f"{path}().__self__"
-    return path
+    key = named(edge.key) if "{key}" in kind.step else ""
+    return kind.step.format(weak=path, key=key, type=class_name(type(edge.referent)))

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from weakreduce.model import decide
 from weakreduce.model.decide import Decision
-from weakreduce.model.kinds import CONTAINERS, Edge, kind_of
+from weakreduce.model.kinds import Edge, kind_of
 from weakreduce.model.policies import NAMED, Policy, RuleFate, shown
 from weakreduce.model.texts import class_name, printable
 from weakreduce.report.findings import COPIES, Advice
@@ -109,7 +109,7 @@ def _against_snapshots(
     holders: dict[type, None] = {}
     for edge in snapshots:
         kind = kind_of(type(edge.weak))
-        if kind is not None and kind.base in CONTAINERS:
+        if kind is not None and kind.is_container:
             holders[type(edge.weak)] = None
     for cls in list(holders)[:_TYPES]:
         yield _ruled(policy, [cls], "dangle")

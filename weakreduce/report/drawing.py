@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from weakreduce.model.kinds import CONTAINERS, Edge, kind_of
+from weakreduce.model.kinds import Edge, kind_of
 from weakreduce.model.texts import class_name
 from weakreduce.paths.parts import HOLDER
 from weakreduce.paths.search import Search, edge_path
@@ -43,7 +43,7 @@ class Drawing:
         if place is None or self._is_node(place):
             holder = self._node(edge.weak)
             if kind is not None and kind.name == "WeakValueDictionary":
-                label = edge_path(kind.name, "", edge)
+                label = edge_path(kind, "", edge)
             elif place != 0:
                 label = ""
         else:
@@ -57,7 +57,7 @@ class Drawing:
             return True
         obj_type = type(self.ways.objects[place])
         kind = kind_of(obj_type)
-        return obj_type not in _PLAIN and (kind is None or kind.base in CONTAINERS)
+        return obj_type not in _PLAIN and (kind is None or kind.is_container)
 
     def _lead(self, place: int) -> tuple[int, list[str]]:
         """Draw the way to a place; gives the last node before it, and the steps from there."""
