@@ -241,10 +241,17 @@ class Shells:
         if found is None:
             reduction = reductions.reduced_or_none(referent)
             parts = {} if reduction is None else held(reduction[1])
-            found = self._made_from[identity] = (referent, parts)
+            # Whether classes and functions are there, `can_make` tells.
+            holders = {i: part for i, part in parts.items() if _may_hold(part)}
+            found = self._made_from[identity] = (referent, holders)
         if holder is not MISSING:
             return id(holder) in found[1]
         return not met.keys().isdisjoint(found[1])
+
+
+def _may_hold(part: object) -> bool:
+    cls = type(part)
+    return cls not in ATOMS and cls is not tuple and not issubclass(cls, NAMEABLE)
 
 
 # Pickle asks for the items of an object when that is made; here they are none.
