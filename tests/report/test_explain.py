@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import gc
+import io
 import json
 import multiprocessing
 import pickle
@@ -14,6 +15,7 @@ import textwrap
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -830,3 +832,36 @@ def test_a_failure_does_not_search_the_whole_program() -> None:
     with pytest.raises(TypeError) as caught:
         weakreduce.dumps(root)
     assert "a generator that is made to write root[0]" in notes(caught.value)[0]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("attributes", [{}, {"tag": 1}], ids=["bare", "tagged"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: functools.partial(print, sep=""),
+        lambda: functools.partial(functools.partial(print), 1),
+        lambda: OSError(1, "no"),
+        lambda: things.OddError("odd"),
+        lambda: io.BytesIO(b"bytes"),
+        lambda: io.StringIO("text"),
+    ],
+    ids=["partial", "partial of partial", "OSError", "OddError", "BytesIO", "StringIO"],
+)
+def test_looking_at_an_object_leaves_it_as_it_was(
+    make: Callable[[], Any], attributes: dict[str, int], host: Any
+) -> None:
+    """Types in C make their ``__dict__`` when asked for it, and their pickle tells that."""
+    obj = make()
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+    thing = Thing()
+    payload = [obj, thing, weakref.ref(thing)]
+    before = pickle.dumps(obj), weakreduce.dumps(payload, host=host)
+    explain(payload, host=host)
+    with pytest.raises(weakreduce.WeakrefPicklingError):
+        weakreduce.dumps(payload, policy="forbid", host=host)
+    unpicklable = [obj, things.Locked()]
+    with pytest.raises(TypeError):
+        weakreduce.dumps(unpicklable, host=host)
+    assert (pickle.dumps(obj), weakreduce.dumps(payload, host=host)) == before

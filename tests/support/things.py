@@ -42,6 +42,10 @@ class Locked(Thing):
         raise TypeError("cannot pickle a lock")  # dill takes locks; this no host takes
 
 
+class OddError(Exception):
+    pass
+
+
 class Big(Thing):
     def __init__(self, name: str = "big", size: int = 100_000) -> None:
         super().__init__(name, data=b"x" * size)

@@ -8,7 +8,9 @@ of the user's is run. Nothing is looked for here: `search` does that.
 from __future__ import annotations
 
 import collections
+import functools
 import gc
+import io
 import types
 import weakref
 from collections.abc import Iterator
@@ -27,6 +29,9 @@ _OPENED: Final = frozenset(
     {object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
      types.MethodType, types.CellType, type}
 )  # fmt: skip
+#: Types in C whose ``__dict__`` is made when asked for, and whose reduction tells that it was.
+_MADE_WHEN_ASKED: Final = (BaseException, functools.partial, io.BytesIO, io.StringIO)
+_keywords_of: Final = vars(functools.partial)["keywords"].__get__
 _REFS: Final = (weakref.ref, weakref.WeakMethod)
 _ORDERED: Final = collections.OrderedDict
 _VIEWS: Final[tuple[type, ...]] = (type({}.items()), type({}.keys()), type({}.values()))
@@ -252,8 +257,18 @@ def _is_opened(obj_type: type) -> bool:
 
 
 def _attributes(obj: object) -> dict[Any, Any]:
+    if issubclass(type(obj), _MADE_WHEN_ASKED) and not _has_attributes(obj):
+        return {}
     try:
         attributes = object.__getattribute__(obj, "__dict__")
     except Exception:  # noqa: BLE001 - none there, or a property of the class that raises
         return {}
     return attributes if isinstance(attributes, dict) else {}
+
+
+def _has_attributes(obj: object) -> bool:
+    """Whether one of the types above has its ``__dict__`` already, as the collector sees it."""
+    dicts = [held for held in gc.get_referents(obj) if type(held) is dict]
+    if issubclass(type(obj), functools.partial):
+        return any(held is not _keywords_of(obj) for held in dicts)
+    return bool(dicts)
