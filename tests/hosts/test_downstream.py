@@ -1,4 +1,4 @@
-"""The runner of others' test suites (`downstream/run.py`): it sees what differs; its page is whole."""
+"""The runner of others' test suites, `downstream/run.py`, sees what differs; its page is whole."""
 
 from __future__ import annotations
 
