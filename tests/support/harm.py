@@ -180,6 +180,32 @@ class Registered(Plain):
 copyreg.pickle(Registered, lambda obj: (Plain, obj.parts))  # type: ignore[arg-type]
 
 
+class Saved(Plain):
+    """Has arguments of its own, and a saver of dill's, as subclasses of numpy's arrays get."""
+
+    def __getnewargs__(self) -> Any:
+        return (self.parts,)
+
+    def __new__(cls, *parts: Any) -> Any:
+        return super().__new__(cls)
+
+
+class Called(Saved):
+    """Has arguments of its own; its entry of copyreg's table gives a name."""
+
+
+CALLED = Called("called")
+copyreg.pickle(Called, lambda obj: "CALLED")  # type: ignore[arg-type,return-value]
+
+
+def saved() -> Saved:
+    """Where dill is in use, it has a saver for it."""
+    dill = sys.modules.get("dill")
+    if dill is not None and Saved not in dill.Pickler.dispatch:
+        dill.register(Saved)(lambda pickler, obj: pickler.save_reduce(Saved, obj.parts, obj=obj))
+    return Saved(1, [2])
+
+
 class Raw:
     """Hands out its memory out of band where the protocol can."""
 
@@ -343,6 +369,7 @@ PAYLOADS: dict[str, Callable[[], Any]] = {
     ],
     "reduce": lambda: [Reduced(1, [2]), ReducedToItems([1, 2]), SINGLETON, WithSetter(1, 2)],
     "state": lambda: [WithState(1), NewArguments(1, 2), Registered(3)],
+    "saved": lambda: [saved(), CALLED],
     "subclasses": lambda: [SubList([1]), SubDict(a=1), SubStr("s"), _with_attribute()],
     "exceptions": lambda: [Trouble("text", 3), ValueError(1, 2), KeyError("k")],
     "names": lambda: [Plain, importable, len, [].append, dict.fromkeys, str.upper, int, type(None)],

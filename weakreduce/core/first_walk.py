@@ -152,7 +152,11 @@ class FirstWalk(Walk):
         return _EMPTY if self._leads_back(obj) else self.facts.reductions.of(obj)
 
     def reduce_with_arguments(self, obj: object) -> Any:
-        return _EMPTY if self._leads_back(obj) else self.engine.reduction(obj)
+        if self._leads_back(obj):
+            return _EMPTY
+        # None where the pickler has a way of its own: one of dill's savers, say.
+        found = self.engine.reduction(obj)
+        return NotImplemented if found is None else found
 
     def _leads_back(self, obj: object) -> bool:
         """Whether an object is met in the arguments of its own construction.
