@@ -15,6 +15,7 @@ import cloudpickle
 import dill
 import pytest
 import things
+from other_picklers import buffer, check_buffers
 
 import weakreduce
 from weakreduce.model import locks, names
@@ -25,30 +26,6 @@ WAYS = {
     "dill": lambda f, c: dill.Pickler(f, 5, buffer_callback=c),
     "forking": lambda f, c: ForkingPickler(f, 5, True, c),
 }
-
-
-def buffer() -> pickle.PickleBuffer:
-    return pickle.PickleBuffer(bytearray(b"abc"))
-
-
-def check_buffers(make_pickler: Any, uninstalled: bool) -> None:
-    """Every buffer goes to the callback once, given how a pickler is made for a file and it."""
-    buffers: list[Any] = []
-    file = io.BytesIO()
-    pickler = make_pickler(file, buffers.append)
-    if uninstalled:
-        weakreduce.uninstall()
-    try:
-        for obj in (buffer(), [buffer(), things.Thing()]):
-            before = file.tell()
-            pickler.dump(obj)
-            assert pickle.loads(file.getvalue()[before:], buffers=buffers[-1:])
-    finally:
-        weakreduce.install()
-    assert len(buffers) == 2
-    thing = things.Thing()
-    pickler.dump([buffer(), weakref.ref(thing), thing])
-    assert len(buffers) == 3
 
 
 @pytest.mark.parametrize("uninstalled", [False, True])

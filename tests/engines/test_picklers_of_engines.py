@@ -9,8 +9,7 @@ import importlib
 
 import gaps
 import pytest
-from test_files_and_buffers import check_buffers
-from test_pretenders import check_nothing_changes
+from other_picklers import check_buffers, check_nothing_changes
 
 
 @pytest.mark.parametrize("uninstalled", [False, True])
