@@ -223,9 +223,6 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "itemgetter, several": (lambda held: operator.itemgetter(1, held),
                             "root.__reduce_ex__(4)[1][1]"),
     "list iterator": (lambda held: iter([0, held]), "root.__reduce_ex__(4)[1][0][1]"),
-    "repeat": (lambda held: itertools.repeat(held), "root.__reduce_ex__(4)[1][0]"),
-    "chain": (lambda held: itertools.chain([1], [held]),
-              "root.__reduce_ex__(4)[2][0].__reduce_ex__(4)[1][0][1][0]"),
     "class": (lambda held: class_with("x", held), "root.x"),
     "class, odd name": (lambda held: class_with("a b", held), "vars(root)['a b']"),
     "class, property": (lambda held: class_with("x", property(closure(held))),
@@ -258,6 +255,12 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], str]] = {
                  "root.__callback__.__closure__[0].cell_contents"),
     "time": (lambda held: datetime.datetime(1, 1, 1, tzinfo=Zone(held)), "root.tzinfo.x"),
 }  # fmt: skip
+if "__reduce__" in vars(itertools.repeat):  # up to Python 3.13, itertools could be pickled
+    HOLDERS["repeat"] = (itertools.repeat, "root.__reduce_ex__(4)[1][0]")
+    HOLDERS["chain"] = (
+        lambda held: itertools.chain([1], [held]),
+        "root.__reduce_ex__(4)[2][0].__reduce_ex__(4)[1][0][1][0]",
+    )
 KEPT = Target()
 
 
