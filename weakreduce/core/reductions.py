@@ -21,7 +21,6 @@ class Answers(dict[type, bool]):
     """What a function says of a type, asked once for each."""
 
     def __init__(self, ask: Callable[[type], bool]) -> None:
-        super().__init__()
         self.ask = ask
 
     def __missing__(self, obj_type: type) -> bool:

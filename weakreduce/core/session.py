@@ -60,7 +60,9 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
     place.begin(engine)
     session = Session(engine, place, root, watch)
     try:
-        session.write()
+        lost = session.write()
+        if session.first is not None:
+            session.conclude(lost)
         place.deliver()
     except BaseException as error:
         found = session.explained(error)
@@ -74,25 +76,13 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
         session.take_apart()
 
 
-class Session:
+class Session(Writing):
     """One dump of one pickler: what is written, and what becomes of that or of an error."""
 
-    def __init__(self, engine: Engine, place: Place, root: object, watch: Watch | None) -> None:
-        self.engine = engine
-        self.place = place
-        self.root = root
-        self.watch = watch
-        self.writing = Writing(engine, place, root, watch)
-
-    def write(self) -> None:
-        """Leave the payload of the root in its place, and tell who is to know."""
-        lost = self.writing.write()
-        if self.writing.first is not None:
-            self._conclude(lost)
-
-    def _conclude(self, lost: list[Lost]) -> None:
-        watch, ran = self.watch, self.writing.last_walk()
-        dropped = list(self.writing.facts.dropped.values())
+    def conclude(self, lost: list[Lost]) -> None:
+        """Tell who is to know of a payload that is written, and of what it has lost."""
+        watch, ran = self.watch, self.last_walk()
+        dropped = list(self.facts.dropped.values())
         for_itself = observe.around.get() is False if watch is None else watch.quiet
         if ran.numbered and not for_itself:
             homes.sent(ran.numbered)
@@ -113,8 +103,8 @@ class Session:
         seen_error = error if found is None else found
         if isinstance(seen_error, Exception) and self.place.limit is None:
             notes.clean(seen_error)
-            ran = self.writing.last_walk()
-            prober = self.writing.prober(goes_on=True)
+            ran = self.last_walk()
+            prober = self.prober(goes_on=True)
             try:
                 culprit = blame.note(prober, ran, root, seen_error)
                 if watch is not None:
@@ -126,17 +116,16 @@ class Session:
     def take_apart(self) -> None:
         """The payload must die with its last user."""
         # (A plug of a first walk does not count what a second walk would write.)
-        if any(walk.weak_things or vars(walk).get("again") for walk in self.writing.walks):
+        if self.walks and any(walk.weak_things or vars(walk).get("again") for walk in self.walks):
             seen.dumps += 1
-        self.writing.take_apart()
-        vars(self).clear()
+        super().take_apart()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------
 
     @property
     def policy(self) -> Policy:
         """The policy that the dump is under."""
-        return self.writing.facts.policy
+        return self.facts.policy
 
     @property
     def host(self) -> str:
@@ -173,7 +162,7 @@ class Session:
         place, buffers = self.place, self.place.buffers
         met_buffers = 0 if buffers is None else len(buffers.met)
         place.buffers, place.limit = None, limit
-        facts = self.writing.facts.again(with_snapshots=with_snapshots)
+        facts = self.facts.again(with_snapshots=with_snapshots)
         inner = Writing(self.engine, place, obj, facts=facts)
         try:
             with observe.watching(False):

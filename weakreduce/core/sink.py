@@ -88,7 +88,8 @@ class Place:
         if self.under_way() is None:
             return self.file.write(data)  # type: ignore[no-any-return]
         written = self.kept.write(data)
-        self._check_limit()
+        if self.limit is not None:
+            self._check_limit()
         return written
 
     def _check_limit(self) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine, importable
+from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.model.classes import HEAP_TYPE, may_pretend
 from weakreduce.model.kinds import has_registered
 
@@ -49,11 +49,11 @@ class Engine(PicklerEngine):
 
     def _read_hooks(self) -> Any:
         """The table, too: what is registered later counts when the host dumps by itself."""
-        return super()._read_hooks(), _get_table(self.pickler)
+        return self.pickler.__dict__.get("reducer_override", ABSENT), _get_table(self.pickler)
 
     def _put_hooks(self, hooks: Any) -> None:
         override, table = hooks
-        super()._put_hooks(override)
+        set_own(self.pickler, "reducer_override", override)
         _set_table(self.pickler, table)
 
     def plans(self) -> dict[type, Override | None]:
@@ -132,7 +132,8 @@ class Engine(PicklerEngine):
         """Cloudpickle's own, noted if it is by value."""
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
-        found = super().stock_override(obj)
+        assert self.override is not None
+        found = self.override(obj)
         if (
             type(found) is tuple
             and len(found) > 2

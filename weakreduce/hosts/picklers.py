@@ -61,19 +61,14 @@ class PicklerEngine:
     def begin(self, used: bool) -> None:
         """Remember the pickler as it is; `used` says whether it has made a dump before."""
         self._hooks = self._read_hooks()
-        self._before: Any = self._remembered(used)
-
-    def _remembered(self, used: bool) -> Any:
-        """The memo: a dict, or a pickler that holds it.
-
-        A C pickler copies its memo some thirty times faster to another one than to a dict, which
-        counts where one pickler makes many dumps.
-        """
+        #: The memo: a dict, or a pickler that holds it. A C pickler copies its memo some thirty
+        #: times faster to another one than to a dict, which counts where one makes many dumps.
+        self._before: Any
         if not used or not isinstance(self.pickler, _pickle.Pickler):
-            return self.pickler.memo.copy()
-        spare = _pickle.Pickler(io.BytesIO())
-        spare.memo = self.pickler.memo
-        return spare
+            self._before = self.pickler.memo.copy()
+        else:
+            self._before = _pickle.Pickler(io.BytesIO())
+            self._before.memo = self.pickler.memo
 
     def _read_hooks(self) -> Any:
         """What a dump replaces of the pickler's."""

@@ -71,11 +71,14 @@ def has_own_arguments(obj_type: type) -> bool:
     """
     if issubclass(obj_type, BaseException):
         return True
-    return not issubclass(obj_type, _VALUES) and any(
-        issubclass(type(class_attribute(obj_type, name)), types.FunctionType)
-        for name in ("__getnewargs__", "__getnewargs_ex__")
-        if defines(obj_type, name)
-    )
+    if issubclass(obj_type, _VALUES):
+        return False
+    for name in ("__getnewargs__", "__getnewargs_ex__"):
+        if defines(obj_type, name):
+            found = class_attribute(obj_type, name)
+            if issubclass(type(found), types.FunctionType):
+                return True
+    return False
 
 
 def is_bare(obj_type: type) -> bool:
@@ -151,12 +154,8 @@ def reduces_by_default(obj_type: type) -> bool:
 
 
 def defines(obj_type: type, name: str) -> bool:
-    """Whether a class has an attribute."""
-    try:
-        class_attribute(obj_type, name)
-    except AttributeError:
-        return False
-    return True
+    """Whether a class or one of its bases has an attribute."""
+    return any(name in names_of(base) for base in bases_of(obj_type) or ())
 
 
 #: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
