@@ -316,6 +316,11 @@ def lines_of(cls: type) -> int:
     return sum(1 for line in written.splitlines() if line.strip())
 
 
+def _few(number: int) -> str:
+    """A number that is the same everywhere; dill asks more where there is more to ask about."""
+    return str(number) if number < 10 else "dozens"
+
+
 def fates(found: dict[str, dict[str, Any]]) -> str:
     """The first table: what arrives, inside / outside."""
     text = header()
@@ -351,7 +356,7 @@ def properties(found: dict[str, dict[str, Any]]) -> str:
                                           "not said"],
         "Python functions called for each node, dumps / loads": [
             *("error" if found[way]["calls"] is None else
-              " / ".join(str(number) for number in found[way]["calls"]) for way in WAYS),
+              " / ".join(_few(number) for number in found[way]["calls"]) for way in WAYS),
             "not said",
         ],
         "writes to the file, for 6 MB": [*(str(found[way]["writes"]) for way in WAYS), "as pickle"],
