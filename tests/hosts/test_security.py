@@ -21,6 +21,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import gaps
 import pytest
 import things
 from named import full_name
@@ -71,6 +72,7 @@ def named() -> dict[str, set[str]]:
     return {sort: set(names) for sort, names in found.items()}
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)  # whose payloads are among them
 @pytest.mark.parametrize("low", ["", ", below protocol 4"])
 @pytest.mark.parametrize("sort", ALLOWED)
 def test_payloads_name_what_the_page_lists(sort: str, low: str, named: dict[str, set[str]]) -> None:
@@ -86,6 +88,7 @@ def test_payloads_name_what_the_page_lists(sort: str, low: str, named: dict[str,
     assert found <= allowed, found - allowed
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)  # whose payloads are among them
 def test_nothing_is_listed_that_no_payload_names(named: dict[str, set[str]]) -> None:
     listed = tables()
     assert named["plain"] == listed["weak things"]
