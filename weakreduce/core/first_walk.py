@@ -18,6 +18,7 @@ from weakreduce.core.drain import MISSING
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
+from weakreduce.core.held import listed
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
@@ -87,6 +88,9 @@ class FirstWalk(Walk):
             self._leave_open(edge)
         elif decision is WAITS or not decision.asked:
             self.again = True  # the second walk knows what to do
+            if decision is WAITS:  # its referent is inside, so all that hangs on that counts
+                self.queue += [part for part in (edge.key, edge.value) if part is not None]
+                self.callback(edge)
 
     def _leave_open(self, edge: Edge) -> None:
         """Remember an edge, and what of it counts if its referent turns out to be inside."""
@@ -149,14 +153,23 @@ class FirstWalk(Walk):
             raise LookedAhead
 
     def reduce_once(self, obj: object) -> Any:
-        return _EMPTY if self._leads_back(obj) else self.facts.reductions.of(obj)
+        leads_back = self._leads_back(obj)
+        found = self.facts.reductions.of(obj)
+        return self._without_state(found) if leads_back else found
 
     def reduce_with_arguments(self, obj: object) -> Any:
-        if self._leads_back(obj):
-            return _EMPTY
-        # None where the pickler has a way of its own: one of dill's savers, say.
+        leads_back = self._leads_back(obj)
         found = self.engine.reduction(obj)
+        if leads_back:
+            return self._without_state(found)
+        # None where the pickler has a way of its own: one of dill's savers, say.
         return NotImplemented if found is None else found
+
+    def _without_state(self, found: Any) -> Reduction:
+        """What leads back is written elsewhere. A C pickler then has it, and writes no state."""
+        if type(found) is tuple:
+            self.queue += [part for part in listed(found[2:]) if part is not None]
+        return _EMPTY
 
     def _leads_back(self, obj: object) -> bool:
         """Whether an object is met in the arguments of its own construction.
@@ -179,6 +192,7 @@ class FirstWalk(Walk):
 
     def later(self, fill: Call) -> None:
         self.again = True
+        self.queue.append(fill)  # for what it holds
 
     # --- what is strong by way of weak things -----------------------------------------
 

@@ -16,7 +16,7 @@ from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Refused
 from weakreduce.core.watches import Watch
-from weakreduce.model.decide import PINS, Decision, Fate, outside
+from weakreduce.model.decide import PINS, Decision, Fate, given_up, outside
 from weakreduce.model.kinds import Edge
 
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
@@ -86,10 +86,10 @@ def _fail(
         facts.dropped[id(subject)] = (subject, cause)
         return new
     decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
-    if facts.policy.unpicklable == "raise":
+    decision = given_up(decision, facts.policy)
+    if decision.fate is Fate.REFUSE:
         if watch is None or not watch.goes_on:
             raise Refused(edge, decision) from failure
-        decision = decision._replace(fate=Fate.REFUSE)
         watch.refused(edge, decision)
     if subject is edge.referent:
         new = id(subject) not in facts.failed
