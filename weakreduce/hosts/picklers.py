@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _pickle
 import copyreg
-import functools
 import io
 import pickle
 import sys
@@ -54,6 +53,7 @@ class PicklerEngine:
         #: The pickler's own override, or None.
         self.override: Override | None = getattr(pickler, "reducer_override", None)
         self.opened: dict[int, Any] = {}
+        self._own_persistent: Any = ABSENT
         self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
 
     # --- one dump -----------------------------------------------------------------------
@@ -198,9 +198,12 @@ class PicklerEngine:
         """Whether the pickler's ``persistent_id`` may claim any object."""
         return self._persistent is not None
 
-    @functools.cached_property
+    @property
     def _persistent(self) -> Override | None:
-        return _own_persistent_id(self.pickler)
+        # Not a cached property: up to Python 3.11 that takes a lock, which a fork may leave taken.
+        if self._own_persistent is ABSENT:
+            self._own_persistent = _own_persistent_id(self.pickler)
+        return self._own_persistent
 
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
