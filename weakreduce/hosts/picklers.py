@@ -203,7 +203,8 @@ class PicklerEngine:
         # Not a cached property: up to Python 3.11 that takes a lock, which a fork may leave taken.
         if self._own_persistent is ABSENT:
             self._own_persistent = _own_persistent_id(self.pickler)
-        return self._own_persistent
+        found: Override | None = self._own_persistent
+        return found
 
     def persistent(self, obj: Any) -> bool:
         """Whether the pickler's ``persistent_id`` claims the object."""
