@@ -47,7 +47,7 @@ def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", gaps.BY_VALUE)
 def test_classes_of_a_script_that_are_referred_to_from_inside(host: str, tmp_path: Path) -> None:
     """Whole where what holds the reference has a state of its own; else dill's dangle, and warn."""
-    assert len(payloads(host, tmp_path, "circles_of_classes.py", "default")) == 28
+    assert len(payloads(host, tmp_path, "circles_of_classes.py", "default")) == 36
     assert received(host, tmp_path) == []
 
 

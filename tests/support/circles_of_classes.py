@@ -98,6 +98,36 @@ class Other:
 
 RefersToOther.other = weakref.ref(Other)
 
+class Registry:
+    made = weakref.WeakSet()
+
+
+class OfRegistry:
+    def __init__(self, registry: Any) -> None:
+        self.registry = registry
+
+    def __reduce__(self) -> Any:
+        return OfRegistry, (self.registry,)
+
+
+class Registry2:
+    made = weakref.WeakSet()
+
+
+class NewOfRegistry:
+    def __new__(cls, registry: Any) -> Any:
+        made = super().__new__(cls)
+        made.registry = registry  # type: ignore[attr-defined]
+        return made
+
+    def __getnewargs__(self) -> Any:
+        return (self.registry,)  # type: ignore[attr-defined]
+
+
+MADE, NEW = OfRegistry(Registry()), NewOfRegistry(Registry2())
+Registry.made.add(MADE)
+Registry2.made.add(NEW)
+
 #: Roots, the expression that has to be true, and whether an edge dangles with dill, which makes a
 #: class from all that it holds.
 CASES: dict[str, tuple[Any, str, bool]] = {
@@ -115,6 +145,8 @@ CASES: dict[str, tuple[Any, str, bool]] = {
     "of a large bus": (
         ReceiverOfLargeBus, "[type(r()) for r in load.bus.refs] == [load] * 2", False,
     ),
+    "made of an instance": ([MADE], "list(type(load[0].registry).made) == load", False),
+    "made anew of one": ([NEW], "list(type(load[0].registry).made) == load", False),
     "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),
     "one another": (
         (RefersToOther, Other),

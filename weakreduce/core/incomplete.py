@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, is_bare
+from weakreduce.model.classes import NAMEABLE, bases_of, has_own_arguments, is_bare
 
 
 def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
@@ -36,23 +36,29 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     if issubclass(cls, NAMEABLE):
         return True
     incomplete = any(map(is_open, bases_of(cls)))
-    if facts.reductions.once[cls]:
+    own_arguments = not engine.has_skeletons and has_own_arguments(cls)
+    if facts.reductions.once[cls] or own_arguments:
         found = facts.reductions.reduced_or_none(obj)
         if found is None:
             return True  # the error surfaces, with its cause, when it is pickled
         if found[0] is not copyreg.__newobj__ or len(found[1]) != 1:  # type: ignore[attr-defined]
-            return not any(map(is_open, _parts_with_code(found[:2])))
+            return not any(map(is_open, _parts_with_code(found[:2], engine.has_skeletons)))
     return not incomplete or (engine.has_skeletons and is_bare(cls))
 
 
-def _parts_with_code(part: Any) -> Iterator[Any]:
-    """Classes and functions among the arguments of a construction."""
+def _parts_with_code(part: Any, has_skeletons: bool) -> Iterator[Any]:
+    """Classes and functions that the arguments of a construction need.
+
+    Those of instances, too, where no class is there, empty, while its attributes are written.
+    """
     if type(part) is tuple:
         for item in part:
-            yield from _parts_with_code(item)
+            yield from _parts_with_code(item, has_skeletons)
     elif issubclass(type(part), type):
         yield from bases_of(part)
     elif type(part) is types.MethodType:
-        yield from _parts_with_code((part.__func__, part.__self__))
+        yield from _parts_with_code((part.__func__, part.__self__), has_skeletons)
     elif type(part) is types.FunctionType:
         yield part
+    elif not has_skeletons:
+        yield from bases_of(type(part))

@@ -1,7 +1,7 @@
 """Plugs for walks: the most frequent weak things, without an `Edge`, a decision and a `Call` each.
 
 A plug gives, for the exact instances of a weak type, a function that does what `Walk.weak` would
-do, or nothing. It is given to a walk by `session.py` when that is made, and to nothing else:
+do, or nothing. It is given to a walk by `writing.py` when that is made, and to nothing else:
 without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
 only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
 what does not fit goes the general way.

@@ -2,7 +2,8 @@
 
 Rule: nothing here decides or encodes, and no code of a user's class runs: weak
 references are opened with `weakref.ref`'s own methods, proxies with `divmod`.
-Adding a weak kind is one row in `KINDS`.
+Adding a weak kind is one row in `KINDS`, and
+an encoder for it in `core.encode`.
 """
 
 from __future__ import annotations
