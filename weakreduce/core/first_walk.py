@@ -27,9 +27,9 @@ from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
 
 #: What a C pickler asks no override about.
-_SETS: Final = frozenset({set, frozenset})
+SETS: Final = frozenset({set, frozenset})
 #: Written for what a second walk will write.
-_EMPTY: Final[Reduction] = (list, ())
+PLACEHOLDER: Final[Reduction] = (list, ())
 
 #: Finds what is inside in a faster way; None where it cannot.
 LookAhead = Callable[[Any, Facts], "dict[int, Any] | None"]
@@ -76,6 +76,11 @@ class FirstWalk(Walk):
         self._look_ahead = look_ahead
         self._root = root
 
+    @property
+    def met_weak(self) -> bool:
+        # A plug does not count what a second walk would write.
+        return self.again or super().met_weak
+
     # --- decisions ------------------------------------------------------------------
 
     def hindrance(self, edge: Edge) -> Decision | None:
@@ -98,12 +103,8 @@ class FirstWalk(Walk):
         pins = outside(edge, self.facts, self).fate in PINS
         unconditional: list[Any] = []
         conditional: list[Any] = []
-        callback = edge.callback
-        if (
-            callback is not None
-            and self.policy.callbacks == "keep"
-            and id(callback) not in self.facts.dropped
-        ):
+        callback = self.kept_callback(edge)
+        if callback is not None:
             if pins:
                 self.facts.callbacks[id(callback)] = callback
             (unconditional if pins else conditional).append(callback)
@@ -132,7 +133,7 @@ class FirstWalk(Walk):
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
         if self.again and _holds_nothing(kind, weak):
-            return _EMPTY
+            return PLACEHOLDER
         found = super().weak(kind, weak)
         if self.again:
             self._explore()
@@ -169,7 +170,7 @@ class FirstWalk(Walk):
         """What leads back is written elsewhere. A C pickler then has it, and writes no state."""
         if type(found) is tuple:
             self.queue += [part for part in listed(found[2:]) if part is not None]
-        return _EMPTY
+        return PLACEHOLDER
 
     def _leads_back(self, obj: object) -> bool:
         """Whether an object is met in the arguments of its own construction.
@@ -216,7 +217,7 @@ class FirstWalk(Walk):
 
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""
-        if any(type(edge.referent) in _SETS for edge in self.pending):
+        if any(type(edge.referent) in SETS for edge in self.pending):
             for identity, (_, obj) in self.engine.memo().items():
                 self.met.setdefault(identity, obj)
 
@@ -234,10 +235,10 @@ class FirstWalk(Walk):
 def _holds_nothing(kind: Kind, weak: object) -> bool:
     """Whether a weak thing holds nothing strongly, and none of its referents is a builtin set."""
     if type(weak) is weakref.ref:
-        return callback_of(weak) is None and type(weak()) not in _SETS
+        return callback_of(weak) is None and type(weak()) not in SETS
     if type(weak) is weakref.WeakSet and set(vars(weak)) == kind.internals:
         data = vars(weak)["data"]
-        return type(data) is set and _SETS.isdisjoint(
+        return type(data) is set and SETS.isdisjoint(
             type(reference()) for reference in copied(lambda: data)
         )
     return False

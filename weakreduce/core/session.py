@@ -115,8 +115,7 @@ class Session(Writing):
 
     def take_apart(self) -> None:
         """The payload must die with its last user."""
-        # (A plug of a first walk does not count what a second walk would write.)
-        if self.walks and any(walk.weak_things or vars(walk).get("again") for walk in self.walks):
+        if self.walks and any(walk.met_weak for walk in self.walks):
             seen.dumps += 1
         super().take_apart()
 

@@ -16,22 +16,20 @@ what does not fit goes the general way.
 from __future__ import annotations
 
 import weakref
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from weakreduce.core.dispatch import Plan
 from weakreduce.core.encode import pinned_container
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
-from weakreduce.core.first_walk import FirstWalk
+from weakreduce.core.first_walk import PLACEHOLDER, SETS, FirstWalk
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
-from weakreduce.model.classes import is_leaf
+from weakreduce.model.classes import LEAF_ATOMS, is_leaf
 from weakreduce.model.kinds import Kind, copied
 
-#: Written by a first walk that is certain to be thrown away.
-_PLACEHOLDER: Final[Reduction] = (list, ())
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
-_SETS: Final = frozenset({set, frozenset})
+_W = TypeVar("_W", FirstWalk, SecondWalk)
 
 
 def _hold(facts: Facts) -> bool:
@@ -52,12 +50,27 @@ def _hold(facts: Facts) -> bool:
 
 def of_first_walk(walk: FirstWalk, kind: Kind, weak_type: type) -> Plan:
     """The plug for exact instances of a weak type in a first walk, if there is one."""
+    return _of(walk, kind, weak_type, _first_ref, _first_values)
+
+
+def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan:
+    """The plug for exact instances of a weak type in a second walk, if there is one."""
+    return _of(walk, kind, weak_type, _second_ref, _second_values)
+
+
+def _of(
+    walk: _W,
+    kind: Kind,
+    weak_type: type,
+    of_refs: Callable[[_W, Kind], Plan],
+    of_values: Callable[[_W, Kind], Plan],
+) -> Plan:
     if weak_type is not kind.base or not _hold(walk.facts):
         return None
     if weak_type is weakref.ref:
-        return _first_ref(walk, kind)
+        return of_refs(walk, kind)
     if weak_type is weakref.WeakValueDictionary and walk.policy.outside == "snapshot":
-        return _first_values(walk, kind)
+        return of_values(walk, kind)
     return None
 
 
@@ -102,11 +115,11 @@ def _first_values(walk: FirstWalk, kind: Kind) -> Plan:
             types = set(map(type, referents))
             if (
                 not all(map(met.__contains__, map(id, referents)))
-                and _SETS.isdisjoint(types)
+                and SETS.isdisjoint(types)
                 and not any(map(nameable.__getitem__, types))
             ):
                 walk.again = True
-                return _PLACEHOLDER
+                return PLACEHOLDER
         return walk.weak(kind, weak)
 
     return reduce_values
@@ -119,20 +132,9 @@ def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     entries = copied(weak.data.items)
     keys = [key for key, _ in entries]
     referents = [reference() for _, reference in entries]
-    if not _ATOMS.issuperset(map(type, keys)) or any(found is None for found in referents):
+    if not LEAF_ATOMS.issuperset(map(type, keys)) or any(found is None for found in referents):
         return None
     return referents, keys
-
-
-def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan:
-    """The plug for exact instances of a weak type in a second walk, if there is one."""
-    if weak_type is not kind.base or not _hold(walk.facts):
-        return None
-    if weak_type is weakref.ref:
-        return _second_ref(walk, kind)
-    if weak_type is weakref.WeakValueDictionary and walk.policy.outside == "snapshot":
-        return _second_values(walk, kind)
-    return None
 
 
 def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:

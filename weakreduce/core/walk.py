@@ -21,12 +21,7 @@ from weakreduce.core import encode
 from weakreduce.core.alike import Alike
 from weakreduce.core.dispatch import Dispatch, Plan
 from weakreduce.core.drain import Drain
-from weakreduce.core.expressions import (
-    Call,
-    Reduction,
-    Stream,
-    ready_receiver,
-)
+from weakreduce.core.expressions import Call, Reduction, Stream, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import hashable
 from weakreduce.core.incomplete import can_make
@@ -84,10 +79,13 @@ class Walk(Dispatch):
         self._short_cut = None if watch is not None else short_cut
         self.watch = watch
         self.goes_on = goes_on if watch is None else watch.goes_on
-        #: id -> ref, of those that the watch knows, and for which the pickler may ask again.
-        self._told: dict[int, Any] = {}
         #: id(referent) -> what is written for those whose hash may need some attributes early.
         self._early: dict[int, Any] = {}
+
+    @property
+    def met_weak(self) -> bool:
+        """Whether a weak thing was met."""
+        return self.weak_things > 0
 
     def take_apart(self) -> None:
         """Forget all: what was walked must die with its last user, and plans lead back here."""
@@ -138,7 +136,7 @@ class Walk(Dispatch):
             self.watch.refused(edge, decision)
 
     def _tell(self, watch: Watch, edge: Edge, decision: Decision) -> None:
-        if decision is decide.OPEN or id(edge.weak) in self._told:
+        if decision is decide.OPEN:
             return
         if decision is decide.INSIDE and issubclass(type(edge.referent), NAMEABLE):
             # What a first walk wrote as a name was met by the second.
@@ -205,12 +203,17 @@ class Walk(Dispatch):
         """Whether the receiver can construct an object when it comes to this place."""
         return can_make(self.facts, self.met, obj)
 
+    def kept_callback(self, edge: Edge) -> Any:
+        """The callback of an edge, if it travels where the edge does; None otherwise."""
+        callback = edge.callback
+        if self.policy.callbacks == "drop" or id(callback) in self.facts.dropped:
+            return None
+        return callback
+
     def callback(self, edge: Edge) -> Any:
         """What to write for the callback of an edge that travels."""
-        callback = edge.callback
-        if callback is None or self.policy.callbacks == "drop":
-            return None
-        if id(callback) in self.facts.dropped:
+        callback = self.kept_callback(edge)
+        if callback is None:
             return None
         self.facts.callbacks[id(callback)] = callback
         return self.strong(callback)

@@ -155,19 +155,18 @@ class Writing:
         if not first.reach.complete:  # nobody has looked ahead
             if not first.pending and not first.again:
                 return []
-            if not self._complete(first):
-                return None
+            if first.queue or first.waiting:
+                if not self._write_rest(first):
+                    return None
+            else:
+                first.learn_sets()
+            first.reach.complete = True
             if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
                 return first.decided_outside()
         return self._write_final(first.reach)
 
-    def _complete(self, first: FirstWalk) -> bool:
+    def _write_rest(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""
-        first.reach.complete = True
-        if not first.queue and not first.waiting:
-            first.learn_sets()
-            return True
-        first.reach.complete = False
         place, buffers = self.place, self.place.buffers
         mark = place.mark()
         met_buffers = 0 if buffers is None else len(buffers.met)
@@ -186,7 +185,6 @@ class Writing:
         place.cut(mark)
         if buffers is not None:
             del buffers.met[met_buffers:]
-        first.reach.complete = True
         return True
 
     def _write_final(self, reach: Reach) -> list[Lost] | None:

@@ -160,7 +160,7 @@ def defines(obj_type: type, name: str) -> bool:
 
 #: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
 #: by a reduction.
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+LEAF_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 _TEXT: Final = frozenset({str})
@@ -175,7 +175,7 @@ def is_leaf(obj: object) -> bool:
     if type(state) is dict:
         # Names are text, but for those that somebody put into the instance's dict.
         entries = state.copy()  # in one step: other threads may write to it
-        return _ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
+        return LEAF_ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
             map(type, entries)
         )
     return state is None
