@@ -49,8 +49,7 @@ class Engine:
     #: Whether an exception comes back as an object, not as text.
     exceptions: bool = True
     #: Whether workers are forked by the submitting call, and so inherit the block it is made in.
-    #: None: by that call or by a thread of the engine's, which knows no block.
-    inherits: bool | None = False
+    inherits: bool = False
     #: What a new Python may lack for it (`gaps.py`).
     needs: tuple[str, ...] = ()
 
@@ -234,7 +233,7 @@ def _joblib_loky() -> Iterator[Submit]:
     return parallel("loky")
 
 
-@engine("joblib, multiprocessing", threads=False, inherits=None, submits=48, needs=("joblib",))
+@engine("joblib, multiprocessing", threads=False, inherits=True, submits=48, needs=("joblib",))
 def _joblib_multiprocessing() -> Iterator[Submit]:
     return parallel("multiprocessing")
 
