@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import gc
+import multiprocessing
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """Files of tests, and the libraries that they import, leave the process as it is."""
+    found, usual = multiprocessing.get_start_method(), multiprocessing.get_all_start_methods()[0]
+    if found != usual:
+        raise pytest.UsageError(f"an import made {found!r} the start method, instead of {usual!r}")
 
 
 def pytest_report_collectionfinish() -> list[str]:

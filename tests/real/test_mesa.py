@@ -5,9 +5,14 @@ See ``SimulationEvent`` in ``mesa/experimental/devs/eventlist.py``.
 
 from __future__ import annotations
 
+import multiprocessing
+
 import journey
 import mesa
 from mesa.experimental.devs.eventlist import EventList, SimulationEvent
+
+# Its import makes the whole process start others by spawn; they are started as before again.
+multiprocessing.set_start_method(None, force=True)
 
 
 class Tree(mesa.Agent):
