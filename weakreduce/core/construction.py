@@ -18,7 +18,7 @@ from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, held, items_of
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
-from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, has_own_arguments
+from weakreduce.model.classes import NAMEABLE, bases_of
 
 #: The construction that the default reduction names.
 _newobj: Final = copyreg.__newobj__  # type: ignore[attr-defined]
@@ -74,6 +74,24 @@ class Shells:
             return NotImplemented
         return self.shelled(obj, self.engine.reduction)
 
+    def shelling(self, reduction: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`shelled`, for a plan: most constructions are closed at the first look."""
+        under_way, complete = self.under_way, self._complete
+
+        def reduce(obj: object) -> Any:
+            if id(obj) in under_way:
+                return self.shelled(obj, reduction)
+            found = reduction(obj)
+            if type(found) is tuple and id(found[0]) in complete:
+                for argument in found[1]:
+                    if type(argument) not in ATOMS and id(argument) not in complete:
+                        break
+                else:
+                    return found
+            return self._shelled_now(obj, found)
+
+        return reduce
+
     def shelled(self, obj: object, reduction: Callable[[Any], Any]) -> Any:
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))
@@ -81,7 +99,9 @@ class Shells:
             if not standin.is_made and not self.is_repeatable(obj):
                 return self.facts.reductions.ask(obj)  # as stock, for which this does not end
             return standin.finish()
-        found = reduction(obj)
+        return self._shelled_now(obj, reduction(obj))
+
+    def _shelled_now(self, obj: object, found: Any) -> Any:
         if type(found) is not tuple or self.is_closed(found[:2]):
             return NotImplemented if found is None else found
         return self._begin(Standin(obj, found))
@@ -234,7 +254,7 @@ class Shells:
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
-            or not (reductions.once[cls] or (cls.__flags__ & HEAP_TYPE and has_own_arguments(cls)))
+            or not (reductions.once[cls] or reductions.own_arguments[cls])
         ):
             return False
         found = self._made_from.get(identity)

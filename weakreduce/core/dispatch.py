@@ -19,7 +19,6 @@ from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, NOTHING, Call, Reduction, Rest, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.model import signals
-from weakreduce.model.classes import HEAP_TYPE, has_own_arguments
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.signals import Signal
 
@@ -134,8 +133,8 @@ class Dispatch:
         otherwise: Plan = None
         if not issubclass(obj_type, type):
             if self.facts.reductions.once[obj_type]:
-                otherwise = self.reduce_once
-            elif obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
+                otherwise = self.plan_of_own_code(obj_type)
+            elif self.facts.reductions.own_arguments[obj_type]:
                 otherwise = self.reduce_with_arguments
         if not engine.wants_override(obj_type):
             return otherwise
@@ -148,8 +147,8 @@ class Dispatch:
         found = self.engine.stock_override(obj)
         return otherwise(obj) if found is NotImplemented else found
 
-    def reduce_once(self, obj: object) -> Any:
-        """The reduction of an object by code of its own."""
+    def plan_of_own_code(self, obj_type: type) -> Plan:
+        """The plan of instances that code of their own reduces."""
         raise NotImplementedError
 
     def reduce_with_arguments(self, obj: object) -> Any:

@@ -258,12 +258,12 @@ def _filling(
     return Call(update, _attribute(weak, "data"), entries)
 
 
-def pinned_container(
-    walk: Writer, base: object, weak: object, targets: list[Any], keys: list[Any]
+def container_of(
+    walk: Writer, base: object, weak: object, targets: list[Any], keys: list[Any], *, pinned: bool
 ) -> Reduction:
-    """What `encode` gives for a WeakSet or WeakValueDictionary all of whose entries are pinned."""
+    """What `encode` gives for a WeakSet or WeakValueDictionary whose entries share one fate."""
     shell = (walk.first(base), ())
-    fill = _filling(base, weak, False, targets, [True], keys, [])
+    fill = _filling(base, weak, False, targets, [pinned], keys, [])
     return (*shell, [fill], None, None, operator.is_)
 
 

@@ -98,6 +98,8 @@ class Facts:
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
         self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
+        #: Whether code of their own reduces instances, and none of it sees their attributes come.
+        self.sets_state_unseen = Answers(lambda cls: once[cls] and sets_state_unseen(cls))
         #: Whether instances hash by their identity.
         self.hashed_by_identity = Answers(
             lambda cls: class_attribute(cls, "__hash__") is object.__hash__
@@ -117,8 +119,8 @@ class Facts:
         return fresh
 
     def take_apart(self) -> None:
-        """Forget all: a reduction that raised is kept with its traceback, which leads back here."""
-        vars(self.reductions).clear()
+        """Forget all: what was asked leads back here."""
+        self.reductions.take_apart()
         vars(self).clear()
 
     def keep(self, obj: object) -> None:
@@ -171,8 +173,9 @@ class Facts:
             return True
         if type(referent) is pickle.PickleBuffer:
             return False  # it arrives as bytes
+        known = self.reductions.found.get(id(referent))
         try:
-            made = made_type(self.reductions.reduced(referent))
+            made = made_type(self.reductions.reduced(referent) if known is None else known)
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return True
         return made is None or made.__weakrefoffset__ != 0
@@ -221,6 +224,17 @@ def is_plain(obj_type: type) -> bool:
         and not defines(obj_type, "__getnewargs__")
         and not defines(obj_type, "__getnewargs_ex__")
         and reduces_by_default(obj_type)
+        and not hashed_by_value(obj_type)
+        and kind_of(obj_type) is None
+        and not may_pretend(obj_type)
+    )
+
+
+def sets_state_unseen(obj_type: type) -> bool:
+    """Whether a state of attributes is put into instances without any code of their class."""
+    return (
+        class_attribute(obj_type, "__setattr__") is object.__setattr__
+        and not defines(obj_type, "__setstate__")
         and not hashed_by_value(obj_type)
         and kind_of(obj_type) is None
         and not may_pretend(obj_type)

@@ -153,10 +153,18 @@ class FirstWalk(Walk):
             self.reach.replace(found)
             raise LookedAhead
 
-    def reduce_once(self, obj: object) -> Any:
-        leads_back = self._leads_back(obj)
-        found = self.facts.reductions.of(obj)
-        return self._without_state(found) if leads_back else found
+    def plan_of_own_code(self, obj_type: type) -> Plan:
+        constructed, of = self.constructed, self.facts.reductions.by_type[obj_type]
+
+        def reduce_once(obj: object) -> Any:
+            if id(obj) not in constructed:
+                constructed[id(obj)] = obj
+                return of(obj)
+            leads_back = self._leads_back(obj)
+            found = of(obj)
+            return self._without_state(found) if leads_back else found
+
+        return reduce_once
 
     def reduce_with_arguments(self, obj: object) -> Any:
         leads_back = self._leads_back(obj)

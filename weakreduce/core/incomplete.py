@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, has_own_arguments, is_bare
+from weakreduce.model.classes import NAMEABLE, bases_of, is_bare
 
 
 def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
@@ -36,7 +36,7 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     if issubclass(cls, NAMEABLE):
         return True
     incomplete = any(map(is_open, bases_of(cls)))
-    own_arguments = not engine.has_skeletons and has_own_arguments(cls)
+    own_arguments = not engine.has_skeletons and facts.reductions.own_arguments[cls]
     if facts.reductions.once[cls] or own_arguments:
         found = facts.reductions.reduced_or_none(obj)
         if found is None:

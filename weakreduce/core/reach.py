@@ -34,15 +34,20 @@ class Reach:
 
     def position(self, obj: object) -> float:
         """Where in that order an object is, or infinity; found out when it is first asked for."""
+        return self.positions().get(id(obj), float("inf"))
+
+    def positions(self) -> dict[int, int]:
+        """By id, where in that order each object is that was met."""
         positions = self._positions
         if len(positions) < len(self.met):
-            new = list(itertools.takewhile(lambda i: i not in positions, reversed(self.met)))
-            for identity in reversed(new):
-                positions[identity] = len(positions)
-        return positions.get(id(obj), float("inf"))
+            # Those that were met since: `met` only grows.
+            new = itertools.islice(self.met, len(positions), None)
+            positions.update(zip(new, itertools.count(len(positions)), strict=False))
+        return positions
 
     def replace(self, met: dict[int, Any]) -> None:
         """Take over what was found in another way than by a strong walk: complete, in no order."""
         self.met = met
+        self._positions = {}
         self.complete = True
         self.in_order = False

@@ -9,21 +9,23 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
-from weakreduce.model.classes import overrides_reduce
+from weakreduce.model.classes import HEAP_TYPE, has_own_arguments, overrides_reduce
+
+_T = TypeVar("_T")
 
 
-class Answers(dict[type, bool]):
+class Answers(dict[type, _T]):
     """What a function says of a type, asked once for each."""
 
-    def __init__(self, ask: Callable[[type], bool]) -> None:
+    def __init__(self, ask: Callable[[type], _T]) -> None:
         self.ask = ask
 
-    def __missing__(self, obj_type: type) -> bool:
+    def __missing__(self, obj_type: type) -> _T:
         found = self[obj_type] = self.ask(obj_type)
         return found
 
@@ -35,11 +37,24 @@ class Reductions:
         self.engine = engine
         #: Whether code that is not the host's reduces the instances of a type.
         self.once = Answers(functools.partial(_by_own_code, engine))
+        #: Whether the default reduction of a type's instances has arguments of its own.
+        self.own_arguments = Answers(
+            lambda cls: bool(cls.__flags__ & HEAP_TYPE) and has_own_arguments(cls)
+        )
         #: id -> reduction, of objects that such code reduces.
         self.found: dict[int, Reduction | str] = {}
+        #: Ids of those that may have items.
+        self._unusual: set[int] = set()
         #: id -> (the object, the error and its traceback), where that code raised.
         self.raised: dict[int, tuple[Any, Exception, types.TracebackType | None]] = {}
         self._keep: list[Any] = []
+        #: `of`, for each type.
+        self.by_type = Answers(self._of_type)
+
+    def take_apart(self) -> None:
+        """Forget all: a traceback that is kept leads back to what keeps it."""
+        self.raised.clear()
+        vars(self).clear()
 
     def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
@@ -64,31 +79,50 @@ class Reductions:
 
     def of(self, obj: object) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
-        found = self.found.get(id(obj))
-        if found is None:
-            if id(obj) in self.raised:
-                _, error, traceback = self.raised[id(obj)]
+        return self.by_type[type(obj)](obj)
+
+    def _of_type(self, obj_type: type) -> Callable[[Any], Reduction | str]:
+        """`of` for the instances of one type, which may be many."""
+        found, unusual, raised, keep = self.found, self._unusual, self.raised, self._keep.append
+        reducer, protocol = self.engine.table_reducer(obj_type), self.engine.protocol
+
+        def of(obj: Any) -> Any:
+            identity = id(obj)
+            if identity in found:
+                answer = found[identity]
+                return _with_iterators(answer) if identity in unusual else answer
+            if identity in raised:
+                _, error, traceback = raised[identity]
                 try:
                     raise error.with_traceback(traceback)
                 finally:
                     del error, traceback  # which lead to this frame, and so back to themselves
             try:
-                found = self.ask(obj)
+                answer = obj.__reduce_ex__(protocol) if reducer is None else reducer(obj)
+                size = len(answer) if type(answer) is tuple else 0
+                # The default reduction gives five parts, of which the items are None nearly always.
+                if not (2 <= size <= 3 or (size == 5 and answer[3] is None and answer[4] is None)):
+                    answer = self._checked(obj, reducer, answer)
+                    unusual.add(identity)
             except Exception as error:
                 # Of the same depth the next attempt may be another; of an inner dump it is not.
                 if not is_too_deep(error) or left_a_dump(error):
-                    self.raised[id(obj)] = (obj, error, error.__traceback__)
+                    raised[identity] = (obj, error, error.__traceback__)
                 raise
-            if isinstance(found, tuple) and len(found) >= 4:
-                # Iterators of items serve once; a second walk needs them again.
-                items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
-                found = (*found[:3], *items, *found[5:])
-            self.found[id(obj)] = found
-            self._keep.append(obj)
+            keep(obj)
+            found[identity] = answer
+            return _with_iterators(answer) if identity in unusual else answer
+
+        return of
+
+    def _checked(self, obj: object, reducer: object, found: Any) -> Reduction | str:
+        """An unusual answer, as it can be remembered."""
+        self.engine.check_reduction(obj, reducer, found)
         if isinstance(found, tuple) and len(found) >= 4:
-            iterators = [iter(part) if type(part) is _Items else part for part in found[3:5]]
-            return (*found[:3], *iterators, *found[5:])
-        return found
+            # Iterators of items serve once; a second walk needs them again.
+            items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
+            return (*found[:3], *items, *found[5:])
+        return found  # type: ignore[no-any-return]
 
     def ask(self, obj: object) -> Reduction | str:
         """The same, asked for once more."""
@@ -96,6 +130,14 @@ class Reductions:
         found: Any = obj.__reduce_ex__(self.engine.protocol) if reducer is None else reducer(obj)
         self.engine.check_reduction(obj, reducer, found)
         return found  # type: ignore[no-any-return]
+
+
+def _with_iterators(found: Any) -> Any:
+    """What is remembered, as a pickler takes it."""
+    if not isinstance(found, tuple) or len(found) < 4:
+        return found
+    items = [iter(part) if type(part) is _Items else part for part in found[3:5]]
+    return (*found[:3], *items, *found[5:])
 
 
 def _by_own_code(engine: Engine, obj_type: type) -> bool:

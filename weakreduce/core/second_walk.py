@@ -26,11 +26,12 @@ from weakreduce.core.expressions import (
     bound_method,
 )
 from weakreduce.core.facts import Facts
+from weakreduce.core.incomplete import can_make
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import bases_of, is_leaf
+from weakreduce.model.classes import bases_of, is_leaf, is_leaf_state
 from weakreduce.model.decide import PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
 from weakreduce.model.signals import Signal
@@ -85,8 +86,8 @@ class SecondWalk(Walk):
             return self.construction.of_own_class
         return plan
 
-    def reduce_once(self, obj: object) -> Any:
-        return self.construction.shelled(obj, self.facts.reductions.of)
+    def plan_of_own_code(self, obj_type: type) -> Plan:
+        return self.construction.shelling(self.facts.reductions.by_type[obj_type])
 
     def reduce_with_arguments(self, obj: object) -> Any:
         return self.construction.shelled(obj, self.engine.reduction)
@@ -173,8 +174,8 @@ class SecondWalk(Walk):
         if standin is None:
             if self.facts.is_named(referent):
                 return referent
-            if self.facts.plain[type(referent)] and is_leaf(referent):
-                return referent  # whole: it leads nowhere, and nobody sees its state come early
+            if self.is_whole(referent):
+                return referent
             reduction = self._parts_of(referent)
             if reduction is None:
                 return referent
@@ -183,6 +184,23 @@ class SecondWalk(Walk):
         if standin.is_made or self.plans.get(type(referent), MISSING) is None:
             return standin  # its class is importable, and nothing else is among its arguments
         return standin if self.construction.is_closed(standin.reduction) else Guarded(standin)
+
+    def is_whole(self, obj: object) -> bool:
+        """Whether an object can be written whole where a weak edge meets it first.
+
+        Its construction needs only what is there, its state holds atoms alone, and no code of its
+        class sees that the state comes early: that leads nowhere.
+        """
+        cls, facts = type(obj), self.facts
+        if facts.plain[cls]:
+            return is_leaf(obj) and (self.engine.has_skeletons or can_make(facts, self.met, obj))
+        if not facts.sets_state_unseen[cls]:
+            return False
+        found = facts.reductions.reduced_or_none(obj)
+        if found is None or any(part is not None for part in found[3:]):
+            return False
+        state = found[2] if len(found) > 2 else None
+        return is_leaf_state(state) and self.construction.is_closed(found[:2])
 
     def _parts_of(self, referent: object) -> Reduction | None:
         if id(referent) in self.facts.left_out:

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from weakreduce.core.dispatch import Plan
-from weakreduce.core.encode import pinned_container
+from weakreduce.core.encode import container_of
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import PLACEHOLDER, SETS, FirstWalk
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
-from weakreduce.model.classes import LEAF_ATOMS, is_leaf
+from weakreduce.model.classes import LEAF_ATOMS
 from weakreduce.model.kinds import Kind, copied
 
 _W = TypeVar("_W", FirstWalk, SecondWalk)
@@ -50,12 +50,12 @@ def _hold(facts: Facts) -> bool:
 
 def of_first_walk(walk: FirstWalk, kind: Kind, weak_type: type) -> Plan:
     """The plug for exact instances of a weak type in a first walk, if there is one."""
-    return _of(walk, kind, weak_type, _first_ref, _first_values)
+    return _of(walk, kind, weak_type, _first_ref, _first_container)
 
 
 def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan:
     """The plug for exact instances of a weak type in a second walk, if there is one."""
-    return _of(walk, kind, weak_type, _second_ref, _second_values)
+    return _of(walk, kind, weak_type, _second_ref, _second_container)
 
 
 def _of(
@@ -63,14 +63,14 @@ def _of(
     kind: Kind,
     weak_type: type,
     of_refs: Callable[[_W, Kind], Plan],
-    of_values: Callable[[_W, Kind], Plan],
+    of_containers: Callable[[_W, Kind], Plan],
 ) -> Plan:
     if weak_type is not kind.base or not _hold(walk.facts):
         return None
     if weak_type is weakref.ref:
         return of_refs(walk, kind)
-    if weak_type is weakref.WeakValueDictionary and walk.policy.outside == "snapshot":
-        return of_values(walk, kind)
+    if weak_type is weakref.WeakSet or weak_type is weakref.WeakValueDictionary:
+        return of_containers(walk, kind)
     return None
 
 
@@ -84,15 +84,18 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
-        if (
+        if walk.again:  # as `FirstWalk.weak`
+            if weak.__callback__ is None and type(referent) not in SETS:
+                return PLACEHOLDER
+        elif (
             referent is not None
             and id(referent) in met
             and weak.__callback__ is None
             and walk.weak_things
             and by_identity[type(referent)]
-            and referable[type(referent)]
+            and (referable[type(referent)] or walk.facts.is_referable(referent))
             and not shared
-            and not opened
+            and (not opened or walk.can_make(referent))
         ):
             return (ref, (referent,))
         return walk.weak(kind, weak)
@@ -100,41 +103,76 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
     return reduce_ref
 
 
-def _first_values(walk: FirstWalk, kind: Kind) -> Plan:
-    """A WeakValueDictionary with an entry whose referent was not met yet.
+def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
+    """A WeakSet or WeakValueDictionary, all of whose entries are links, or one of which is open.
 
-    `FirstWalk` would leave open one edge for each, and nothing else; that edge would be a snapshot,
-    as none of them can be importable, so a second walk is certain.
+    Where an entry's referent was not met yet, `FirstWalk` would leave open one edge for each, and
+    nothing else; that edge would be a snapshot, as none of them can be importable, so a second walk
+    is certain.
     """
     met, nameable = walk.met, walk.facts.nameable
+    snapshots = walk.policy.outside == "snapshot"
 
-    def reduce_values(weak: object) -> Reduction:
-        found = _entries(kind, weak)
+    def reduce_container(weak: object) -> Reduction:
+        found = None if walk.again else _entries(kind, weak)
         if found is not None:
-            referents, _ = found
-            types = set(map(type, referents))
-            if (
-                not all(map(met.__contains__, map(id, referents)))
-                and SETS.isdisjoint(types)
-                and not any(map(nameable.__getitem__, types))
-            ):
-                walk.again = True
-                return PLACEHOLDER
+            referents, keys = found
+            if all(map(met.__contains__, map(id, referents))):
+                if _are_linked(walk, referents):
+                    return _linked(walk, kind, weak, referents, keys)
+            elif snapshots and kind.base is weakref.WeakValueDictionary:
+                types = set(map(type, referents))
+                if SETS.isdisjoint(types) and not any(map(nameable.__getitem__, types)):
+                    walk.again = True
+                    return PLACEHOLDER
         return walk.weak(kind, weak)
 
-    return reduce_values
+    return reduce_container
+
+
+def _are_linked(walk: FirstWalk | SecondWalk, referents: list[Any]) -> bool:
+    """Whether `decide` says link of all of these, which were met, and there is one order."""
+    facts, types = walk.facts, set(map(type, referents))
+    return (
+        len(referents) > 0
+        and all(map(facts.hashed_by_identity.__getitem__, types))
+        and all(
+            facts.referable[cls] or all(facts.is_referable(r) for r in referents if type(r) is cls)
+            for cls in types
+        )
+        and not facts.written_before
+        and walk.reach.in_order
+        and (not facts.engine.opened or all(map(walk.can_make, referents)))
+    )
+
+
+def _linked(
+    walk: FirstWalk | SecondWalk, kind: Kind, weak: object, referents: list[Any], keys: list[Any]
+) -> Reduction:
+    if kind.base is weakref.WeakSet:
+        positions = walk.reach.positions()
+        referents = sorted(referents, key=lambda referent: positions[id(referent)])
+    return container_of(walk, kind.base, weak, referents, keys, pinned=False)
 
 
 def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
-    """Referents and keys of a WeakValueDictionary; None where there is anything else in it."""
-    if set(weak.__dict__) != kind.internals or names.shared_ids or type(weak.data) is not dict:
+    """Referents, and keys of a WeakValueDictionary; None where there is anything else in it."""
+    if set(weak.__dict__) != kind.internals or names.shared_ids:
         return None
-    entries = copied(weak.data.items)
-    keys = [key for key, _ in entries]
-    referents = [reference() for _, reference in entries]
-    if not LEAF_ATOMS.issuperset(map(type, keys)) or any(found is None for found in referents):
-        return None
-    return referents, keys
+    data, keys = weak.data, []
+    if kind.base is weakref.WeakSet:
+        if type(data) is not set:
+            return None
+        referents = [reference() for reference in copied(lambda: data)]
+    else:
+        if type(data) is not dict:
+            return None
+        entries = copied(data.items)
+        keys = [key for key, _ in entries]
+        referents = [reference() for _, reference in entries]
+        if not LEAF_ATOMS.issuperset(map(type, keys)):
+            return None
+    return None if any(found is None for found in referents) else (referents, keys)
 
 
 def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
@@ -145,7 +183,9 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     """
     met, inside, shared, ref = walk.met, walk.reach.met, names.shared_ids, weakref.ref
     snapshots, took = walk.policy.outside == "snapshot", walk.taken.append
-    plain, standins, under_way = walk.facts.plain, walk.standins, walk.construction.under_way
+    standins, under_way = walk.standins, walk.construction.under_way
+    is_whole = walk.is_whole
+    is_referable = walk.facts.is_referable
     nameable, referable = walk.facts.nameable, walk.facts.referable
     by_identity = walk.facts.hashed_by_identity
     # Or a class by value is not there while what it holds is written.
@@ -164,21 +204,24 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
         ):
             identity = id(referent)
             if identity in met:
-                if not referable[cls] or (nameable[cls] and not skeletons):
-                    pass
-                elif identity in inside:
-                    return (ref, (referent,))
-                elif snapshots and not nameable[cls]:
+                linked = identity in inside
+                if (
+                    (linked or (snapshots and not nameable[cls]))
+                    and (skeletons or not nameable[cls])
+                    and (referable[cls] or is_referable(referent))
+                ):
+                    if linked:
+                        return (ref, (referent,))
                     took((weak, (referent,), (None,)))
                     return (ref, (referent, referent))
             elif (
-                snapshots
-                and plain[cls]
+                (snapshots or identity in inside)
                 and identity not in standins
-                and identity not in inside
-                and (skeletons or walk.can_make(referent))
-                and is_leaf(referent)
+                and is_whole(referent)
+                and (referable[cls] or is_referable(referent))
             ):
+                if identity in inside:
+                    return (ref, (referent,))
                 took((weak, (referent,), (None,)))
                 return (ref, (referent, referent))
         return walk.weak(kind, weak)
@@ -186,27 +229,38 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     return reduce_ref
 
 
-def _second_values(walk: SecondWalk, kind: Kind) -> Plan:
-    """A WeakValueDictionary with keys that are atoms, all of whose values are leaves and outside.
+def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
+    """A WeakSet or WeakValueDictionary, all of whose entries are links to what is written already.
 
+    Or a WeakValueDictionary with keys that are atoms, all of whose values are leaves and outside.
     Each edge would be a snapshot, and each target the referent itself.
     """
-    inside, plain, standins = walk.reach.met, walk.facts.plain, walk.standins
+    met, inside, plain, standins = walk.met, walk.reach.met, walk.facts.plain, walk.standins
+    snapshots, under_way = walk.policy.outside == "snapshot", walk.construction.under_way
 
-    def reduce_values(weak: object) -> Reduction:
+    def reduce_container(weak: object) -> Reduction:
         found = _entries(kind, weak)
         if found is not None and found[0]:
             referents, keys = found
-            if (
-                all(map(plain.__getitem__, set(map(type, referents))))
-                and not any(map(inside.__contains__, map(id, referents)))
+            if any(map(inside.__contains__, map(id, referents))):
+                if (
+                    not under_way
+                    and all(map(inside.__contains__, map(id, referents)))
+                    and all(map(met.__contains__, map(id, referents)))
+                    and _are_linked(walk, referents)
+                ):
+                    return _linked(walk, kind, weak, referents, keys)
+            elif (
+                snapshots
+                and kind.base is weakref.WeakValueDictionary
+                and all(map(plain.__getitem__, set(map(type, referents))))
                 and not any(map(standins.__contains__, map(id, referents)))
-                and all(map(is_leaf, referents))
+                and all(map(walk.is_whole, referents))
                 # Of plain ones it is their class that matters.
                 and all(map(walk.can_make, {type(found): found for found in referents}.values()))
             ):
                 walk.taken.append((weak, referents, keys))
-                return pinned_container(walk, kind.base, weak, referents, keys)
+                return container_of(walk, kind.base, weak, referents, keys, pinned=True)
         return walk.weak(kind, weak)
 
-    return reduce_values
+    return reduce_container

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _pickle
 import copyreg
 import functools
+import io
 import operator
 import sys
 import types
@@ -150,10 +151,10 @@ class Engine(PicklerEngine):
         know; until then what was open is taken to be so. (Where `closing` tells, it is not.)
         """
         if id(obj) in self.opened and len(met) >= self._next_look:
-            memo = self.memo()
-            self._next_look = len(met) + len(memo) // 8
+            self._next_look = len(met) + len(met) // 8
+            memo = _Memo(self.pickler)
             for identity, (_, state) in list(self.opened.items()):
-                if id(state) in memo:
+                if memo.has(state):
                     del self.opened[identity]
         return id(obj) in self.opened
 
@@ -183,6 +184,39 @@ class Engine(PicklerEngine):
         state = (first, Call(operator.getitem, (second, Rest(close)), 0))
         self.opened[id(obj)] = (obj, state)
         return (*found[:2], state, *found[3:])
+
+
+class _Unwritten(Exception):  # noqa: N818 - an answer, not an error
+    """What is asked for is not in a memo."""
+
+
+class _Memo(_pickle.Pickler):
+    """Tells what the memo of a C pickler holds, without a copy of it in Python.
+
+    A C pickler asks for the persistent id of an object first, then looks into its memo, and then
+    writes what the object holds; there this one ends.
+    """
+
+    def __init__(self, pickler: Any) -> None:
+        super().__init__(io.BytesIO())
+        self.memo = pickler.memo
+        self._asked: object = None
+
+    def has(self, container: tuple[Any, Any]) -> bool:
+        """Whether the memo holds a tuple, which is not empty."""
+        self._asked = container
+        try:
+            self.dump(container)
+        except _Unwritten:
+            return False
+        finally:
+            self._asked = None
+        return True
+
+    def persistent_id(self, obj: object) -> None:
+        """Claims nothing; but nothing is to be written either."""
+        if obj is not self._asked:
+            raise _Unwritten
 
 
 def _seems_a_function(proxy: object) -> bool:

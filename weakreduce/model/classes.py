@@ -171,7 +171,11 @@ _get_state: Final[Any] = object.__getstate__
 
 def is_leaf(obj: object) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
-    state = _get_state(obj)
+    return is_leaf_state(_get_state(obj))
+
+
+def is_leaf_state(state: Any) -> bool:
+    """Whether a state is attributes that hold atoms alone."""
     if type(state) is dict:
         # Names are text, but for those that somebody put into the instance's dict.
         entries = state.copy()  # in one step: other threads may write to it
