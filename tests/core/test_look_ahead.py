@@ -8,6 +8,7 @@ import gc
 import io
 import pickle
 import random
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,15 +91,15 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 
     def met_strongly(root: Any, known: Any) -> Any:
         answer = stock(root, known)
-        found.answers.append(None if answer is None else dict(answer))
+        found.answers.append(None if answer is None else dict(answer[0]))
         return answer
 
     monkeypatch.setattr(look_ahead, "met_strongly", met_strongly)
     return found
 
 
-def met_by_the_pickler(root: Any, host: str) -> dict[int, Any]:
-    """What a first walk to the end meets."""
+def met_by_the_pickler(root: Any, host: str, *, ahead: bool = False) -> dict[int, Any]:
+    """What a first walk to the end meets, or one that looks ahead."""
     met: dict[int, Any] = {}
     stock = Writing._write_final
 
@@ -108,7 +109,8 @@ def met_by_the_pickler(root: Any, host: str) -> dict[int, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Writing, "_write_final", write_final)
-        patch.setattr(look_ahead, "met_strongly", lambda *_: None)
+        if not ahead:
+            patch.setattr(look_ahead, "met_strongly", lambda *_: None)
         weakreduce.dumps(root, host=host)
     return met
 
@@ -254,14 +256,77 @@ def test_of_what_it_cannot_know_it_says_nothing_and_is_asked_once(
     assert copied[0]() is copied[-1]
 
 
-def test_classes_by_value_are_not_looked_into(ahead: Ahead) -> None:
+def by_value() -> Any:
     class Local(Node):
         pass
 
     node = Local()
-    copied = weakreduce.loads(weakreduce.dumps([weakref.ref(node), node]))
-    assert ahead.answers == [None]
-    assert copied[0]() is copied[1]
+    return node, [weakref.ref(node), node]
+
+
+def by_value_and_more() -> Any:
+    """What the class and its functions hold is inside, and what that holds in turn."""
+    captured, default, attribute = Node(Node()), Node(), Node([Node()])
+
+    class Local(Node):
+        held = attribute
+
+        def method(self, other: Any = default) -> Any:
+            return captured, other
+
+    node = Local()
+    return captured, [*map(weakref.ref, [node, captured, default, attribute]), [node]]
+
+
+def by_value_with_a_registry() -> Any:
+    class Local(Node):
+        members: Any = weakref.WeakSet()
+        by_name: Any = weakref.WeakValueDictionary()
+
+    node, other = Local(), Local()
+    Local.members.update([node, other])
+    Local.by_name["other"] = other
+    return other, [weakref.ref(node), node]
+
+
+def a_function_by_value() -> Any:
+    captured = Node(Node())
+    kept.append(Node())
+    elsewhere = weakref.ref(kept[-1])
+
+    def function() -> Any:
+        return captured, elsewhere
+
+    return captured, [weakref.ref(captured.parts[0]), weakref.ref(function), Node(function)]
+
+
+BY_VALUE = (by_value, by_value_and_more, by_value_with_a_registry, a_function_by_value)
+
+
+@pytest.mark.parametrize("shape", BY_VALUE, ids=lambda shape: shape.__name__)
+def test_what_is_by_value_is_left_to_the_pickler(
+    shape: Callable[[], Any], ahead: Ahead
+) -> None:
+    _, root = shape()
+    payload = weakreduce.dumps(root)
+    assert None not in ahead.answers
+    assert len(ahead.answers) == 1
+
+    def instances(found: dict[int, Any]) -> set[int]:
+        # The names in the encoder's own expressions are met by a pickler only.
+        own = (type, types.FunctionType)
+        return {
+            i for i, obj in found.items()
+            if isinstance(obj, Node) or (isinstance(obj, own) and "<locals>" in obj.__qualname__)
+        }  # fmt: skip
+
+    met = met_by_the_pickler(root, "cloudpickle")
+    assert instances(met) == instances(met_by_the_pickler(root, "cloudpickle", ahead=True))
+    ahead.answers.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look_ahead, "met_strongly", lambda *_: None)
+        assert weakreduce.dumps(root) == payload
+    assert weakreduce.loads(payload) is not None
 
 
 def test_slots_that_were_taken_away() -> None:

@@ -75,20 +75,16 @@ class Shells:
         return self.shelled(obj, self.engine.reduction)
 
     def shelling(self, reduction: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`shelled`, for a plan: most constructions are closed at the first look."""
-        under_way, complete = self.under_way, self._complete
+        """`shelled`, for a plan."""
+        under_way, is_closed = self.under_way, self.is_closed_construction
 
         def reduce(obj: object) -> Any:
             if id(obj) in under_way:
                 return self.shelled(obj, reduction)
             found = reduction(obj)
-            if type(found) is tuple and id(found[0]) in complete:
-                for argument in found[1]:
-                    if type(argument) not in ATOMS and id(argument) not in complete:
-                        break
-                else:
-                    return found
-            return self._shelled_now(obj, found)
+            if type(found) is not tuple or is_closed(found):
+                return NotImplemented if found is None else found
+            return self._begin(Standin(obj, found))
 
         return reduce
 
@@ -99,16 +95,14 @@ class Shells:
             if not standin.is_made and not self.is_repeatable(obj):
                 return self.facts.reductions.ask(obj)  # as stock, for which this does not end
             return standin.finish()
-        return self._shelled_now(obj, reduction(obj))
-
-    def _shelled_now(self, obj: object, found: Any) -> Any:
-        if type(found) is not tuple or self.is_closed(found[:2]):
+        found = reduction(obj)
+        if type(found) is not tuple or self.is_closed_construction(found):
             return NotImplemented if found is None else found
         return self._begin(Standin(obj, found))
 
     def finished(self, standin: Standin) -> Reduction:
         """An object that was met weakly before, or weakly alone so far."""
-        if standin.is_made or self.is_closed(standin.reduction):
+        if standin.is_made or self.is_closed_construction(standin.reduction):
             return standin.finish()
         return self._begin(standin)
 
@@ -172,8 +166,18 @@ class Shells:
             return not self._is_open(obj)
         return self.engine.by_name(obj)
 
-    def is_closed(self, part: object) -> bool:
+    def is_closed_construction(self, reduction: Reduction) -> bool:
         """Whether the arguments of a construction can lead nowhere, from a short look at them."""
+        complete = self._complete
+        if len(reduction) < 2 or type(reduction[1]) is not tuple:
+            return False  # the pickler says why
+        for part in (reduction[0], *reduction[1]):
+            if type(part) not in ATOMS and id(part) not in complete and not self.is_closed(part):
+                return False
+        return True
+
+    def is_closed(self, part: object) -> bool:
+        """Whether one of them can lead nowhere."""
         if id(part) in self._complete or type(part) in ATOMS:
             return True
         if type(part) is tuple:

@@ -77,6 +77,7 @@ class Facts:
         self._ruled: dict[tuple[int, int], Decision | None] = {}
         self._measured: set[int] = set()
         self._keep: list[Any] = []
+        self._is_claimed = engine.persistent if engine.has_persistent_ids else None
         self._learn_types(engine)
 
     def _learn_types(self, engine: Engine) -> None:
@@ -140,13 +141,13 @@ class Facts:
 
     def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
-        if self.engine.persistent(referent):
+        if self._is_claimed is not None and self._is_claimed(referent):
             return True
+        if not self.nameable[type(referent)]:
+            return False
         # By the type: isinstance() may ask a property of the user's, which may raise.
         if issubclass(type(referent), NAMEABLE):
             return self.engine.by_name(referent)
-        if not self.nameable[type(referent)]:
-            return False
         try:
             name = self.reductions.by_override(referent)
             if name is NotImplemented:

@@ -32,7 +32,7 @@ SETS: Final = frozenset({set, frozenset})
 PLACEHOLDER: Final[Reduction] = (list, ())
 
 #: Finds what is inside in a faster way; None where it cannot.
-LookAhead = Callable[[Any, Facts], "dict[int, Any] | None"]
+LookAhead = Callable[[Any, Facts], "tuple[dict[int, Any], list[Any]] | None"]
 
 
 class LookedAhead(Signal):
@@ -150,7 +150,9 @@ class FirstWalk(Walk):
             return
         found = self._look_ahead(root, self.facts)
         if found is not None:
-            self.reach.replace(found)
+            met, by_value = found
+            self.reach.extend(met, complete=not by_value)
+            self.queue += by_value
             raise LookedAhead
 
     def plan_of_own_code(self, obj_type: type) -> Plan:

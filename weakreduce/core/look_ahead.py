@@ -52,12 +52,18 @@ _BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
 _RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
 
 
-def met_strongly(root: object, facts: Facts) -> dict[int, Any] | None:
-    """By id, all that is met, but for atoms and refs; None where a pickler has to be asked."""
+def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]] | None:
+    """What is met, but for atoms and refs; None where a pickler has to be asked.
+
+    Returns:
+        By id, what is met; and those classes and functions among it that are written by value: what
+        they hold is left to the pickler.
+    """
     if not _RELIABLE:
         return None
     engine, ref = facts.engine, weakref.ref
     inside: dict[int, Any] = {}
+    by_value: list[Any] = []
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
     seen_through: set[type] = {*_BUILTIN}
     with_attributes: set[type] = set()
@@ -77,21 +83,20 @@ def met_strongly(root: object, facts: Facts) -> dict[int, Any] | None:
             if (
                 not facts.plain[obj_type]
                 or engine.wants_override(obj_type)
-                or not engine.by_name(obj_type)
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None
+            if id(obj_type) not in inside and not engine.by_name(obj_type):
+                by_value.append(obj_type)
             inside[id(obj_type)] = obj_type
             (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
-        if not types_met.isdisjoint(NAMEABLE) and not all(
-            engine.by_name(obj) for obj in objects if type(obj) in NAMEABLE
-        ):
-            return None
+        if not types_met.isdisjoint(NAMEABLE):
+            by_value += [o for o in objects if type(o) in NAMEABLE and not engine.by_name(o)]
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]
         found += gc.get_referents(*map(_attributes, owners))
-    return inside
+    return inside, by_value
 
 
 def _keeps_all_in_dict(obj_type: type) -> bool:

@@ -45,9 +45,8 @@ class Reach:
             positions.update(zip(new, itertools.count(len(positions)), strict=False))
         return positions
 
-    def replace(self, met: dict[int, Any]) -> None:
-        """Take over what was found in another way than by a strong walk: complete, in no order."""
-        self.met = met
-        self._positions = {}
-        self.complete = True
+    def extend(self, met: dict[int, Any], *, complete: bool) -> None:
+        """Add what was found in another way than by a strong walk, and so in no order."""
+        self.met.update(met)
+        self.complete = complete
         self.in_order = False

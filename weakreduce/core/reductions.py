@@ -37,6 +37,8 @@ class Reductions:
         self.engine = engine
         #: Whether code that is not the host's reduces the instances of a type.
         self.once = Answers(functools.partial(_by_own_code, engine))
+        #: Whether the pickler's own override cares for instances of a type.
+        self.overridden = Answers(engine.wants_override)
         #: Whether the default reduction of a type's instances has arguments of its own.
         self.own_arguments = Answers(
             lambda cls: bool(cls.__flags__ & HEAP_TYPE) and has_own_arguments(cls)
@@ -58,7 +60,7 @@ class Reductions:
 
     def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
-        if not self.engine.wants_override(type(obj)):
+        if not self.overridden[type(obj)]:
             return NotImplemented
         return self.engine.stock_override(obj)
 

@@ -31,7 +31,7 @@ from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import bases_of, is_leaf, is_leaf_state
+from weakreduce.model.classes import NAMEABLE, bases_of, holds_atoms, is_leaf
 from weakreduce.model.decide import PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
 from weakreduce.model.signals import Signal
@@ -174,44 +174,58 @@ class SecondWalk(Walk):
         if standin is None:
             if self.facts.is_named(referent):
                 return referent
-            if self.is_whole(referent):
+            parts = self._parts_of(referent)
+            if parts is None:
                 return referent
-            reduction = self._parts_of(referent)
-            if reduction is None:
-                return referent
-            standin = self.standins[identity] = Standin(referent, reduction)
+            standin = self.standins[identity] = Standin(referent, parts)
             self._unfinished.append(referent)
         if standin.is_made or self.plans.get(type(referent), MISSING) is None:
             return standin  # its class is importable, and nothing else is among its arguments
-        return standin if self.construction.is_closed(standin.reduction) else Guarded(standin)
+        closed = self.construction.is_closed_construction(standin.reduction)
+        return standin if closed else Guarded(standin)
 
-    def is_whole(self, obj: object) -> bool:
-        """Whether an object can be written whole where a weak edge meets it first.
-
-        Its construction needs only what is there, its state holds atoms alone, and no code of its
-        class sees that the state comes early: that leads nowhere.
-        """
-        cls, facts = type(obj), self.facts
+    def shell_at_once(self, referent: object) -> Any:
+        """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
+        cls, facts = type(referent), self.facts
         if facts.plain[cls]:
-            return is_leaf(obj) and (self.engine.has_skeletons or can_make(facts, self.met, obj))
-        if not facts.sets_state_unseen[cls]:
-            return False
-        found = facts.reductions.reduced_or_none(obj)
-        if found is None or any(part is not None for part in found[3:]):
-            return False
-        state = found[2] if len(found) > 2 else None
-        return is_leaf_state(state) and self.construction.is_closed(found[:2])
+            if self.engine.has_skeletons or can_make(facts, self.met, referent):
+                return self.shell(referent)
+            return MISSING
+        if not facts.reductions.once[cls] or issubclass(cls, NAMEABLE) or self.kind(cls):
+            return MISSING
+        found = facts.reductions.reduced_or_none(referent)
+        if found is None or not self.construction.is_closed_construction(found):
+            return MISSING
+        if id(referent) not in self.standins and facts.sets_state_unseen[cls] and _is_leaf(found):
+            return referent
+        return self.shell(referent)
 
     def _parts_of(self, referent: object) -> Reduction | None:
+        """What a referent is made of, in steps; None where it is to be written whole.
+
+        So it is where it leads nowhere, as its state holds atoms alone, and where no code of its
+        class sees that the state comes early.
+        """
         if id(referent) in self.facts.left_out:
             return NOTHING
-        kind = self.kind(type(referent))
+        cls, facts = type(referent), self.facts
+        reductions = facts.reductions
+        if facts.plain[cls] and not reductions.overridden[cls]:
+            if is_leaf(referent):
+                return None
+            found: Any = referent.__reduce_ex__(self.engine.protocol)
+            return found  # type: ignore[no-any-return]
+        kind = self.kind(cls)
         if kind is not None:
             return None if kind.is_finalizer else self.weak(kind, referent)
-        if not issubclass(type(referent), type) and self.facts.reductions.once[type(referent)]:
-            found = self.facts.reductions.reduced(referent)
-            return found if isinstance(found, tuple) else None
-        return self.engine.reduction(referent)
+        if not issubclass(cls, type) and reductions.once[cls]:
+            found = reductions.reduced(referent)
+            if type(found) is not tuple:
+                return None
+            whole = facts.sets_state_unseen[cls] and _is_leaf(found)
+            closed = whole and self.construction.is_closed_construction(found)
+            return None if closed else found
+        return None if facts.plain[cls] and is_leaf(referent) else self.engine.reduction(referent)
 
     def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:
@@ -223,3 +237,11 @@ class SecondWalk(Walk):
         if not self.reach.in_order and sum(bool(self.holds(edge.referent)) for edge in edges) > 1:
             raise OrderMatters
         return super().ordered(edges)
+
+
+def _is_leaf(reduction: Reduction) -> bool:
+    """The same as `is_leaf`, of an object that code of its own reduces."""
+    state, *more = (*reduction[2:], None)
+    if any(part is not None for part in more):
+        return False
+    return state is None or (type(state) is dict and holds_atoms(state))

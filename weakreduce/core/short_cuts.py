@@ -20,13 +20,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from weakreduce.core.dispatch import Plan
+from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import container_of
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import PLACEHOLDER, SETS, FirstWalk
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
-from weakreduce.model.classes import LEAF_ATOMS
+from weakreduce.model.classes import LEAF_ATOMS, is_leaf
 from weakreduce.model.kinds import Kind, copied
 
 _W = TypeVar("_W", FirstWalk, SecondWalk)
@@ -176,15 +177,13 @@ def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
 
 
 def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
-    """A ref without a callback, whose referent is written already or is a leaf.
+    """A ref without a callback, whose referent is written already or needs only what is there.
 
-    `decide` says link or snapshot, `SecondWalk.shell` gives the referent itself, and `encode`
-    writes this.
+    `decide` says link or snapshot, and `encode` writes this.
     """
     met, inside, shared, ref = walk.met, walk.reach.met, names.shared_ids, weakref.ref
     snapshots, took = walk.policy.outside == "snapshot", walk.taken.append
-    standins, under_way = walk.standins, walk.construction.under_way
-    is_whole = walk.is_whole
+    under_way, shell = walk.construction.under_way, walk.shell_at_once
     is_referable = walk.facts.is_referable
     nameable, referable = walk.facts.nameable, walk.facts.referable
     by_identity = walk.facts.hashed_by_identity
@@ -193,37 +192,29 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
-        cls = type(referent)
+        cls, identity = type(referent), id(referent)
+        linked = identity in inside
         if (
-            referent is not None
+            (linked or snapshots)
+            and referent is not None
             and weak.__callback__ is None
             and by_identity[cls]
-            and not shared
             and walk.weak_things
+            and not shared
             and not under_way
         ):
-            identity = id(referent)
-            if identity in met:
-                linked = identity in inside
-                if (
-                    (linked or (snapshots and not nameable[cls]))
-                    and (skeletons or not nameable[cls])
-                    and (referable[cls] or is_referable(referent))
-                ):
-                    if linked:
-                        return (ref, (referent,))
-                    took((weak, (referent,), (None,)))
-                    return (ref, (referent, referent))
-            elif (
-                (snapshots or identity in inside)
-                and identity not in standins
-                and is_whole(referent)
-                and (referable[cls] or is_referable(referent))
-            ):
-                if identity in inside:
-                    return (ref, (referent,))
+            if not (referable[cls] or is_referable(referent)):
+                target = MISSING
+            elif identity not in met:
+                target = shell(referent)
+            else:
+                is_there = not nameable[cls] or (linked and skeletons)
+                target = referent if is_there else MISSING
+            if target is not MISSING:
+                if linked:
+                    return (ref, (target,))
                 took((weak, (referent,), (None,)))
-                return (ref, (referent, referent))
+                return (ref, (target, target))
         return walk.weak(kind, weak)
 
     return reduce_ref
@@ -255,7 +246,7 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
                 and kind.base is weakref.WeakValueDictionary
                 and all(map(plain.__getitem__, set(map(type, referents))))
                 and not any(map(standins.__contains__, map(id, referents)))
-                and all(map(walk.is_whole, referents))
+                and all(map(is_leaf, referents))
                 # Of plain ones it is their class that matters.
                 and all(map(walk.can_make, {type(found): found for found in referents}.values()))
             ):

@@ -5,7 +5,6 @@ See `session.py` for the theory. Nothing here knows what becomes of a payload or
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import Any
 
@@ -91,8 +90,13 @@ class Writing:
             override = noting(self._met, self._plans, self._plan)
         else:
             override = self._override(self._begin())
-        with contextlib.suppress(LookedAhead):
+        self._walk_first(override)
+
+    def _walk_first(self, override: Override) -> None:
+        try:
             watched_run(self.engine, override, self.root)
+        except LookedAhead:
+            self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
         if self.first is None:
@@ -120,8 +124,7 @@ class Writing:
         """Forget what was written, and let a new reach grow, knowing more."""
         self.start_over()
         self.first = self._first_walk(dict.fromkeys(self.engine.memo_before()), None)
-        with contextlib.suppress(LookedAhead):
-            watched_run(self.engine, self._override(self.first), self.root)
+        self._walk_first(self._override(self.first))
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts

@@ -163,26 +163,26 @@ def defines(obj_type: type, name: str) -> bool:
 LEAF_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
-_TEXT: Final = frozenset({str})
-
-
 _get_state: Final[Any] = object.__getstate__
 
 
 def is_leaf(obj: object) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
-    return is_leaf_state(_get_state(obj))
+    state = _get_state(obj)
+    return state is None or (type(state) is dict and holds_atoms(state))
 
 
-def is_leaf_state(state: Any) -> bool:
-    """Whether a state is attributes that hold atoms alone."""
-    if type(state) is dict:
-        # Names are text, but for those that somebody put into the instance's dict.
-        entries = state.copy()  # in one step: other threads may write to it
-        return LEAF_ATOMS.issuperset(map(type, entries.values())) and _TEXT.issuperset(
-            map(type, entries)
-        )
-    return state is None
+def holds_atoms(attributes: dict[Any, Any]) -> bool:
+    """Whether all attributes are atoms, and all their names text."""
+    entries = attributes.copy()  # in one step: other threads may write to it
+    # Loops, which for the few attributes that most objects have are faster than any set.
+    for value in entries.values():
+        if type(value) not in LEAF_ATOMS:
+            return False
+    for name in entries:  # noqa: SIM110 - a generator takes twice as long
+        if type(name) is not str:  # somebody may have put anything there
+            return False
+    return True
 
 
 def hashed_by_value(obj_type: type) -> bool:
