@@ -1,9 +1,12 @@
-"""The property of `test_properties.py` on plain random graphs, at length and fast: a script.
+"""Random graphs against the model, at length and fast: a script.
 
-``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0] [--explain]``
+``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0] [--plain | --explain]``
 
-hypothesis shrinks what fails, but takes its time; this driver checks some hundred graphs a
-second against the same model. It prints the seed of each graph that fails, and exits with 1.
+Graphs are wide (`support/wide.py`): every way of reduction, classes and functions by value, every
+weak kind and its subclasses. What fails is made smaller and printed as a program to paste.
+``--plain`` takes the graphs of `test_properties.py`, which hypothesis shrinks, and ``--explain``
+compares `explain` on those with what `dumps` does; both print the seed of each graph that fails.
+The same seed is the same graph in every process. Exits with 1 where a graph failed.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ import random
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import graphs
+import shrinking
+import wide_random
 from graphs import Model, Spec, Weak
 
 import weakreduce
@@ -84,26 +90,41 @@ def check_explained(seed: int, host: str) -> None:
     graphs.check_outcome(root, choose.choice(list(graphs.policies().values())), host)
 
 
+def check_wide(seed: int, host: str) -> str | None:
+    """What is wrong with a graph as it arrives, as a program; None where nothing is."""
+    choose = random.Random(seed)
+    graph, case = wide_random.random_graph(choose, host), wide_random.random_case(choose, host)
+    failure = shrinking.failure(graph, case)
+    if failure is None:
+        return None
+    small = shrinking.shrunk_like(graph, case, failure)
+    return f"{shrinking.program(small, case)}\n# {shrinking.failure(small, case)}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check random graphs against the model.")
     parser.add_argument("hosts", nargs="*", default=["cloudpickle", "dill", "pickle"])
     parser.add_argument("--graphs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plain", action="store_true", help="graphs of few forms")
     parser.add_argument("--explain", action="store_true", help="check explain against dumps")
     chosen = parser.parse_args()
-    run = check_explained if chosen.explain else check
-    warnings.simplefilter("error")
+    run: Any = check_explained if chosen.explain else check if chosen.plain else check_wide
+    if run is not check_wide:
+        warnings.simplefilter("error")
     gc.collect()
     gc.freeze()
     failed = 0
     for host in chosen.hosts:
         for seed in range(chosen.seed, chosen.seed + chosen.graphs):
             try:
-                run(seed, host)
+                found = run(seed, host)
             except Exception as error:
+                found = f"{type(error).__name__}: {error}"
+            if found is not None:
                 failed += 1
-                print(f"{host}, seed {seed}: {type(error).__name__}: {error}")
-        print(f"{host}: {chosen.graphs} graphs, {failed} failed so far")
+                print(f"{host}, seed {seed}: {found}", flush=True)
+        print(f"{host}: {chosen.graphs} graphs, {failed} failed so far", flush=True)
     return 1 if failed else 0
 
 

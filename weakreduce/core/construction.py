@@ -69,8 +69,9 @@ class Shells:
 
     def of_own_class(self, obj: object) -> Any:
         """The plan of instances of a class by value, until that is complete."""
-        if self._is_complete(type(obj)):
-            self.walk.plans[type(obj)] = None
+        if self._is_complete(type(obj)) and id(obj) not in self.under_way:
+            if not self.under_way:  # or more of them may be
+                self.walk.plans[type(obj)] = None
             return NotImplemented
         return self.shelled(obj, self.engine.reduction)
 
@@ -102,6 +103,10 @@ class Shells:
 
     def finished(self, standin: Standin) -> Reduction:
         """An object that was met weakly before, or weakly alone so far."""
+        if self.walk.plans.get(type(standin.obj)) == self.put_names_off:
+            found = self.put_names_off(standin.obj)
+            if type(found) is tuple:  # a class or function by value, which is open from here on
+                standin.parts = (*standin.reduction, *found[2:])
         if standin.is_made or self.is_closed_construction(standin.reduction):
             return standin.finish()
         return self._begin(standin)
@@ -146,7 +151,27 @@ class Shells:
 
     def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
-        return can_make(self.facts, self.walk.met, obj) and not self.is_made_from(obj, MISSING)
+        return (
+            can_make(self.facts, self.walk.met, obj)
+            and not self.is_made_from(obj, MISSING)
+            and not self._may_lead_back(obj)
+        )
+
+    def _may_lead_back(self, obj: object) -> bool:
+        """Whether an object is under way, or is made from arguments that may lead to what is.
+
+        What holds it would be made whole by then, but for a container, which can wait.
+        """
+        if not self.under_way:
+            return False
+        identity, cls = id(obj), type(obj)
+        if identity in self.under_way:
+            return self._lacks_arguments(obj)
+        standin = self.standins.get(identity)
+        if identity in self.walk.met or (standin is not None and standin.is_made):
+            return False
+        reductions = self.facts.reductions
+        return reductions.once[cls] or reductions.own_arguments[cls]
 
     def _is_open(self, obj: object) -> bool:
         return self.engine.is_open(obj, self.walk.met)
@@ -238,7 +263,11 @@ class Shells:
             return False  # a class by value is there, empty
         if not can_make(self.facts, self.walk.met, referent):
             return True
-        standin = self.under_way.get(id(referent))
+        return self._lacks_arguments(referent)
+
+    def _lacks_arguments(self, obj: object) -> bool:
+        """Whether an object is under way, and not all that it is constructed from is there."""
+        standin = self.under_way.get(id(obj))
         if standin is None or standin.is_made:
             return False
         # A class by value is there, empty: that is enough where all else is closed.
