@@ -21,11 +21,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,14 +174,18 @@ def requirements(all_of_them: bool) -> list[str]:
     """What the tests need, each as pip takes it."""
     if not all_of_them:
         return list(CORE)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
-    parts = re.search(r"\[(.*)\]", extras["all"][0])
-    assert parts is not None
-    named = [*CORE, *(need for extra in parts[1].split(",") for need in extras[extra])]
-    named += extras["real"]
-    return named + [need for need in extras["test"] if not need.startswith("weakreduce")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def needs_of(extra: str) -> Iterator[str]:
+        for need in project["optional-dependencies"][extra]:
+            own = re.fullmatch(rf"{project['name']}\[(.*)\]", need)
+            if own is None:
+                yield need
+            else:
+                for name in own[1].split(","):
+                    yield from needs_of(name)
+
+    return list(dict.fromkeys([*CORE, *needs_of("test")]))
 
 
 def make_environment(folder: Path, version: str, all_of_them: bool, deadline: Deadline) -> str:
@@ -196,7 +202,7 @@ def make_environment(folder: Path, version: str, all_of_them: bool, deadline: De
     for need in needed[len(CORE) :]:
         try:
             short = Deadline(min(60 * PATIENCE, deadline.left() or 60 * PATIENCE))
-            run(need, inside(folder, f"{pip} '{need}'"), short)
+            run(need, inside(folder, f"{pip} {shlex.quote(need)}"), short)
         except NotPossibleError as error:
             print(f"Python {version}: without {need}: {error}", flush=True)
     made.write_text("\n".join(needed))
@@ -234,7 +240,7 @@ def test(version: str, options: argparse.Namespace, deadline: Deadline) -> int:
         make_folder(folder, deadline)
         prepare(folder)
         venv = make_environment(folder, version, options.all, deadline)
-        quoted = " ".join(f"'{argument}'" for argument in arguments)
+        quoted = shlex.join(arguments)
         command = inside(folder, f"{venv}/bin/python -m pytest -p no:cacheprovider -q {quoted}")
     try:
         return subprocess.run(command, timeout=deadline.left(), cwd=ROOT).returncode

@@ -58,6 +58,17 @@ def _info(chosen: argparse.Namespace) -> int:
     return 1 if any(result.startswith("failed") for result in results.values()) else 0
 
 
+def _check_interpreter() -> None:
+    """For the commands that write: a line, where weakreduce does not write."""
+    from weakreduce.model.cpython import require_cpython
+    from weakreduce.model.errors import WeakreduceError
+
+    try:
+        require_cpython()
+    except WeakreduceError as error:
+        raise _Stopped(str(error)) from error
+
+
 def _imported(target: str) -> Any:
     module_name, _, path = target.partition(":")
     if not module_name or not path:
@@ -106,6 +117,7 @@ def _explain(chosen: argparse.Namespace) -> int:
 
     if (chosen.target is None) == (chosen.pickle is None):
         raise _Stopped("explain takes either package.module:object or --pickle FILE")
+    _check_interpreter()
     try:
         policy(chosen.policy)
     except ValueError as error:
@@ -168,6 +180,7 @@ def _explain_load(chosen: argparse.Namespace) -> int:
 def _demo(chosen: argparse.Namespace) -> int:
     from weakreduce import demo
 
+    _check_interpreter()
     demo.main()
     return 0
 

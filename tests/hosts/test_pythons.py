@@ -225,10 +225,15 @@ def test_a_signal_is_found_behind_what_took_its_place() -> None:
 
 # --- interpreters that are not CPython ----------------------------------------------------
 
-OTHER = """
-import sys, types, warnings, weakref, pickle
-found = dict(vars(sys.implementation), name="pypy")
-sys.implementation = types.SimpleNamespace(**found)
+#: As on PyPy: the interpreter's name, and a module that is CPython's alone.
+PYPY = """
+import sys, types
+sys.modules["_functools"] = None
+sys.implementation = types.SimpleNamespace(**{**vars(sys.implementation), "name": "pypy"})
+"""
+OTHER = f"""
+{PYPY}
+import warnings, weakref, pickle
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import weakreduce
@@ -250,8 +255,20 @@ for call in (
         assert "CPython" in str(error) and "pypy" in str(error), error
     else:
         raise AssertionError("no error")
-assert weakreduce.info()["hosts"]["cloudpickle"]["state"] == "off"
+for host in ("cloudpickle", "dill", "pickle"):
+    try:
+        weakreduce.dumps([weakref.ref(thing)], host=host)
+    except weakreduce.WeakreduceError as error:
+        assert "CPython" in str(error)
+    else:
+        raise AssertionError("no error")
+states = [host["state"] for host in weakreduce.info()["hosts"].values()]
+assert set(states) == {{"off"}}, states
 assert weakreduce.loads(pickle.dumps([1])) == [1]
+assert weakreduce.explain_load(pickle.dumps([1])).error is None
+assert weakreduce.is_pinned(weakref.ref(thing)) is False
+with weakreduce.policy("dangle"):
+    assert weakreduce.get_policy().name == "dangle"
 try:
     cloudpickle.dumps(weakref.ref(thing))
 except TypeError:
@@ -261,3 +278,20 @@ except TypeError:
 
 def test_another_interpreter_is_told_and_nothing_is_written() -> None:
     assert programs.run(OTHER) == "stock's error\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "explain collections:OrderedDict"])
+def test_a_command_that_would_write_says_so_on_another_interpreter(command: str) -> None:
+    code = f"""
+{PYPY}
+import warnings
+warnings.simplefilter("ignore", RuntimeWarning)
+import contextlib, io
+from weakreduce.__main__ import main
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    assert main({command.split()!r}) == 2
+print(said.getvalue())
+"""
+    told = programs.run(code)
+    assert told.startswith(f"python -m weakreduce {command.split()[0]}: weakreduce writes")
+    assert "pypy" in told

@@ -1,5 +1,6 @@
 """Freeze payloads: ``make.py VERSION`` writes ``VERSION.zip`` beside it, for `wired.py` to check.
 
+With a path in the place of the version it writes them there.
 ``make.py --compare VERSION`` tells which payloads would be other bytes today.
 
 Run once for each release, with the weakreduce that is released. What each payload has to arrive as

@@ -11,10 +11,13 @@ asks for the value next sees that, and puts things right.
 
 from __future__ import annotations
 
-# As `functools` has it, which takes longer to import.
-from _functools import partial  # type: ignore[import-not-found]
 from contextvars import ContextVar
 from weakref import ref
+
+try:  # as `functools` has it, which takes longer to import
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # other interpreters than CPython keep it there alone
+    from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
