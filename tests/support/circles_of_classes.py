@@ -98,7 +98,6 @@ class Other:
 
 RefersToOther.other = weakref.ref(Other)
 
-
 class Registry:
     made = weakref.WeakSet()
 
