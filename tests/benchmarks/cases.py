@@ -8,7 +8,6 @@ Modules that a side must not import (weakreduce itself, dill, engines) are impor
 from __future__ import annotations
 
 import functools
-import gc
 import io
 import pickle
 import weakref
@@ -96,7 +95,9 @@ def itself(obj: Any) -> Any:
     return obj
 
 
-def _dumps(obj: Any, *keep: Any, dumps: Callable[[Any], bytes] = cloudpickle.dumps) -> Prepared:
+def dumps_of(obj: Any, *keep: Any, dumps: Callable[[Any], bytes] = cloudpickle.dumps) -> Prepared:
+    """An action that dumps an object; what else is to live meanwhile is kept."""
+
     def action() -> bytes:
         return dumps(obj)
 
@@ -114,7 +115,7 @@ def _loads(obj: Any, loads: Callable[[bytes], Any] = pickle.loads) -> Prepared:
 
 
 def dumps_strong_tree(size: int) -> Prepared:
-    return _dumps(tree(size, itself)[0])
+    return dumps_of(tree(size, itself)[0])
 
 
 def loads_strong_tree(size: int) -> Prepared:
@@ -122,7 +123,7 @@ def loads_strong_tree(size: int) -> Prepared:
 
 
 def dumps_weak_tree(size: int) -> Prepared:
-    return _dumps(tree(size, weakref.ref)[0])
+    return dumps_of(tree(size, weakref.ref)[0])
 
 
 def loads_weak_tree(size: int) -> Prepared:
@@ -130,7 +131,7 @@ def loads_weak_tree(size: int) -> Prepared:
 
 
 def dumps_hand_written_tree(size: int) -> Prepared:
-    return _dumps(tree(size, weakref.ref, HandWritten)[0])
+    return dumps_of(tree(size, weakref.ref, HandWritten)[0])
 
 
 def loads_hand_written_tree(size: int) -> Prepared:
@@ -138,23 +139,23 @@ def loads_hand_written_tree(size: int) -> Prepared:
 
 
 def dumps_wrapper_tree(size: int) -> Prepared:
-    return _dumps(tree(size, Wrapper)[0])
+    return dumps_of(tree(size, Wrapper)[0])
 
 
 def dumps_dill_tree(size: int) -> Prepared:
     import dill
 
-    return _dumps(tree(size, weakref.ref)[0], dumps=dill.dumps)
+    return dumps_of(tree(size, weakref.ref)[0], dumps=dill.dumps)
 
 
 def dumps_strong_first(size: int) -> Prepared:
     nodes = tree(size, itself)
-    return _dumps([nodes, nodes[0]])
+    return dumps_of([nodes, nodes[0]])
 
 
 def dumps_weak_first(size: int) -> Prepared:
     nodes = tree(size, weakref.ref)
-    return _dumps([[weakref.ref(node) for node in nodes], nodes[0]])
+    return dumps_of([[weakref.ref(node) for node in nodes], nodes[0]])
 
 
 def loads_tree_without_parents(size: int) -> Prepared:
@@ -165,7 +166,7 @@ def loads_tree_without_parents(size: int) -> Prepared:
 
 
 def dumps_plain_list(size: int) -> Prepared:
-    return _dumps([Small(number) for number in range(size)])
+    return dumps_of([Small(number) for number in range(size)])
 
 
 def dumps_closures(size: int) -> Prepared:
@@ -181,17 +182,17 @@ def dumps_closures(size: int) -> Prepared:
 
 
 def dumps_plain_dict(size: int) -> Prepared:
-    return _dumps(dict(enumerate([Small(number) for number in range(size)])))
+    return dumps_of(dict(enumerate([Small(number) for number in range(size)])))
 
 
 def dumps_outside_refs(size: int) -> Prepared:
     outside = [Small(number) for number in range(size)]
-    return _dumps([weakref.ref(obj) for obj in outside], outside)
+    return dumps_of([weakref.ref(obj) for obj in outside], outside)
 
 
 def dumps_outside_values(size: int) -> Prepared:
     outside = [Small(number) for number in range(size)]
-    return _dumps(weakref.WeakValueDictionary(enumerate(outside)), outside)
+    return dumps_of(weakref.WeakValueDictionary(enumerate(outside)), outside)
 
 
 def dumps_dangling(size: int) -> Prepared:
@@ -202,7 +203,7 @@ def dumps_dangling(size: int) -> Prepared:
     outside = tree(5 * size, itself)
     inside = [Small(number) for number in range(size)]
     inside[0].number = weakref.ref(outside[0])  # type: ignore[assignment]
-    return _dumps(inside, outside)
+    return dumps_of(inside, outside)
 
 
 def dumps_inside_alone(size: int) -> Prepared:
@@ -212,7 +213,7 @@ def dumps_inside_alone(size: int) -> Prepared:
     weakreduce.set_policy("dangle")
     inside = [Small(number) for number in range(size)]
     inside[0].number = weakref.ref(Small(0))  # type: ignore[assignment]
-    return _dumps(inside)
+    return dumps_of(inside)
 
 
 class BarePickler(pickle.Pickler):
@@ -242,7 +243,7 @@ class NotingPickler(pickle.Pickler):
 
 
 def bare_dumps_weak_tree(size: int) -> Prepared:
-    return _dumps(tree(size, weakref.ref)[0], dumps=functools.partial(_bare_dumps, NotingPickler))
+    return dumps_of(tree(size, weakref.ref)[0], dumps=functools.partial(_bare_dumps, NotingPickler))
 
 
 def _bare_dumps(cls: Any, obj: Any) -> bytes:
@@ -253,7 +254,7 @@ def _bare_dumps(cls: Any, obj: Any) -> bytes:
 
 def bare_dumps_outside_refs(size: int) -> Prepared:
     outside = [Small(number) for number in range(size)]
-    return _dumps(
+    return dumps_of(
         [weakref.ref(obj) for obj in outside],
         outside,
         dumps=functools.partial(_bare_dumps, BarePickler),
@@ -298,12 +299,12 @@ def _many_objects(size: int) -> list[Any]:
 def dumps_proxies(size: int) -> Prepared:
     """1,000 proxies, in a process with `size` objects."""
     nodes = [Small(number) for number in range(1000)]
-    return _dumps([nodes, [weakref.proxy(node) for node in nodes]], _many_objects(size))
+    return dumps_of([nodes, [weakref.proxy(node) for node in nodes]], _many_objects(size))
 
 
 def dumps_refs(size: int) -> Prepared:
     nodes = [Small(number) for number in range(1000)]
-    return _dumps([nodes, [weakref.ref(node) for node in nodes]], _many_objects(size))
+    return dumps_of([nodes, [weakref.ref(node) for node in nodes]], _many_objects(size))
 
 
 # --- engines -------------------------------------------------------------------------------
@@ -337,8 +338,3 @@ def submit_to_dask(size: int) -> Prepared:
     return Prepared(
         lambda: [client.submit(task, n, pure=False).result() for n in range(size)], waits=True
     )
-
-
-def settle() -> None:
-    """Every side begins with nothing left to collect; the collector runs as it always does."""
-    gc.collect()

@@ -1,8 +1,8 @@
 """``python tests/benchmarks/run.py`` prints the tables of docs/performance.md: figures and bars.
 
 ``--write`` also writes `figures.json`, and with it the plot and the tables of the page;
-``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name; ``--scale`` shrinks all
-sizes.
+``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name (those that are left out
+keep the figures that they have, and the plot its curves); ``--scale`` shrinks all sizes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from measure import Side, side_by_side  # noqa: E402 - the path above is what finds it
-from rows import FLOORS, ROWS, SERIES, Row, Settings  # noqa: E402
+from finders import Row, Settings  # noqa: E402 - the path above is what finds it
+from measure import Side, side_by_side  # noqa: E402
+from rows import FLOORS, ROWS, SERIES  # noqa: E402
 
 FIGURES = HERE / "figures.json"
 PAGE = HERE.parent.parent / "docs" / "performance.md"
@@ -86,6 +87,15 @@ def curves(settings: Settings) -> dict[str, list[list[float]]]:
     return found
 
 
+def with_kept(found: list[dict[str, Any]], rows: tuple[Row, ...], kept: Any) -> Any:
+    """What was found for some rows of a table, and for the others what was found before."""
+    figures = {row["name"]: row["figure"] for row in [*kept, *found]}
+    return [
+        {"name": row.name, "figure": figures.get(row.name), "bar": row.bar, "unit": row.unit}
+        for row in rows
+    ]
+
+
 def write(
     rows: list[dict[str, Any]],
     floors: list[dict[str, Any]],
@@ -130,7 +140,11 @@ def main(arguments: list[str] | None = None) -> int:
         both = {"machine": machine(), "rows": tables[0], "floors": tables[1]}
         chosen.json.write_text(json.dumps(both, indent=1))
     if chosen.write:
-        write(*tables, curves(settings))
+        before = json.loads(FIGURES.read_text(encoding="utf-8"))
+        rows = with_kept(tables[0], ROWS, before["rows"])
+        floors = with_kept(tables[1], FLOORS, before["floors"])
+        some = chosen.rows or chosen.skip
+        write(rows, floors, before["series"] if some else curves(settings))
     return 0
 
 

@@ -17,12 +17,12 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PAGE = BENCHMARKS.parent.parent / "docs" / "performance.md"
 #: Rows that start an engine take seconds to do it; the tests of the engines are elsewhere.
-ENGINES = ("ProcessPoolExecutor", "Dask")
+ENGINES = ("ProcessPoolExecutor", "loky", "Dask")
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for other in ("measure", "rows", "cases", "plot", "run"):
+    for other in ("measure", "finders", "rows", "rows_of_shapes", "cases", "plot", "run"):
         monkeypatch.delitem(sys.modules, other, raising=False)
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None
@@ -51,7 +51,8 @@ def test_every_case_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load("rows", monkeypatch)
     cases = load("cases", monkeypatch)
     monkeypatch.setitem(sys.modules, "cases", cases)
-    for _, name in rows.SERIES.values():
+    for _, case in rows.SERIES.values():
+        name = case.removeprefix("cases.")
         if "stock" not in name and "wrapper" not in name:
             assert getattr(cases, name)(10).action()
 

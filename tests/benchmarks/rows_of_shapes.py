@@ -1,0 +1,99 @@
+"""Rows about classes that people write, and about small messages: part of the table of `rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from finders import Row, ratio
+
+OURS, STOCK = "weakreduce", "stock"
+#: Objects of a payload; and messages, or tasks, of one action.
+OBJECTS, MESSAGES, TASKS = 4_000, 1_000, 50
+#: Class of `people`, and what a row calls its kind.
+KINDS: Final = {
+    "Plain": "plain",
+    "Stateful": "`__getstate__`",
+    "Slotted": "slots and `__getstate__`",
+    "Reduced": "`__reduce__`",
+}
+#: Module of the class, and what a row says of that.
+PLACES: Final = {"people": "importable", "__main__": "of `__main__`"}
+#: Shape, its case, its peer, and the bars for each of `KINDS`.
+SHAPES: Final = (
+    ("nothing weak / stock", "nothing_weak", "nothing_weak", (0.65, 1.10, 1.10, 1.05)),
+    (
+        "references to objects met before / the same held strongly in lists",
+        "refs_behind",
+        "lists_behind",
+        (1.05, 1.30, 1.30, 1.30),
+    ),
+    ("references first / lists first", "refs_ahead", "lists_ahead", (2.1, 2.8, 2.8, 2.8)),
+    ("references to outside objects / a dict of them", "refs_outside", "dict_outside", (1.4,)),
+    ("a WeakSet of what is inside / a set", "weak_set", "strong_set", (1.8,)),
+)
+#: The same shapes beside what people do without weakreduce: both are to be no dearer.
+PEERS: Final = (
+    ("references to objects met before", "refs_behind", "watcher_behind"),
+    ("references first", "refs_ahead", "watcher_ahead"),
+)
+DILL: Final = (
+    ("dill, references to objects met before / stock dill", "dill_refs_behind"),
+    ("dill, references first / stock dill", "dill_refs_ahead"),
+)
+
+
+def _shapes() -> Iterator[Row]:
+    for shape, ours, other, bars in SHAPES:
+        for (name, kind), bar in zip(KINDS.items(), bars, strict=False):
+            for module, place in PLACES.items():
+                words = f"{name} {module}"
+                find = ratio(
+                    (OURS, f"shapes.{ours} {words}"), (STOCK, f"shapes.{other} {words}"), OBJECTS
+                )
+                yield Row(f"{shape}: {kind}, {place}", bar, "x", find)
+
+
+def _peers() -> Iterator[Row]:
+    words = "Plain people"
+    for shape, ours, other in PEERS:
+        find = ratio((OURS, f"shapes.{ours} {words}"), (STOCK, f"shapes.{other} {words}"), OBJECTS)
+        yield Row(f"{shape} / made strong by hand in `__getstate__`", 1.0, "x", find)
+    for shape, case in DILL:
+        find = ratio((OURS, f"shapes.{case} {words}"), (STOCK, f"shapes.{case} {words}"), OBJECTS)
+        yield Row(shape, 1.0, "x", find)
+
+
+def _same(name: str, bar: float, case: str, size: int = MESSAGES) -> Row:
+    """A row of one case, with weakreduce and without."""
+    return Row(name, bar, "x", ratio((OURS, case), (STOCK, case), size))
+
+
+def _task(name: str, bar: float, case: str) -> Row:
+    find = ratio((OURS, f"messages.{case} weak"), (STOCK, f"messages.{case} strong"), TASKS)
+    return Row(f"a small task with a weak tree, {name} / stock, a strong tree", bar, "x", find)
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    *_shapes(),
+    *_peers(),
+    _same("`ForkingPickler.dumps` of a plain message / stock", 1.5, "messages.plain_message"),
+    _same("the same, with a Fraction", 1.8, "messages.message_with_fraction"),
+    _same("the same, with five instances", 1.8, "messages.message_with_instances"),
+    _same("`cloudpickle.dumps([1, 2, 3])` / stock", 1.5, "messages.small_list"),
+    _same("`cloudpickle.dumps` of a tiny closure / stock", 1.10, "messages.small_closure"),
+    _task("through a ProcessPoolExecutor", 1.3, "to_process_pool"),
+    _task("through loky", 1.2, "to_loky"),
+    _task("through Dask", 1.1, "to_dask"),
+    Row(
+        "`explain` of 100 snapshots through dill / through cloudpickle",
+        3.0,
+        "x",
+        ratio(
+            (OURS, "shapes.explained Plain people dill"),
+            (OURS, "shapes.explained Plain people cloudpickle"),
+            100,
+        ),
+    ),
+    _same("joblib.hash, nothing weak / stock", 1.02, "shapes.hashed Plain people", OBJECTS),
+)
