@@ -40,6 +40,11 @@ class Writing:
         facts: where they are known from another writing.
     """
 
+    #: The first walk, from the time when something needs one.
+    first: FirstWalk | None = None
+    _facts: Facts | None = None
+    _may_look_ahead = True
+
     def __init__(
         self,
         engine: Engine,
@@ -52,12 +57,11 @@ class Writing:
         self.place = place
         self.root = root
         self.watch = watch
-        self.first: FirstWalk | None = None
         self.walks: list[Walk] = []
         self._met: dict[int, Any] = {}
         self._plans = engine.plans()
-        self._facts = facts
-        self._may_look_ahead = True
+        if facts is not None:
+            self._facts = facts
 
     # --- the three steps ----------------------------------------------------------------
 

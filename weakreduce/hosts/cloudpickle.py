@@ -35,6 +35,9 @@ _set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
 class Engine(PicklerEngine):
     """Drives the Pickler of one copy of cloudpickle."""
 
+    #: How many objects are to be met before the memo is looked at again.
+    _next_look = 0
+
     def __init__(self, host: Host, pickler: Any, stock: Callable[[Any, Any], None]) -> None:
         super().__init__(pickler, stock, pickler.proto)
         self.host = host
@@ -44,14 +47,7 @@ class Engine(PicklerEngine):
             and type(pickler).dispatch_table is host.stock_table
         )
         self.is_stock_override = getattr(self.override, "__func__", None) is host.stock_override
-        self._next_look = 0
-        #: Short cut: for a function that does not know its module, as of a template that was
-        #: compiled, all modules are searched; for a dump and what it is measured by, once. So this
-        #: is what reduces those that were found nowhere, and, by id, these functions.
-        self._of_nameless: Any = None
-        own = getattr(type(pickler), "_function_reduce", None)
-        if self.is_stock_override and own is getattr(host.stock_class, "_function_reduce", ABSENT):
-            self._of_nameless = getattr(pickler, "_dynamic_function_reduce", None)
+        #: By id, functions by value that know no module.
         self._nameless: dict[int, object] = {}
 
     # --- one dump -----------------------------------------------------------------------
@@ -145,10 +141,10 @@ class Engine(PicklerEngine):
             return NotImplemented
         assert self.override is not None
         if id(obj) in self._nameless:
-            found = self._of_nameless(obj)
+            found = self.pickler._dynamic_function_reduce(obj)
         else:
             found = self.override(obj)
-            if self._of_nameless is not None and _knows_no_module(obj) and type(found) is tuple:
+            if type(found) is tuple and _knows_no_module(obj) and self._reduces_functions():
                 self._nameless[id(obj)] = obj
         if (
             type(found) is tuple
@@ -158,6 +154,21 @@ class Engine(PicklerEngine):
         ):
             self.opened[id(obj)] = (obj, found[2])
         return found
+
+    def _reduces_functions(self) -> bool:
+        """Short cut: whether functions that know no module need not be looked for in all of them.
+
+        That is slow, and the functions of a template that was compiled are such. Cloudpickle does
+        it in a method that a subclass may replace; in a dump, and in those that measure it, once is
+        enough.
+        """
+        stock = getattr(self.host.stock_class, "_function_reduce", None)
+        return (
+            self.is_stock_override
+            and stock is not None
+            and getattr(type(self.pickler), "_function_reduce", None) is stock
+            and hasattr(self.pickler, "_dynamic_function_reduce")
+        )
 
     def is_open(self, obj: object, met: dict[int, Any]) -> bool:
         """A state is in the memo when all of it is written.

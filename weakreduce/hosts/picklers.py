@@ -45,6 +45,7 @@ class PicklerEngine:
     has_skeletons = True
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
+    _own_persistent: Any = ABSENT
 
     def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
         self.pickler = pickler
@@ -53,7 +54,6 @@ class PicklerEngine:
         #: The pickler's own override, or None.
         self.override: Override | None = getattr(pickler, "reducer_override", None)
         self.opened: dict[int, Any] = {}
-        self._own_persistent: Any = ABSENT
         self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
 
     # --- one dump -----------------------------------------------------------------------
