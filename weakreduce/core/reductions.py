@@ -40,6 +40,9 @@ class Reductions:
         #: id -> (the object, the error and its traceback), where that code raised.
         self.raised: dict[int, tuple[Any, Exception, types.TracebackType | None]] = {}
         self._keep: list[Any] = []
+        for obj, found in engine.answers:
+            self._remember(obj, found)
+        self.raised.update({id(obj): (obj, e, e.__traceback__) for obj, e in engine.errors})
 
     def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
@@ -73,21 +76,24 @@ class Reductions:
                 finally:
                     del error, traceback  # which lead to this frame, and so back to themselves
             try:
-                found = self.ask(obj)
+                found = self._remember(obj, self.ask(obj))
             except Exception as error:
                 # Of the same depth the next attempt may be another; of an inner dump it is not.
                 if not is_too_deep(error) or left_a_dump(error):
                     self.raised[id(obj)] = (obj, error, error.__traceback__)
                 raise
-            if isinstance(found, tuple) and len(found) >= 4:
-                # Iterators of items serve once; a second walk needs them again.
-                items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
-                found = (*found[:3], *items, *found[5:])
-            self.found[id(obj)] = found
-            self._keep.append(obj)
         if isinstance(found, tuple) and len(found) >= 4:
             iterators = [iter(part) if type(part) is _Items else part for part in found[3:5]]
             return (*found[:3], *iterators, *found[5:])
+        return found
+
+    def _remember(self, obj: object, found: Reduction | str) -> Reduction | str:
+        if isinstance(found, tuple) and len(found) >= 4:
+            # Iterators of items serve once; a second walk needs them again.
+            items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]
+            found = (*found[:3], *items, *found[5:])
+        self.found[id(obj)] = found
+        self._keep.append(obj)
         return found
 
     def ask(self, obj: object) -> Reduction | str:
