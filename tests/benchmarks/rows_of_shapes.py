@@ -78,8 +78,14 @@ ROWS: Final[tuple[Row, ...]] = (
     *_shapes(),
     *_peers(),
     _same("`ForkingPickler.dumps` of a plain message / stock", 1.5, "messages.plain_message"),
-    _same("the same, with a Fraction", 1.8, "messages.message_with_fraction"),
-    _same("the same, with five instances", 1.8, "messages.message_with_instances"),
+    _same(
+        "`ForkingPickler.dumps` of a message with a Fraction / stock",
+        1.8,
+        "messages.message_with_fraction",
+    ),
+    _same(
+        "`ForkingPickler.dumps` of five instances / stock", 1.8, "messages.message_with_instances"
+    ),
     _same("`cloudpickle.dumps([1, 2, 3])` / stock", 1.5, "messages.small_list"),
     _same("`cloudpickle.dumps` of a tiny closure / stock", 1.10, "messages.small_closure"),
     _task("through a ProcessPoolExecutor", 1.3, "to_process_pool"),

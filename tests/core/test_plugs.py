@@ -11,6 +11,7 @@ import collections
 import io
 import random
 from collections.abc import Callable, Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import graphs
@@ -20,7 +21,7 @@ from shapes import SHAPES
 
 import weakreduce
 from weakreduce.core import look_ahead, short_cuts
-from weakreduce.hosts import picklers
+from weakreduce.hosts import picklers, scout
 from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -114,6 +115,24 @@ def test_without_a_fast_way_the_bytes_are_the_same(
     pull(monkeypatch, plug)
     differ = [name for (name, one), (_, two) in zip(as_usual[host], payloads(host), strict=True)
               if one != two]  # fmt: skip
+    assert differ == []
+
+
+def messages() -> Iterator[tuple[str, bytes]]:
+    """What multiprocessing makes of all shapes."""
+    for shape in SHAPES:
+        for policy in ("snapshot", "dangle"):
+            for protocol in (2, None):
+                kept, root = shape()
+                with weakreduce.policy(policy):
+                    yield f"{shape.__name__} {policy}", bytes(ForkingPickler.dumps(root, protocol))
+                del kept
+
+
+def test_without_a_scout_messages_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_usual = list(messages())
+    monkeypatch.setattr(scout, "message", lambda *_: None)
+    differ = [one[0] for one, two in zip(as_usual, messages(), strict=True) if one != two]
     assert differ == []
 
 

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import things
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 from joblib import delayed
 
 import weakreduce
@@ -117,3 +117,36 @@ def test_a_task_that_cannot_be_opened_raises() -> None:
     closed = Closed(weakref.ref(cargo.Target))
     with pytest.raises(Exception, match=r"not here|deserializ"):
         parallel()([delayed(cargo.look)(closed)] * 2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_task_is_pickled_once(batch_size: int, large: bool) -> None:
+    """Whether a weak thing is in it or not, and whatever is scattered beside it."""
+    target, array = cargo.Target(), np.ones(100_000)
+    beside = {"beside": array} if large else {}
+    for weak in (None, weakref.ref(target)):
+        counted = [cargo.Counted() for _ in range(6)]
+        found = parallel(batch_size=batch_size)(
+            delayed(cargo.number_of)(one, number, weak, **beside)
+            for number, one in enumerate(counted)
+        )
+        assert found == list(range(6))
+        assert [one.asked for one in counted] == [1] * 6
+
+
+def test_results_of_other_tasks_are_put_into_arguments() -> None:
+    client = get_client()
+    future = client.submit(cargo.add, 1, 1, pure=False)
+    tasks = [delayed(cargo.number_of)(cargo.Counted(), [future]) for _ in range(2)]
+    assert parallel()(tasks) == [[2]] * 2
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_tasks_keep_the_names_of_their_functions(weak: bool) -> None:
+    """Dask's dashboard shows them."""
+    target = cargo.Target()
+    given = weakref.ref(target) if weak else None
+    tasks = [delayed(cargo.own_key)([cargo.Counted(), given]) for _ in range(8)]
+    found = parallel(batch_size=2, pre_dispatch="all")(tasks)
+    assert {key.partition("-")[0] for key in found} == {"batch_of_own_key_2_calls"}

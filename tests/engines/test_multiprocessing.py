@@ -482,7 +482,7 @@ print([sorted(n for n in a if a[n] is not b.get(n)) for a, b in zip(ours, stock)
 """
     found = programs.run(code)
     pool = ["_guarded_task_generation", "_map_async", "apply_async", "imap", "imap_unordered"]
-    pickler = ["__init__", "dump"] if module == "multiprocessing" else []
+    pickler = ["__init__", "dump", "dumps"] if module == "multiprocessing" else []
     assert found.strip() == str([pool, ["put"], ["put"], pickler, ["submit"], ["_sendback_result"]])
 
 

@@ -20,7 +20,7 @@ from weakreduce.core.first_walk import LookedAhead
 from weakreduce.core.second_walk import OrderMatters
 from weakreduce.core.sink import TooLarge
 from weakreduce.core.walk import Refused
-from weakreduce.engines.submit import forking_dumps, forking_way, pack
+from weakreduce.engines.submit import forking_way, pack
 from weakreduce.hosts import scout
 from weakreduce.model import decide, signals
 
@@ -181,7 +181,7 @@ def test_signals_leave_nothing_behind() -> None:
             sent, outside = things.Thing("sent"), things.Thing("outside")
             sent.nested = {Key(fails=True): {Key(fails=True): weakref.ref(outside)}}
             watched = weakref.ref(sent)
-            for dumps in (weakreduce.dumps, forking_dumps(ForkingPickler)):
+            for dumps in (weakreduce.dumps, ForkingPickler.dumps):
                 with weakreduce.policy(policy):
                     try:
                         dumps(sent)

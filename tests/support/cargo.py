@@ -227,3 +227,26 @@ def add_one(number: int) -> int:
 def add(one: int, two: int) -> int:
     """A task without weak things."""
     return one + two
+
+
+class Counted:
+    """Tells how often it was asked for its reduction."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __reduce__(self) -> Any:
+        self.asked += 1
+        return Counted, ()
+
+
+def number_of(_counted: Counted, number: Any, _weak: Any = None, **_beside: Any) -> Any:
+    """A task that gives one of its arguments."""
+    return number
+
+
+def own_key(_held: Any) -> str:
+    """A task of Dask's that gives its key."""
+    from distributed import get_worker
+
+    return str(get_worker().get_current_task())

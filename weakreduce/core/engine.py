@@ -32,6 +32,9 @@ class Engine(Protocol):
     #: By id, what is written by value and not known to be complete, each in a pair with what the
     #: pickler's memo has when it is.
     opened: dict[int, Any]
+    #: Objects and what their own code has answered, or raised, to another pickler in this dump.
+    answers: Iterable[tuple[Any, Any]]
+    errors: Iterable[tuple[Any, Exception]]
 
     # --- one dump -----------------------------------------------------------------------
 

@@ -52,6 +52,10 @@ class Reductions:
         self._keep: list[Any] = []
         #: `of`, for each type.
         self.by_type = Answers(self._of_type)
+        for obj, found in engine.answers:
+            self.found[id(obj)] = self._checked(obj, None, found)
+            self._keep.append(obj)
+        self.raised.update({id(obj): (obj, e, e.__traceback__) for obj, e in engine.errors})
 
     def take_apart(self) -> None:
         """Forget all: a traceback that is kept leads back to what keeps it."""
@@ -105,7 +109,6 @@ class Reductions:
                 # The default reduction gives five parts, of which the items are None nearly always.
                 if not (2 <= size <= 3 or (size == 5 and answer[3] is None and answer[4] is None)):
                     answer = self._checked(obj, reducer, answer)
-                    unusual.add(identity)
             except Exception as error:
                 # Of the same depth the next attempt may be another; of an inner dump it is not.
                 if not is_too_deep(error) or left_a_dump(error):
@@ -120,6 +123,7 @@ class Reductions:
     def _checked(self, obj: object, reducer: object, found: Any) -> Reduction | str:
         """An unusual answer, as it can be remembered."""
         self.engine.check_reduction(obj, reducer, found)
+        self._unusual.add(id(obj))
         if isinstance(found, tuple) and len(found) >= 4:
             # Iterators of items serve once; a second walk needs them again.
             items = [_Items(part) if _is_iterator(part) else part for part in found[3:5]]

@@ -11,6 +11,7 @@ which serializes `expr`, or passes it on if it is ``Serialized`` already; callin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import pickle
@@ -18,7 +19,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from weakreduce.engines.submit import Refusal, bound_if_weak, meets_weak
+from weakreduce.engines.submit import Refusal, bound_if_weak, looked_at
+from weakreduce.hosts.distributed import Stopped, stopping
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
@@ -41,7 +43,9 @@ def _opaque(key: object, node: GraphNode) -> GraphNode:
     if not since.met_weak:
         return node
     names = sorted(node.dependencies, key=str)
-    values = Task(None, dict, Task(None, zip, names, Tuple(*map(Alias, names))))
+    values: object = {}
+    if names:
+        values = Task(None, dict, Task(None, zip, names, Tuple(*map(Alias, names))))
     task = Task(
         key,
         operator.call,
@@ -104,11 +108,25 @@ def _unwrapping(stock: Stock) -> Stock:
 def _graph_to_futures(
     stock: Stock, client: Client, expr: Expr, *args: object, **keywords: object
 ) -> object:
+    return stock(client, _sent(expr), *args, **keywords)
+
+
+def _sent(expr: Expr) -> Serialized:
+    """`expr` as it goes over the wire, each task with a weak thing made opaque."""
     since = Since()
-    sent = _serialized(expr)
-    if since.met_weak:
-        sent = _serialized(_opaque_graph(expr))
-    return stock(client, sent, *args, **keywords)
+    with contextlib.suppress(Stopped), stopping():
+        sent = _serialized(expr)
+        if not since.met_weak:
+            return sent
+    try:
+        return _serialized(_opaque_graph(expr))
+    except Exception as error:  # noqa: BLE001 - raised below
+        failure = error
+    try:
+        _serialized(expr)  # the whole of it says where that is
+        raise failure
+    finally:
+        del failure  # its traceback leads to this frame
 
 
 def bound(obj: object, description: str) -> object:
@@ -129,7 +147,7 @@ def _bound_arguments(arguments: Sequence[object]) -> Sequence[object]:
     """
     from distributed.protocol.pickle import dumps
 
-    if all(map(plain, arguments)) or not meets_weak(arguments, dumps, loses=True):
+    if all(map(plain, arguments)) or not looked_at(arguments, dumps, loses=True)[1]:
         return arguments
     return [found if plain(found) else bound(found, "an argument") for found in arguments]
 

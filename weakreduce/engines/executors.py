@@ -9,7 +9,6 @@ it takes no more tasks.
 from __future__ import annotations
 
 import importlib
-import operator
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from types import ModuleType
@@ -79,12 +78,7 @@ def make_patch(module: ModuleType) -> AttributePatch:
     root = module.__name__.rpartition(".")[0]
     if root == "concurrent.futures":
         way = forking_way("multiprocessing")
-        return AttributePatch(
-            (module.ProcessPoolExecutor, "submit", submitting(lambda _: way)),
-            # What the two are sent as, for the look at a message.
-            (module._CallItem, "_weakreduce_parts", lambda _: operator.attrgetter("__dict__")),
-            (module._ResultItem, "_weakreduce_parts", lambda _: operator.attrgetter("__dict__")),
-        )
+        return AttributePatch((module.ProcessPoolExecutor, "submit", submitting(lambda _: way)))
     queues = importlib.import_module(f"{root}.backend.queues")
     submit = submitting(lambda executor: _LokyWay(queues, executor))
     return AttributePatch((module.ProcessPoolExecutor, "submit", submit))

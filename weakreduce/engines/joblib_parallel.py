@@ -25,9 +25,9 @@ import queue
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, final
 
-from weakreduce.engines.submit import Payload, named
+from weakreduce.engines.submit import Payload, looked_at, named
 from weakreduce.hosts import standard
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 #: What joblib calls with a future, or with a result or an exception, when a task is done.
 Callback = Callable[[Any], object]
 Reducer = Callable[[Any], Any]
-#: Bytes of an array that joblib's Dask backend sends by itself.
+#: Bytes of an array, or another object, that joblib's Dask backend sends by itself.
 _SCATTERED: Final = 1000
 
 # --- Parallel: the policy of the call -----------------------------------------------------
@@ -129,7 +129,7 @@ def _dask_submit(
         if callback is None:
             raise
         return _failed(backend, callback, error, takes_future=False)
-    if all(task[0] is not operator.call for task in tasks):
+    if all(type(task[0]) is not _Packed for task in tasks):
         return stock(backend, func, callback)
     future = stock(backend, types.SimpleNamespace(items=tasks), callback)
 
@@ -139,8 +139,43 @@ def _dask_submit(
         if error is not None and callback is not None:
             callback(error)
 
-    future.add_done_callback(report)
+    if any(type(task[0]) is _Packed and task[0].weak for task in tasks):
+        future.add_done_callback(report)
     return future
+
+
+@final
+class _Packed:
+    """A function with the arguments that it is called with first, which are pickled already.
+
+    joblib calls a batch of tasks by the name of the function that they share.
+
+    Args:
+        function: the function.
+        data: the payload of all that.
+        weak: whether there is a weak thing in it.
+    """
+
+    def __init__(self, function: object, data: bytes, weak: bool) -> None:
+        from dask.utils import funcname
+
+        self.function = function
+        self.data = data
+        self.weak = weak
+        self.__name__ = funcname(function)
+
+    def __call__(self, *args: object, **keywords: object) -> object:
+        """Only what it arrives as is called."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Packed and self.function == other.function
+
+    def __hash__(self) -> int:
+        return hash(self.function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.data,)
 
 
 def _packed_for_dask(
@@ -148,15 +183,16 @@ def _packed_for_dask(
     function: Callable[..., object],
     args: Sequence[object],
     keywords: Mapping[str, object],
-) -> tuple[object, ...]:
+) -> tuple[Any, ...]:
     """A task, or one that holds its payload: Dask's event loop would pickle it, and drop the error.
 
     What joblib sends to the workers once for all tasks is left to it: large arrays of numbers, and
-    what the user asked it to scatter.
+    what the user asked it to scatter. Without a weak thing the payload is sent if it is small, so
+    that the task is not pickled twice, and if Dask has nothing to put into the task.
     """
     if plain((function, args, keywords)):
         return function, args, keywords
-    from weakreduce.engines.distributed import bound
+    from distributed.protocol.pickle import dumps
 
     left = [place for place, arg in enumerate(args) if _is_scattered(backend, arg)]
     left_keywords = {name: arg for name, arg in keywords.items() if _is_scattered(backend, arg)}
@@ -166,10 +202,19 @@ def _packed_for_dask(
         task = functools.partial(_filling(), function, kept, left, **kept_keywords)
     else:
         task = functools.partial(function, *args, **kept_keywords)
-    packed = bound(task, "a task")
-    if packed is task:
+    data, weak = looked_at(task, dumps, loses=True)
+    if weak:
+        data = dumps(task) if data is None else data
+    elif data is None or len(data) > _SCATTERED or _waits_for_others(args, keywords):
         return function, args, keywords
-    return operator.call, (packed, *(args[place] for place in left)), left_keywords
+    return _Packed(function, data, weak), [args[place] for place in left], left_keywords
+
+
+def _waits_for_others(args: Sequence[object], keywords: Mapping[str, object]) -> bool:
+    """Whether Dask would put results of other tasks into the arguments."""
+    from dask._task_spec import GraphNode, parse_input
+
+    return isinstance(parse_input([*args, dict(keywords)]), GraphNode)
 
 
 def _filling() -> Callable[..., object]:

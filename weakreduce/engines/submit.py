@@ -23,8 +23,6 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, final
 
-from weakreduce.core import observe
-from weakreduce.hosts import scout
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.model.errors import WeakrefPicklingError
@@ -64,24 +62,14 @@ class Way:
 def forking_way(root: str) -> Way:
     """How ``multiprocessing`` pickles, or ``multiprocess``, by dill."""
     forking_pickler = importlib.import_module(f"{root}.reduction").ForkingPickler
-    if root == "multiprocessing":
-        return Way(forking_dumps(forking_pickler), names=True)
-    return Way(forking_pickler.dumps, importlib.import_module("dill").loads)
-
-
-def forking_dumps(forking_pickler: Any) -> Callable[[Any], Payload]:
-    """Multiprocessing's way to bytes: at stock's speed up to the first weak thing."""
 
     def dumps(obj: object) -> Payload:
-        if observe.watch_for(None) is None:
-            try:
-                return scout.dumps(obj, reducers=forking_pickler._extra_reducers)
-            except scout.WeakThingMet:
-                pass  # it is not the cause of what may be raised below
-        found: memoryview = forking_pickler.dumps(obj)
+        found: memoryview = forking_pickler.dumps(obj)  # ours, once that is in place
         return found
 
-    return dumps
+    if root == "multiprocessing":
+        return Way(dumps, names=True)
+    return Way(dumps, importlib.import_module("dill").loads)
 
 
 # --- bytes now if a weak thing was met, else the thing itself -----------------------------
@@ -141,19 +129,27 @@ def bound_if_weak(
     Raises:
         Exception: as `pack` does.
     """
-    if not meets_weak(obj, dumps, loses):
+    data, weak = looked_at(obj, dumps, loses)
+    if not weak:
         return None
-    return Bound(dumps(obj), description)
+    return Bound(dumps(obj) if data is None else data, description)
 
 
-def meets_weak(obj: object, dumps: Callable[..., bytes], loses: bool = False) -> bool:
-    """Whether a weak thing is met where an object is pickled; arguments as for `bound_if_weak`.
+def looked_at(
+    obj: object, dumps: Callable[..., bytes], loses: bool = False
+) -> tuple[bytes | None, bool]:
+    """The payload of an object, and whether a weak thing was met; arguments as for `bound_if_weak`.
+
+    Returns:
+        The payload, or None where there is none that could be sent: what is left to the engine,
+        and what has buffers, which go out of band here, so that large arrays are not copied.
 
     Raises:
         Exception: as `pack` does.
     """
-    # Buffers go out of band here, so that large arrays are not copied to find out.
-    return written(obj, functools.partial(dumps, buffer_callback=[].append), loses)[1]
+    buffers: list[object] = []
+    data, weak = written(obj, functools.partial(dumps, buffer_callback=buffers.append), loses)
+    return None if buffers or data is None else bytes(data), weak
 
 
 def written(

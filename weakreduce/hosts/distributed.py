@@ -12,9 +12,13 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import sys
 import types
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.hosts import scout
 from weakreduce.hosts.in_front import Stock, in_front
@@ -23,6 +27,7 @@ from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.seen import Since
 from weakreduce.model.shipping import shipping
+from weakreduce.model.signals import Signal
 
 if TYPE_CHECKING:
     from distributed.protocol.pickle import _DaskPickler
@@ -31,8 +36,46 @@ if TYPE_CHECKING:
 def _pickle_without_weak_things(stock: types.ModuleType) -> types.ModuleType:
     """The module ``pickle``, but for ``dumps``."""
     module = types.ModuleType("pickle", pickle.__doc__)
-    vars(module).update(vars(stock), dumps=scout.dumps)
+    vars(module).update(vars(stock), dumps=_scouted)
     return module
+
+
+#: Whether a dump is of use only where it meets no weak thing.
+_stopping: Final[ContextVar[bool]] = ContextVar("weakreduce_stopping", default=False)
+
+
+@final
+class Stopped(Signal):
+    """Ends what Dask serializes at its first weak thing, past all its handlers."""
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """In the block Dask serializes nothing with a weak thing in it, if a scout meets that.
+
+    Raises:
+        Stopped: where one does.
+    """
+    token = _stopping.set(True)
+    try:
+        yield
+    finally:
+        _stopping.reset(token)
+
+
+def _scouted(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
+    try:
+        return scout.dumps(obj, protocol, **settings, asked=scout.Asked())
+    except scout.WeakThingMet:
+        if _stopping.get():
+            raise Stopped from None
+        raise
+
+
+def _met_by_a_scout() -> scout.WeakThingMet | None:
+    """What a scout has stopped at, in whose handler Dask tries another pickler now."""
+    error = sys.exception()
+    return error if isinstance(error, scout.WeakThingMet) else None
 
 
 def _shipping_cloudpickle(stock: types.ModuleType) -> types.ModuleType:
@@ -43,11 +86,17 @@ def _shipping_cloudpickle(stock: types.ModuleType) -> types.ModuleType:
 
 
 def _ship(stock: Stock, /, *args: object, **keywords: object) -> object:
-    with shipping():
+    met, asked = _met_by_a_scout(), None
+    if met is not None:
+        asked, met.asked = met.asked, None
+    with shipping(), contextlib.nullcontext() if asked is None else asked.handed_over():
         return stock(*args, **keywords)
 
 
 def _reducer_override(stock: Stock, pickler: _DaskPickler, obj: object) -> object:
+    met = _met_by_a_scout()
+    if met is not None:
+        raise met  # cloudpickle's turn
     scout.check_type(type(obj))
     return stock(pickler, obj)
 

@@ -1,25 +1,49 @@
 """multiprocessing's ForkingPickler: pipes, queues, pools, Process arguments, Managers.
 
+Most messages hold nothing weak. So a scout, a bare C pickler, writes each first; it stops at the
+first weak thing, and the ForkingPickler takes over, with what code of the user's has answered.
+
 What we rely on, pinned by the tests: it is a subclass of the C pickler with a dispatch table of its
-own for each instance, and everything that multiprocessing sends goes through it.
+own for each instance; ``dumps(obj, protocol)`` is a class method, and makes a pickler for each
+message; everything that multiprocessing sends goes through it.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 from types import ModuleType
+from typing import Any
 
 from weakreduce.core import observe
+from weakreduce.hosts import scout
 from weakreduce.hosts.patch import ARGUMENTS, PicklerPatch
-from weakreduce.hosts.plain import plain
 from weakreduce.hosts.standard import Engine, keep_protocol
+from weakreduce.model.kinds import has_registered
 
 
-def _is_plain(message: object) -> bool:
-    """Whether a message is nothing but numbers, text, names and the like, and nobody watches."""
-    # Most are: to find that out takes a fraction of what a dump by us takes.
-    return plain(message, names=True) and observe.watch_for(None) is None
+def _make_dumps(stock: Any) -> Any:
+    """What makes a message, given the class method that did."""
+    forking_pickler = stock.__self__
+
+    def dumps(cls: Any, obj: object, protocol: int | None = None) -> Any:
+        if cls is not forking_pickler or has_registered() or observe.watch_for(None) is not None:
+            return stock.__func__(cls, obj, protocol)
+        asked = scout.Asked()
+        found = scout.message(obj, protocol, cls._extra_reducers, asked)
+        if found is not None:
+            return found
+        file = io.BytesIO()
+        pickler = cls(file, protocol)
+        with asked.handed_over():
+            pickler.dump(obj)
+        return file.getbuffer()
+
+    return classmethod(functools.wraps(stock.__func__)(dumps))
 
 
 def make_patch(module: ModuleType) -> PicklerPatch:
     """The patch of ``multiprocessing.reduction``."""
-    return PicklerPatch(module.ForkingPickler, Engine, ARGUMENTS, keep_protocol, _is_plain)
+    patch = PicklerPatch(module.ForkingPickler, Engine, ARGUMENTS, keep_protocol)
+    patch.makers = (*patch.makers, (module.ForkingPickler, "dumps", _make_dumps))
+    return patch

@@ -90,7 +90,6 @@ class PicklerPatch(AttributePatch):
         make_engine: makes a `core.engine.Engine`, given a pickler and the stock ``dump``.
         arguments: the names of what the stock ``__init__`` takes, in its order, the file first.
         after_init: called with the pickler and those arguments after the stock ``__init__`` was.
-        leaves: says of an object that is dumped whether it is for the stock ``dump`` alone.
     """
 
     def __init__(
@@ -99,14 +98,12 @@ class PicklerPatch(AttributePatch):
         make_engine: Callable[[Any, Any], Engine],
         arguments: tuple[str, ...],
         after_init: Any = None,
-        leaves: Any = None,
     ) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
         self.cls = cls
         self.make_engine = make_engine
         self.arguments = arguments
         self.after_init = after_init
-        self.leaves = leaves
 
     def _make_init(self, stock: Any) -> Any:
         after_init, file_name = self.after_init, self.arguments[0]
@@ -152,7 +149,7 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        make_engine, leaves = self.make_engine, self.leaves
+        make_engine = self.make_engine
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
@@ -162,9 +159,6 @@ class PicklerPatch(AttributePatch):
                 return
             if place.engine is not None:
                 _put_back(place)  # a second exception struck while this was done
-            if leaves is not None and leaves(obj):
-                stock(pickler, obj)
-                return
             # A loop of one turn: what it loops over is on the stack of this frame.
             for place.under_way in map(weakref.ref, (UnderWay(),)):
                 try:

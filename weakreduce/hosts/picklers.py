@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.core.facts import is_ordinary
 from weakreduce.hosts.entries import entry_of
-from weakreduce.hosts.scout import HARMLESS
+from weakreduce.hosts.scout import HARMLESS, take_over
 from weakreduce.model.kinds import is_interpreters
 from weakreduce.model.shipping import is_shipped
 
@@ -46,6 +46,9 @@ class PicklerEngine:
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
     _own_persistent: Any = ABSENT
+    #: Nobody has asked before (`scout.Asked`).
+    answers: Iterable[tuple[Any, Any]] = ()
+    errors: Iterable[tuple[Any, Exception]] = ()
 
     def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
         self.pickler = pickler
@@ -54,6 +57,9 @@ class PicklerEngine:
         #: The pickler's own override, or None.
         self.override: Override | None = getattr(pickler, "reducer_override", None)
         self.opened: dict[int, Any] = {}
+        asked = take_over()
+        if asked is not None:
+            self.answers, self.errors = asked.answers, asked.errors
         self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
 
     # --- one dump -----------------------------------------------------------------------

@@ -1,22 +1,27 @@
 """`WithoutWeakThings`: plain pickle that stops at the first weak thing, at no cost per object.
 
-For engines that want to know whether there is one, or have a better pickler for it.
+For engines that want to know whether there is one, or have a better pickler for it. That one is
+told what code of the user's has answered already (`Asked`).
 """
 
 from __future__ import annotations
 
 import _pickle
+import contextlib
 import copyreg
 import functools
 import io
+import itertools
 import operator
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, final
 
 from weakreduce.model import signals
+from weakreduce.model.classes import overrides_reduce
 from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.signals import Signal
@@ -35,10 +40,16 @@ class WeakThingMet(Signal, pickle.PicklingError):
     An engine's traceback may show it, and some engines send it: to them it is a PicklingError.
     """
 
+    def __init__(self, text: str, asked: Asked | None = None) -> None:
+        super().__init__(text)
+        #: What the scout was answered until then, where that is kept.
+        self.asked = asked
+
     def __reduce__(self) -> tuple[Any, ...]:
         return pickle.PicklingError, self.args
 
 
+_LEFT: Final = "left to another pickler"
 WeakThingMet.__module__, WeakThingMet.__qualname__ = "pickle", "PicklingError"
 
 
@@ -50,32 +61,124 @@ def check_type(cls: type) -> None:
     """
     kind = kind_of(cls)
     if kind is not None:
-        raise WeakThingMet(f"a weak thing ({kind.name}): left to another pickler")
+        raise WeakThingMet(f"a weak thing ({kind.name}): {_LEFT}")
 
 
-class _Table(dict[type, Any]):
+@final
+class Asked:
+    """What the code that reduces some objects has answered to a scout, or raised.
+
+    Another pickler that takes over is not to ask it again: it may count, or have effects. The dump
+    that begins next in the block `handed_over` learns of it.
+    """
+
+    __slots__ = ("answers", "errors")
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[Any, Any]] = []
+        self.errors: list[tuple[Any, Exception]] = []
+
+    def asking(self, reducer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A reducer whose answers are kept."""
+
+        def ask(obj: object) -> Any:
+            try:
+                found = kept = reducer(obj)
+            except Exception as error:
+                self.errors.append((obj, error))
+                raise
+            if (
+                isinstance(found, tuple)
+                and len(found) > 3
+                and (found[3] is not None or (len(found) > 4 and found[4] is not None))
+            ):
+                found, kept = _twice(found)
+            self.answers.append((obj, kept))
+            return found
+
+        return ask
+
+    @contextlib.contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """The dump that begins in the block is told; at its end all is forgotten."""
+        token = _handed_over.set(self)
+        try:
+            yield
+        finally:
+            _handed_over.reset(token)
+            # An error's traceback leads back here.
+            self.answers.clear()
+            self.errors.clear()
+
+
+#: What the dump that begins next is to know.
+_handed_over: Final[ContextVar[Asked | None]] = ContextVar("weakreduce_asked", default=None)
+
+
+def take_over() -> Asked | None:
+    """What was handed over to the dump that begins now, if anything was."""
+    found = _handed_over.get()
+    if found is not None:
+        _handed_over.set(None)  # it is not for dumps inside this one
+    return found
+
+
+def _twice(reduction: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """A reduction for two picklers: an iterator of items serves one alone."""
+    parts = [
+        itertools.tee(part) if hasattr(type(part), "__next__") else (part, part)
+        for part in reduction[3:5]
+    ]
+    return [(*reduction[:3], *each, *reduction[5:]) for each in zip(*parts, strict=True)]
+
+
+class Table(dict[type, Any]):
     """A dispatch table that refuses weak things, and is asked once for each type.
 
     As the pickler itself would, it reduces by copyreg, or by ``__reduce_ex__``.
+
+    Args:
+        protocol: the pickler's.
+        reducers: as for `WithoutWeakThings`.
+        asked: keeps what code that is not the interpreter's answers.
     """
 
-    def __init__(self, protocol: int, reducers: Reducers) -> None:
-        super().__init__()
-        self.default = operator.methodcaller("__reduce_ex__", protocol)
+    def __init__(self, protocol: int, reducers: Reducers, asked: Asked | None = None) -> None:
+        self.default = _BY_PROTOCOL[protocol]
         self.reducers = reducers
+        self.asked = asked
 
     def __missing__(self, cls: type) -> Any:
-        check_type(cls)
+        kind = kind_of(cls)
+        if kind is not None:
+            raise WeakThingMet(f"a weak thing ({kind.name}): {_LEFT}", self.asked)
+        own = cls not in HARMLESS
         reducer = self.reducers.get(cls)
-        if reducer is not None and cls not in HARMLESS:
-            raise WeakThingMet("a reducer that may have effects: left to another pickler")
+        if reducer is not None and own:
+            raise WeakThingMet(f"a reducer that may have effects: {_LEFT}", self.asked)
         reducer = reducer or copyreg.dispatch_table.get(cls)
         if reducer is None:
             if issubclass(cls, type):
                 raise KeyError(cls)  # classes are written as names
-            reducer = self.default
+            reducer, own = self.default, overrides_reduce(cls)
+        if own and self.asked is not None:
+            reducer = self.asked.asking(reducer)
         self[cls] = reducer
         return reducer
+
+
+#: For each protocol, what reduces instances without a reducer.
+_BY_PROTOCOL: Final = [
+    operator.methodcaller("__reduce_ex__", protocol)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+]
+
+
+def protocol_of(protocol: int | None) -> int:
+    """The protocol that a pickler uses, given what it was given."""
+    if protocol is None:
+        return pickle.DEFAULT_PROTOCOL
+    return pickle.HIGHEST_PROTOCOL if protocol < 0 else protocol
 
 
 class WithoutWeakThings(_pickle.Pickler):
@@ -89,6 +192,7 @@ class WithoutWeakThings(_pickle.Pickler):
         buffer_callback: as for `pickle.Pickler`.
         reducers: an engine's own. It stops at those that may have effects, too: they are not to
             be called twice.
+        asked: as for `Table`.
     """
 
     def __init__(
@@ -98,12 +202,10 @@ class WithoutWeakThings(_pickle.Pickler):
         *,
         buffer_callback: BufferCallback | None = None,
         reducers: Reducers | None = None,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
-        chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
-        self.dispatch_table = _Table(
-            pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen, reducers or {}
-        )
+        self.dispatch_table = Table(protocol_of(protocol), reducers or {}, asked)
 
     def dump(self, obj: object) -> None:
         """Write the payload of `obj`.
@@ -127,6 +229,7 @@ def dumps(
     *,
     buffer_callback: BufferCallback | None = None,
     reducers: Reducers | None = None,
+    asked: Asked | None = None,
 ) -> bytes:
     """``pickle.dumps`` up to the first weak thing; arguments as for `WithoutWeakThings`.
 
@@ -134,5 +237,30 @@ def dumps(
         WeakThingMet: at the first weak thing.
     """
     file = io.BytesIO()
-    WithoutWeakThings(file, protocol, buffer_callback=buffer_callback, reducers=reducers).dump(obj)
+    WithoutWeakThings(
+        file, protocol, buffer_callback=buffer_callback, reducers=reducers, asked=asked
+    ).dump(obj)
     return file.getvalue()
+
+
+def message(
+    obj: object, protocol: int | None, reducers: Reducers, asked: Asked
+) -> memoryview | None:
+    """The payload of what holds nothing weak, as multiprocessing has it; None for all else.
+
+    Short cut: what would write it, sooner or later, is asked where this says None.
+
+    Args:
+        obj: the message.
+        protocol: as for `pickle.Pickler`.
+        reducers: as for `WithoutWeakThings`.
+        asked: is told what code of the user's answers.
+    """
+    file = io.BytesIO()
+    pickler = _pickle.Pickler(file, protocol)
+    pickler.dispatch_table = Table(protocol_of(protocol), reducers, asked)
+    try:
+        pickler.dump(obj)
+    except Exception:  # noqa: BLE001 - the other pickler comes across it, too, and tells more
+        return None
+    return file.getbuffer()

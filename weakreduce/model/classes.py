@@ -5,6 +5,8 @@ Rule: a metaclass is not asked, which may raise or lie, and nothing here knows a
 
 from __future__ import annotations
 
+import abc
+import operator
 import sys
 import types
 from collections.abc import Callable
@@ -89,20 +91,27 @@ def is_bare(obj_type: type) -> bool:
     )
 
 
+#: What reduces the instances of a class whose metaclass is known: asked in one call.
+_reducing: Final[Callable[[type], Any]] = operator.attrgetter(*_STOCK)
+_BY_PROTOCOL, _REDUCE, _GET_STATE = _STOCK.values()
+
+
 def overrides_reduce(obj_type: type) -> bool:
     """Whether a class written in Python reduces its instances by code of its own."""
     cls: Any = obj_type
-    # Asked of each class in each dump, so nearly always with the answer no: a static type, which
-    # has nothing written in Python, or three times the stock one.
-    if not cls.__flags__ & HEAP_TYPE or (
-        class_attribute(cls, "__reduce_ex__") is _STOCK["__reduce_ex__"]
-        and class_attribute(cls, "__reduce__") is _STOCK["__reduce__"]
-        and class_attribute(cls, "__getstate__") is _STOCK["__getstate__"]
-    ):
-        return False
-    own = ((class_attribute(cls, name), stock) for name, stock in _STOCK.items())
-    return any(
-        issubclass(type(found), types.FunctionType) and found is not stock for found, stock in own
+    if not cls.__flags__ & HEAP_TYPE:
+        return False  # nothing of it is written in Python
+    if type(cls) is type or type(cls) is abc.ABCMeta:
+        by_protocol, reduce, state = _reducing(cls)
+    else:
+        by_protocol = class_attribute(cls, "__reduce_ex__")
+        reduce = class_attribute(cls, "__reduce__")
+        state = class_attribute(cls, "__getstate__")
+    # Asked of each class in each dump, so nearly always with the answer no.
+    return (
+        (by_protocol is not _BY_PROTOCOL and issubclass(type(by_protocol), types.FunctionType))
+        or (reduce is not _REDUCE and issubclass(type(reduce), types.FunctionType))
+        or (state is not _GET_STATE and issubclass(type(state), types.FunctionType))
     )
 
 
