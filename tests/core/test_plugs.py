@@ -21,7 +21,7 @@ from shapes import SHAPES
 
 import weakreduce
 from weakreduce.core import look_ahead, short_cuts
-from weakreduce.hosts import picklers, scout
+from weakreduce.hosts import picklers, plain, scout
 from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -31,6 +31,7 @@ PLUGS: dict[str, tuple[Any, str, Any]] = {
     "short cuts of the second walk": (short_cuts, "of_second_walk", None),
     "the look ahead": (look_ahead, "met_strongly", None),
     "what is ordinary needs no session": (picklers, "is_ordinary", False),
+    "what is written by opcodes alone needs nothing": (plain, "of_opcodes", False),
 }
 
 
@@ -88,6 +89,8 @@ def payloads(host: str, cls: Any = None) -> Iterator[tuple[str, bytes]]:
                 yield f"{shape.__name__} {policy}", dumped(cls, root, policy, protocol)
                 if "importable" not in shape.__name__:  # one is a module
                     yield f"{shape.__name__} kept", dumped(cls, [kept, dict], policy, protocol)
+    for protocol in (2, 5):
+        yield "opcodes", dumped(cls, [1, "two", {"three": (4.0, None, b"5")}], "dangle", protocol)
     for seed in range(graphs.EXAMPLES):
         choose = random.Random(seed)
         root, nodes = graphs.build(run_random_graphs.random_spec(choose))

@@ -9,22 +9,19 @@ The state comes after that.
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, held, items_of
 from weakreduce.core.incomplete import can_make
+from weakreduce.core.presence import NEWOBJ, Presence
 from weakreduce.core.walk import Walk
-from weakreduce.model.classes import NAMEABLE, bases_of
-
-#: The construction that the default reduction names.
-_newobj: Final = copyreg.__newobj__  # type: ignore[attr-defined]
+from weakreduce.model.classes import NAMEABLE
 
 
-class Shells:
+class Shells(Presence):
     """What is being made where the payload of a walk stands, and what stands for it meanwhile.
 
     Args:
@@ -33,16 +30,11 @@ class Shells:
     """
 
     def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
-        self.walk = walk
+        super().__init__(walk)
         self.facts = walk.facts
-        self.engine = walk.engine
         self.later = later
         #: By id, objects that were met weakly before they were met strongly.
         self.standins: dict[int, Standin] = {}
-        #: By id, the shells of objects whose construction may lead back to them, until it is done.
-        self.under_way: dict[int, Standin] = {}
-        #: By id, classes and functions that are on the receiver, with all that they hold.
-        self._complete: dict[int, Any] = {id(_newobj): _newobj}
         #: By id, objects under construction, each with whether it can be constructed anew.
         self._repeatable: dict[int, tuple[Any, bool]] = {}
         #: By id, objects that are not there yet, with what is among the arguments of their
@@ -173,42 +165,6 @@ class Shells:
         reductions = self.facts.reductions
         return reductions.once[cls] or reductions.own_arguments[cls]
 
-    def _is_open(self, obj: object) -> bool:
-        return self.engine.is_open(obj, self.walk.met)
-
-    def _is_complete(self, obj: Any) -> bool:
-        """Whether a class or function is there, with all that it holds."""
-        if id(obj) in self._complete:
-            return True
-        parts = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
-        found = all(map(self._is_there, parts))
-        if found:
-            self._complete[id(obj)] = obj
-        return found
-
-    def _is_there(self, obj: object) -> bool:
-        if id(obj) in self.walk.met and id(obj) not in self.under_way:
-            return not self._is_open(obj)
-        return self.engine.by_name(obj)
-
-    def is_closed_construction(self, reduction: Reduction) -> bool:
-        """Whether the arguments of a construction can lead nowhere, from a short look at them."""
-        complete = self._complete
-        if len(reduction) < 2 or type(reduction[1]) is not tuple:
-            return False  # the pickler says why
-        for part in (reduction[0], *reduction[1]):
-            if type(part) not in ATOMS and id(part) not in complete and not self.is_closed(part):
-                return False
-        return True
-
-    def is_closed(self, part: object) -> bool:
-        """Whether one of them can lead nowhere."""
-        if id(part) in self._complete or type(part) in ATOMS:
-            return True
-        if type(part) is tuple:
-            return all(map(self.is_closed, part))
-        return issubclass(type(part), NAMEABLE) and self._is_complete(part)
-
     def is_repeatable(self, obj: object) -> bool:
         """Whether an object's reduction, asked for again, gives the same things.
 
@@ -272,7 +228,7 @@ class Shells:
             return False
         # A class by value is there, empty: that is enough where all else is closed.
         function, arguments = standin.reduction
-        return function is not _newobj or not self.is_closed(arguments[1:])
+        return function is not NEWOBJ or not self.is_closed(arguments[1:])
 
     def is_made_from(self, referent: object, holder: object) -> bool:
         """Whether a referent that is not there yet is constructed from an object that was met.

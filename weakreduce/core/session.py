@@ -33,7 +33,7 @@ from __future__ import annotations
 from weakreduce.core import blame, notes, observe, words
 from weakreduce.core.engine import Engine
 from weakreduce.core.sink import Place
-from weakreduce.core.walk import Lost, Refused
+from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Payload, Watch
 from weakreduce.core.writing import Writing
 from weakreduce.model import homes
@@ -120,6 +120,10 @@ class Session(Writing):
                 seen.dumps += 1
                 break
         super().take_apart()
+
+    def last_walk(self) -> Walk:
+        """The walk that was run last, but for those that search for what failed."""
+        return self.walks[-1] if self.walks else self._begin()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------
 

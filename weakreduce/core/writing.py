@@ -260,10 +260,6 @@ class Writing:
         if self.place.buffers is not None:
             self.place.buffers.rewind()
 
-    def last_walk(self) -> Walk:
-        """The walk that was run last, but for those that search for what failed."""
-        return self.walks[-1] if self.walks else self._begin()
-
     def prober(self, *, goes_on: bool = False) -> Prober:
         """What looks for objects that fail; what was written is lost."""
         self.start_over()

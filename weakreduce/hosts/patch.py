@@ -16,8 +16,11 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.core import observe
 from weakreduce.core.frames import in_a_dump
 from weakreduce.core.sink import Buffers, Place, UnderWay
+from weakreduce.hosts import plain
+from weakreduce.hosts.picklers import own_persistent_id
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Engine
@@ -149,7 +152,7 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        make_engine = self.make_engine
+        make_engine, cls = self.make_engine, self.cls
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
@@ -159,6 +162,15 @@ class PicklerPatch(AttributePatch):
                 return
             if place.engine is not None:
                 _put_back(place)  # a second exception struck while this was done
+            if (
+                plain.of_opcodes(obj)
+                and type(pickler) is cls
+                and place.limit is None
+                and observe.watch_for(place.file) is None
+                and own_persistent_id(pickler) is None
+            ):
+                stock(pickler, obj)  # nobody else has a say in it, or wants to know
+                return
             # A loop of one turn: what it loops over is on the stack of this frame.
             for place.under_way in map(weakref.ref, (UnderWay(),)):
                 try:

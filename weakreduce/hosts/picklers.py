@@ -208,7 +208,7 @@ class PicklerEngine:
     def _persistent(self) -> Override | None:
         # Not a cached property: up to Python 3.11 that takes a lock, which a fork may leave taken.
         if self._own_persistent is ABSENT:
-            self._own_persistent = _own_persistent_id(self.pickler)
+            self._own_persistent = own_persistent_id(self.pickler)
         found: Override | None = self._own_persistent
         return found
 
@@ -255,7 +255,7 @@ def set_own(pickler: Any, name: str, value: Any) -> None:
         pickler.__dict__[name] = value
 
 
-def _own_persistent_id(pickler: Any) -> Override | None:
+def own_persistent_id(pickler: Any) -> Override | None:
     """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
     found: Override | None = getattr(pickler, "persistent_id", None)
     if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
