@@ -167,8 +167,17 @@ def of_engines(found: dict[str, str]) -> str:
     text = ""
     for name, error in found.items():
         page = next(page for key, page in ENGINES_PAGES.items() if name.startswith(key))
-        text += f"### {name}\n\n```text\n{error}\n```\n\n**Fix**: [here]({page}.md).\n\n"
+        text += f"### {name}\n\n```text\n{error}\n```\n\n{_engines_fix(name, page)}\n\n"
     return text
+
+
+def _engines_fix(name: str, page: str) -> str:
+    if name.endswith("a result"):
+        return (
+            "**Fix**: `import weakreduce` in the worker: under spawn and forkserver at the top of "
+            f"your main module, or by an initializer; see [results]({page}.md#results)."
+        )
+    return f"**Fix**: [here]({page}.md)."
 
 
 def error_messages() -> dict[Path, str]:

@@ -57,3 +57,52 @@ def test_engines_say_so() -> None:
     """As far as their words are the same from release to release."""
     for engine, said in run("--engines").items():
         assert said[:40] == FOUND["engines"][engine][:40], engine
+
+
+ASKING = """
+import multiprocessing
+import weakref
+TOP
+
+class Node:
+    pass
+
+def answer():
+    node = Node()
+    node.itself = weakref.ref(node)
+    return node
+
+if __name__ == "__main__":
+    import weakreduce
+
+    with multiprocessing.get_context("METHOD").Pool(1, initializer=INITIALIZER) as pool:
+        try:
+            node = pool.apply(answer)
+            print(node.itself() is node)
+        except Exception as error:
+            print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("top", "initializer", "works"),
+    [("", "None", False), ("import weakreduce", "None", True), ("", "weakreduce.install", True)],
+    ids=["in the guard", "at the top", "an initializer"],
+)
+def test_the_fix_of_a_result(
+    method: str, top: str, initializer: str, works: bool, tmp_path: Path
+) -> None:
+    """An import in the main process alone is no help to a worker that sends something back."""
+    script = tmp_path / "asking.py"
+    text = ASKING.replace("TOP", top).replace("METHOD", method)
+    script.write_text(text.replace("INITIALIZER", initializer), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if works:
+        assert done.stdout == "True\n"
+    else:
+        assert done.stdout.startswith("MaybeEncodingError Error sending result: ")
+        assert "cannot pickle 'weakref.ReferenceType' object" in done.stdout
