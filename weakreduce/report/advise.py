@@ -7,7 +7,7 @@ a dump under it that is thrown away. Rule: nothing is advised that was not tried
 from __future__ import annotations
 
 import itertools
-import weakref
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
@@ -15,9 +15,11 @@ from typing import Any, Final
 from weakreduce.model import decide
 from weakreduce.model.decide import Decision
 from weakreduce.model.kinds import Edge, kind_of
-from weakreduce.model.policies import NAMED, Policy, RuleFate, shown
-from weakreduce.model.texts import class_name, printable
+from weakreduce.model.policies import NAMED, Match, Policy, RuleFate
+from weakreduce.model.texts import printable
+from weakreduce.report import naming
 from weakreduce.report.findings import COPIES, Advice
+from weakreduce.report.naming import Namespace
 
 #: How much advice is given at most, how many guesses are tried, and how many types guessed at.
 _MOST: Final = 5
@@ -136,7 +138,7 @@ def tried(
     policies: Sequence[Policy],
     size_under: Callable[[Policy], int],
     size: int | None,
-    around: tuple[Policy, Policy],
+    line_of: Callable[[Policy], str | None],
 ) -> tuple[Advice, ...]:
     """What helps, the best first.
 
@@ -144,11 +146,12 @@ def tried(
         policies: what to try.
         size_under: gives the payload's size under a policy, or raises what a dump raises.
         size: of the payload under the report's policy; None where nothing would be sent.
-        around: the policy in force where `explain` was called, and the report's.
+        line_of: what is to be pasted for a policy; None where that cannot be said.
     """
     budget = _MORE + _TIMES * (size or 0)
     found: list[Advice] = []
-    for policy in policies[:_TRIED]:
+    lines = [(policy, line) for policy in policies if (line := line_of(policy)) is not None]
+    for policy, line in lines[:_TRIED]:
         if budget < 0:
             break
         try:
@@ -159,7 +162,7 @@ def tried(
         budget -= smaller
         saves = None if size is None else size - smaller
         if saves is None or (saves > 0 and saves * _WORTH >= (size or 0)):
-            found.append(Advice(printable(line(policy, *around)), smaller, saves))
+            found.append(Advice(printable(line), smaller, saves))
     best: dict[int, Advice] = {}
     for advice in found:
         best.setdefault(advice.bytes, advice)  # of two that come to the same, the narrower
@@ -169,8 +172,18 @@ def tried(
 # --- lines ----------------------------------------------------------------------------
 
 
-def line(policy: Policy, base: Policy, reported: Policy) -> str:
-    """What ``weakreduce.policy(...)`` is to be given for a policy, where `base` is in force."""
+def line(policy: Policy, base: Policy, reported: Policy, around: Namespace) -> str | None:
+    """What ``weakreduce.policy(...)`` is to be given for a policy, where `base` is in force.
+
+    Args:
+        policy: what is advised.
+        base: the policy in force where the line is pasted.
+        reported: the policy of the report.
+        around: the globals there.
+
+    Returns:
+        The line; None where it would need a class or function that has no name.
+    """
     for name, named in NAMED.items():
         if policy == named:
             return f'"{name}"'
@@ -181,28 +194,33 @@ def line(policy: Policy, base: Policy, reported: Policy) -> str:
                 texts, base = [f'"{name}"'], named
     for field in fields(Policy):
         value, other = getattr(policy, field.name), getattr(base, field.name)
-        is_rules = field.name == "rules"
-        if _told(value) != _told(other) if is_rules else value != other:
-            text = _rules(policy, base) if is_rules else repr(value)
-            texts.append(f"{field.name}={text}")
+        if field.name == "rules":
+            if _told(value) == _told(other):
+                continue
+            rules = _rules(policy, base, around)
+            if rules is None:
+                return None
+            texts.append(f"rules={rules}")
+        elif value != other:
+            is_endless = field.name == "max_snapshot_bytes" and value == math.inf
+            texts.append(f"{field.name}={None if is_endless else value!r}")
     return ", ".join(texts)
 
 
-def _rules(policy: Policy, base: Policy) -> str:
+def _rules(policy: Policy, base: Policy, around: Namespace) -> str | None:
     count = len(base.rules)
     is_more = count > 0 and _told(policy.rules[-count:]) == _told(base.rules)
     own, kept = (policy.rules[:-count], base.rules) if is_more else (policy.rules, ())
-    texts = [f"({_name(match)}, {fate!r})" for match, fate in own]
-    names = [_name(match) for match, _ in kept]
-    if all(name.replace(".", "").isidentifier() for name in names):
-        texts += [f"({name}, {fate!r})" for name, (_, fate) in zip(names, kept, strict=True)]
-    else:  # a lambda, say
-        texts.append("*weakreduce.get_policy().rules")
-    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+    texts = [_rule(rule, around) for rule in own]
+    kept_texts = [_rule(rule, around) for rule in kept]
+    # A lambda, say, has no name, but it is in force.
+    texts += ["*weakreduce.get_policy().rules"] if None in kept_texts else kept_texts
+    named = [text for text in texts if text is not None]
+    if len(named) < len(texts):
+        return None
+    return f"({', '.join(named)}{',' if len(named) == 1 else ''})"
 
 
-def _name(match: object) -> str:
-    name = class_name(match) if isinstance(match, type) else shown(match)
-    name = name.rpartition("<locals>.")[2]
-    known = isinstance(match, type) and vars(weakref).get(name) is match
-    return f"weakref.{name}" if known else name
+def _rule(rule: tuple[Match, RuleFate], around: Namespace) -> str | None:
+    name = naming.name_of(rule[0], around)
+    return None if name is None else f"({name}, {rule[1]!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any, Final, final
 
 from weakreduce.core import blame, observe, words
@@ -128,10 +129,10 @@ def explain(
     """
     checked(keep, "explain(..., keep=)")
     own.check_host(host)
-    around = get_policy()
+    in_force, names = get_policy(), sys._getframe(1).f_globals
     with block(policy), Progress("explaining") as progress:
         report, guesses = _explained(obj, host, keep, progress)
-        base = around, get_policy()
+        reported = get_policy()
 
     def size_under(guess: Policy) -> int:
         file = _Counter()
@@ -139,8 +140,11 @@ def explain(
             own.dump(obj, file, host=host)
         return file.size
 
+    def line_of(guess: Policy) -> str | None:
+        return advise.line(guess, in_force, reported, names)
+
     with block(policy):
-        report.advice = advise.tried(guesses, size_under, report.total_bytes, base)
+        report.advice = advise.tried(guesses, size_under, report.total_bytes, line_of)
     return report
 
 

@@ -111,7 +111,9 @@ class Advice:
     """A policy under which a payload is smaller, or possible at all; it was tried.
 
     Attributes:
-        line: what to write between the brackets of ``weakreduce.policy(...)``.
+        line: what to write between the brackets of ``weakreduce.policy(...)``. It names classes
+            as the module that called `explain` can; a dotted name that begins with a module
+            (``pandas.DataFrame``) needs that module's import.
         bytes: the payload's size under it.
         saves: how many bytes that saves; None where nothing could be sent before.
     """
