@@ -9,6 +9,8 @@ import json
 import multiprocessing
 import pickle
 import re
+import sys
+import types
 import weakref
 from typing import Any
 
@@ -270,3 +272,78 @@ def test_a_budget_that_is_spent_shows() -> None:
     assert True in exact
     assert False in exact
     assert all(12_000_000 < weight.bytes < 12_000_200 for weight in report.heaviest)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [[bytes(3000 + number)] for number in range(8)],
+        lambda: tuple(things.Big(size=900) for _ in range(8)),
+        lambda: {number: bytes(700) for number in range(8)},
+        lambda: {frozenset({number}): bytearray(700) for number in range(8)},
+        lambda: collections.deque(bytes(700) for _ in range(8)),
+    ],
+)
+def test_parts_that_are_alike_do_not_flood_the_list(make: Any) -> None:
+    """Three of one sort and holder: of one type, with the same path but for a number."""
+    root = {"held": make(), "other": [bytes(800), "x" * 800, *map(bytes, range(801, 804))]}
+    for explained in (root, root["held"]):
+        report = weakreduce.explain(explained)
+        held = "root['held']" if explained is root else "root"
+        found = [path for path in paths(report) if path != held and "other" not in path]
+        assert len(found) == 3
+        for weight in report.heaviest:
+            assert weight.exact
+            part = eval(weight.path, {"root": explained})
+            assert weight.bytes == len(weakreduce.dumps(part))
+
+
+def test_parts_with_names_or_types_of_their_own_are_not_alike() -> None:
+    root = {f"name{number}": bytes(600) for number in range(5)}
+    assert len(weakreduce.explain(root).heaviest) == 5
+    mixed = [bytes(800), "x" * 800, bytearray(800), *map(bytes, range(801, 804))]
+    assert paths(weakreduce.explain(mixed)) == [
+        "root[2]", "root[5]", "root[4]", "root[3]", "root[1]",
+    ]  # fmt: skip
+
+
+def test_what_is_alike_in_all_is_found_in_a_list_of_many() -> None:
+    """The few that weigh are shown among many that do not."""
+    root: list[Any] = [{"number": number} for number in range(50_000)]
+    for number in (100, 40_000):
+        root[number]["data"] = bytes(2_000_000)
+    assert set(paths(weakreduce.explain(root))[:2]) == {"root[100]", "root[40000]"}
+
+
+class Searched(types.ModuleType):
+    """Counts how often it is asked for a function that it does not have."""
+
+    count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "nobodys":
+            Searched.count += 1
+        raise AttributeError(name)
+
+
+def test_modules_are_searched_once_for_a_function_that_knows_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as one of a template that was compiled: cloudpickle looks into every module."""
+    monkeypatch.setitem(sys.modules, "searched", Searched("searched"))
+    names: dict[str, Any] = {"__name__": None}
+    exec(f"def nobodys(): return {bytes(5000)!r}", names)
+    function = names["nobodys"]
+    assert function.__module__ is None
+    root = things.Thing(box=[things.Thing(held=[{"function": function}])])
+    root.me = weakref.ref(root)
+    copy = pickle.loads(cloudpickle.dumps(root))
+    assert copy.box[0].held[0]["function"]() == bytes(5000)
+    Searched.count = 0
+    report = weakreduce.explain(root)
+    exact = [weight for weight in report.heaviest if weight.exact]
+    assert len(exact) >= 5
+    # A dump that is run for advice is another.
+    assert Searched.count <= 2
+    for weight in exact:
+        assert weight.bytes == len(weakreduce.dumps(eval(weight.path, {"root": root})))

@@ -45,6 +45,14 @@ class Engine(PicklerEngine):
         )
         self.is_stock_override = getattr(self.override, "__func__", None) is host.stock_override
         self._next_look = 0
+        #: Short cut: for a function that does not know its module, as of a template that was
+        #: compiled, all modules are searched; for a dump and what it is measured by, once. So this
+        #: is what reduces those that were found nowhere, and, by id, these functions.
+        self._of_nameless: Any = None
+        own = getattr(type(pickler), "_function_reduce", None)
+        if self.is_stock_override and own is getattr(host.stock_class, "_function_reduce", ABSENT):
+            self._of_nameless = getattr(pickler, "_dynamic_function_reduce", None)
+        self._nameless: dict[int, object] = {}
 
     # --- one dump -----------------------------------------------------------------------
 
@@ -121,6 +129,8 @@ class Engine(PicklerEngine):
 
     def by_name(self, obj: object) -> bool:
         """As cloudpickle decides."""
+        if id(obj) in self._nameless:
+            return False
         if isinstance(obj, (types.ModuleType, types.FunctionType, type)):
             return bool(self.host.by_reference(obj)) or (
                 isinstance(obj, type) and importable(obj) and obj.__module__ == "builtins"
@@ -134,7 +144,12 @@ class Engine(PicklerEngine):
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None
-        found = self.override(obj)
+        if id(obj) in self._nameless:
+            found = self._of_nameless(obj)
+        else:
+            found = self.override(obj)
+            if self._of_nameless is not None and _knows_no_module(obj) and type(found) is tuple:
+                self._nameless[id(obj)] = obj
         if (
             type(found) is tuple
             and len(found) > 2
@@ -217,6 +232,10 @@ class _Memo(_pickle.Pickler):
         """Claims nothing; but nothing is to be written either."""
         if obj is not self._asked:
             raise _Unwritten
+
+
+def _knows_no_module(obj: object) -> bool:
+    return type(obj) is types.FunctionType and obj.__module__ is None
 
 
 def _seems_a_function(proxy: object) -> bool:

@@ -7,7 +7,8 @@ the user's is run but what pickling runs.
 
 from __future__ import annotations
 
-import heapq
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,9 @@ from weakreduce.report.measure import Scale
 _MOST: Final = 20
 _BEGINNING: Final = 5
 _BESIDES: Final = 10
+#: How many of one holder that are alike: of one type, their paths the same but for a number.
+_ALIKE: Final = 3
+_NUMBER: Final = re.compile(r"\[\d+\]")
 #: What an engine sends in place of what it was given, whose pickle was a dump of its own.
 _TOLD: Final = frozenset({Bound})
 #: Objects of somebody else's dump that are looked at: a third of a second.
@@ -79,6 +83,20 @@ def heaviest(
     return sorted(weights, key=lambda weight: -weight.bytes)
 
 
+def _few_alike(held: list[_Part]) -> list[_Part]:
+    """The heaviest parts of a holder, the heaviest first, some of each sort."""
+    found: list[_Part] = []
+    met: Counter[tuple[type, str]] = Counter()
+    for part in sorted(held, key=lambda part: -part.size):
+        sort = type(part.obj), _NUMBER.sub("[]", part.path)
+        met[sort] += 1
+        if met[sort] <= _ALIKE:
+            found.append(part)
+            if len(found) == _BESIDES:
+                break
+    return found
+
+
 class _Descent:
     """From the root to the heaviest part of the heaviest part, as long as there is one."""
 
@@ -118,8 +136,9 @@ class _Descent:
     def descend(self, holder: _Part, levels: list[list[_Part]]) -> None:
         """Open a part, and its heaviest part, and so on."""
         while len(levels) < search.LONGEST:
-            held = heapq.nlargest(_BESIDES, self.held(holder), key=lambda part: part.size)
-            levels.append([part for part in held if part.size * SMALL >= self.total])
+            found = self.held(holder)
+            held = _few_alike([part for part in found if part.size * SMALL >= self.total])
+            levels.append(held)
             if not held or held[0].size * _SHARE <= holder.size:
                 break
             holder = held[0]
