@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import importlib
 import json
 import os
@@ -161,9 +160,9 @@ def _explain_load(chosen: argparse.Namespace) -> int:
         raise _Stopped(f"cannot read {chosen.file}: {error}") from error
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    report = loading.explain_load(data, host=chosen.host)
-    print(json.dumps(dataclasses.asdict(report), indent=2) if chosen.json else report)
-    return 0 if report.error is None else 1
+    found = loading.of_file(data, chosen.host)
+    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
+    return 0 if found.report.error is None else 1
 
 
 def _demo(chosen: argparse.Namespace) -> int:

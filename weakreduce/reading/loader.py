@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib
 import pickle
+from collections.abc import Iterable
 from sys import intern
 from typing import Any, ClassVar, Final, final
 
 from weakreduce.model.texts import class_name, printable
+from weakreduce.reading import arrays
 from weakreduce.reading.calls import called, given, listed, named, shown
 from weakreduce.reading.unpickler import Step, Unpickler, run_by, underflow
 
@@ -30,9 +32,27 @@ class Inner(Exception):  # noqa: N818 - a signal
 class Loader(Unpickler):
     """Loads one pickle, which executes it; what a call of it is given is told in `call`.
 
+    Attributes:
+        apart: where bytes of arrays stand that are no opcodes, as beginnings and ends.
+
     Raises:
         Inner: from `load`, for a pickle inside of this one that raises.
     """
+
+    def __init__(
+        self, data: bytes, buffers: Iterable[object] | None = None, start: int = 0
+    ) -> None:
+        super().__init__(data, buffers, start)
+        self.apart: list[tuple[int, int]] = []
+
+    def opcodes(self) -> tuple[bytes, int]:
+        """The pickle without what stands apart, and where the opcode that is run stands in it."""
+        pieces, begin, at = [], self.start, self.at - self.start
+        for first, end in self.apart:
+            pieces.append(self.data[begin:first])
+            begin = end
+            at -= end - first if end <= self.at else 0
+        return b"".join([*pieces, self.data[begin:]]), at
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for."""
@@ -69,7 +89,9 @@ class Loader(Unpickler):
         self.stack[-1] = function(*arguments)
 
     def _inner(self, data: bytes) -> Any:
-        loader = type(self)(data)
+        return self._loaded(type(self)(data))
+
+    def _loaded(self, loader: Loader) -> Any:
         try:
             return loader.load()
         except Inner:
@@ -184,6 +206,24 @@ class Loader(Unpickler):
         if set_state is not self:
             set_state(state)
             return
+        self._set_attributes(found, cls, state)
+        if arrays.is_wrapper(found):
+            self._read_array(found)
+
+    def _read_array(self, wrapper: Any) -> None:
+        """An array of a file of joblib's: what follows is not of this pickle."""
+        self.call = f"joblib reads an array of shape {shown(wrapper.shape)}"
+        start = self.next
+        self.apart.append((start, len(self.data)))
+        if wrapper.dtype.hasobject:
+            loader = type(self)(self.data, start=start)
+            self.stack[-1] = self._loaded(loader)
+            self.next = loader.next
+        else:
+            self.stack[-1], self.next = arrays.read(wrapper, self.data, start)
+        self.apart[-1] = start, self.next
+
+    def _set_attributes(self, found: Any, cls: str, state: Any) -> None:
         slots, has_slots = None, False
         if isinstance(state, tuple) and len(state) == 2:
             state, slots = state

@@ -1,6 +1,7 @@
 """`explain_load`: why a payload cannot be loaded, found out by loading it.
 
-How a load is followed stands in `loader`, where in the payload an opcode stands in `whereabouts`.
+How a load is followed stands in `loader`, where in the payload an opcode stands in `whereabouts`,
+how it is unpacked in `packed`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.core import words
 from weakreduce.hosts.own import OwnHost, check_host
 from weakreduce.model.texts import printable
-from weakreduce.reading import whereabouts
+from weakreduce.reading import packed, payload, whereabouts
 from weakreduce.reading.loader import DillLoader, Inner, Loader
 
 if TYPE_CHECKING:
@@ -23,27 +24,32 @@ if TYPE_CHECKING:
 @final
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadReport:
-    """Why a load fails; all three are None where it works.
+    """Why a load fails; the first three are None where it works.
 
     Attributes:
         error: the error in one line.
         path: where in the payload that is, as an expression of ``root``; None where the payload
             does not tell.
         call: what was called with what, or what else was about to be done.
+        packed: who packed the payload (``"gzip"``, ``"zlib"``, ...), so that it was unpacked
+            first, as `pickle.loads` does not; None where nobody did.
     """
 
     error: str | None = None
     path: str | None = None
     call: str | None = None
+    packed: str | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
         if self.error is None:
-            return "it loads"
+            return "it loads" if self.packed is None else f"it loads, unpacked by {self.packed}"
         lines = [self.error]
         if self.path is not None:
             lines.append(f"  at {self.path}")
         if self.call is not None:
             lines.append(f"  in {self.call}")
+        if self.packed is not None:
+            lines.append(f"  unpacked by {self.packed}")
         return "\n".join(lines)
 
 
@@ -55,6 +61,10 @@ def explain_load(
     **This loads the payload, and so executes it**, as `loads` does: never give it bytes that you
     do not trust. (``python -m weakreduce inspect`` runs nothing.) What fails in `loads` fails
     here, and all else works.
+
+    Files that something else loads are followed, too: of ``joblib.dump``, with their arrays, and
+    those that gzip, bz2, lzma or zlib packed. Of several pickles in a row it is the first, as for
+    `loads`; ``python -m weakreduce explain-load`` goes through all of a file's.
 
     Args:
         data: a payload, as bytes or another buffer.
@@ -69,16 +79,93 @@ def explain_load(
         TypeError: where `data` is no buffer.
     """
     check_host(host)
-    loader = (DillLoader if host == "dill" else Loader)(bytes(memoryview(data)), buffers)
+    packer, found = _unpacked(bytes(memoryview(data)))
+    if isinstance(found, LoadReport):
+        return found  # it cannot be unpacked
+    report, _ = _explained(found, 0, host, buffers)
+    return dataclasses.replace(report, packed=packer)
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileReport:
+    """Why a file of one pickle, or of several in a row, cannot be loaded.
+
+    Attributes:
+        report: of the first that fails, or of the last.
+        number: which one that is, counted from 1.
+        count: how many there are; None where that is not known.
+        at: where it begins, in bytes that are unpacked.
+    """
+
+    report: LoadReport
+    number: int = 1
+    count: int | None = 1
+    at: int = 0
+
+    def __str__(self) -> str:
+        text = str(self.report)
+        if self.number == 1 and self.count in (1, None):
+            return text
+        if self.report.error is None:
+            return f"{self.number:,} pickles: {text}"
+        of = "" if self.count is None else f" of {self.count:,}"
+        return f"pickle {self.number:,}{of}, at byte {self.at:,}: {text}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        found = dataclasses.asdict(self.report)
+        return {**found, "pickle": self.number, "pickles": self.count, "at": self.at}
+
+
+def of_file(data: bytes, host: OwnHost) -> FileReport:
+    """Why a file cannot be loaded; all of its pickles are loaded, up to one that fails.
+
+    Args:
+        data: what is in the file.
+        host: whose names it may use.
+    """
+    packer, found = _unpacked(data)
+    if isinstance(found, LoadReport):
+        return FileReport(found)
+    number, start = 1, 0
+    while True:
+        report, end = _explained(found, start, host, None)
+        if report.error is not None or end >= len(found):
+            break
+        number, start = number + 1, end
+    report = dataclasses.replace(report, packed=packer)
+    if report.error is None:
+        return FileReport(report, number, number, start)
+    more = payload.count(found, start)
+    return FileReport(report, number, None if more is None else number - 1 + more, start)
+
+
+def _unpacked(data: bytes) -> tuple[str | None, bytes | LoadReport]:
+    """Who packed a payload, and what is in it, or why that cannot be told."""
+    packer = packed.packer_of(data)
+    if packer is None:
+        return None, data
+    try:
+        return packer, packed.unpacked(data, packer)
+    except packed.NotUnpacked as error:
+        return packer, LoadReport(f"UnpicklingError: {error}")
+
+
+def _explained(
+    data: bytes, start: int, host: OwnHost, buffers: Iterable[object] | None
+) -> tuple[LoadReport, int]:
+    """Why the pickle that begins at a position cannot be loaded; and where it ends."""
+    loader = (DillLoader if host == "dill" else Loader)(data, buffers, start)
     try:
         loader.load()
     except Exception as error:  # noqa: BLE001 - it is the answer
-        return _report(loader, error)
-    return LoadReport()
+        return _report(loader, error), loader.next
+    return LoadReport(), loader.next
 
 
 def _report(loader: Loader, error: Exception) -> LoadReport:
-    path = whereabouts.path_at(loader.data, loader.at)
+    path = whereabouts.path_at(*loader.opcodes())
     if not isinstance(error, Inner):
         return LoadReport(
             words.cause(error), None if path is None else printable(path), loader.call

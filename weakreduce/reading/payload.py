@@ -19,7 +19,7 @@ from typing import Any, Final, final
 
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.texts import listed, printable, quoted
-from weakreduce.reading import opcodes, vocabulary
+from weakreduce.reading import arrays, opcodes, packed, vocabulary
 from weakreduce.reading.facts import Facts
 from weakreduce.reading.machine import OBJECTS, CutShort, Damaged, Limits, Machine, Source, TooLarge
 from weakreduce.reading.meaning import Meaning
@@ -30,13 +30,10 @@ _DEEPEST: Final = 20  # pickles inside pickles inside pickles
 _STATES: Final = ("linked", "pinned", "home", "named", "dangling", "unknown", "empty")
 #: Bytes of a file that are held in memory; a larger one is mapped, a longer stream refused.
 _IN_MEMORY: Final = 1 << 26
-_PACKED: Final = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-    b"\x28\xb5\x2f\xfd": "zstandard",
-}
+_WITH_ARRAYS: Final = (
+    "a file of joblib.dump with arrays in it is no pickle: their bytes stand between its parts. "
+    "joblib.load reads it, and explain-load, which runs it"
+)
 
 
 class NotAPayload(WeakreduceError):  # noqa: N818 - as the messages say
@@ -123,6 +120,7 @@ class Contents:
 
     Attributes:
         path: the file.
+        packed: who packed it, so that it was unpacked first; None where nobody did.
         payloads: its pickles, the first 1,000.
         more: how many pickles there are beyond those.
         rest: what those hold together.
@@ -132,6 +130,7 @@ class Contents:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.packed: str | None = None
         self.payloads: list[Payload] = []
         self.more = 0
         self.rest = Payload()
@@ -143,6 +142,8 @@ class Contents:
             "file": self.path,
             "pickles": [payload.to_dict() for payload in self.payloads],
         }
+        if self.packed is not None:
+            found["packed"] = self.packed
         if self.more:
             found["more"] = self.more
             found["rest"] = self.rest.to_dict()
@@ -152,6 +153,8 @@ class Contents:
 
     def __str__(self) -> str:
         path = shown(self.path)
+        if self.packed is not None:
+            path += f" (unpacked by {self.packed})"
         if len(self.payloads) == 1 and not self.more:
             parts = [f"{path}: {self.payloads[0]}"]
         else:
@@ -200,10 +203,28 @@ def read(path: str, objects: int = OBJECTS) -> Contents:
     with _opened(path) as data:
         if not len(data):
             raise NotAPayload("the file is empty")
-        for magic, packer in _PACKED.items():
-            if data[: len(magic)] == magic:
-                raise NotAPayload(f"not a pickle, but packed by {packer}; unpack it first")
-        return _read(path, data, objects)
+        packer = packed.packer_of(data)
+        if packer is None:
+            return _read(path, data, objects)
+        try:
+            contents = _read(path, packed.unpacked(data, packer, _IN_MEMORY), objects)
+        except packed.NotUnpacked as error:
+            raise NotAPayload(str(error)) from error
+        contents.packed = packer
+        return contents
+
+
+def count(data: bytes, start: int) -> int | None:
+    """How many pickles there are from a position on; None where one cannot be read to its end."""
+    reader = _Reader(data, len(data), Limits(OBJECTS))
+    found = 0
+    while start < len(data):
+        try:
+            start = reader.read(start, Payload())
+        except NotAPayload:
+            return None
+        found += 1
+    return found
 
 
 @contextlib.contextmanager
@@ -285,9 +306,13 @@ class _Reader:
             except TooLarge:
                 stop = machine.end
             meaning.finish()
-        except CutShort as error:
-            raise NotAPayload(f"a pickle that is cut short ({error})") from error
+            if arrays.WRAPPER in meaning.globals:
+                raise NotAPayload(_WITH_ARRAYS)
         except Damaged as error:
+            if arrays.WRAPPER in meaning.globals:
+                raise NotAPayload(_WITH_ARRAYS) from error
+            if isinstance(error, CutShort):
+                raise NotAPayload(f"a pickle that is cut short ({error})") from error
             at = f" at byte {machine.position:,}" if machine.position else ""
             raise NotAPayload(f"not a pickle, or a damaged one{at} ({error})") from error
         if meaning.bytes:

@@ -54,14 +54,17 @@ class Unpickler(_Base):  # type: ignore[misc]
     """Loads one pickle, which executes it.
 
     Attributes:
-        data: the pickle.
+        data: the pickle, and what is before and behind it.
+        start: where it begins.
         at: where the opcode that is run stands.
         call: what is about to be called with what, in words; None where nothing is.
     """
 
-    def __init__(self, data: bytes, buffers: Iterable[object] | None = None) -> None:
+    def __init__(
+        self, data: bytes, buffers: Iterable[object] | None = None, start: int = 0
+    ) -> None:
         self.data = data
-        self.at = self.next = 0
+        self.start = self.at = self.next = start
         #: Where the current frame ends, for an unpickler that minds; 0 where there is none.
         self.frame_end = 0
         self.call: str | None = None

@@ -181,7 +181,7 @@ class _Places:
         hole = self._node("other")
         if self.target is None:
             self.target = hole
-        stack.append(hole)
+            stack.append(hole)
         while True:
             depth = marks.pop() if marks else 0
             self._fold(stack, depth)
