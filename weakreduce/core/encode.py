@@ -25,7 +25,7 @@ import weakref
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
-from weakreduce.model.classes import hashed_by_value
+from weakreduce.model.classes import LEAF_ATOMS, defines, hashed_by_value
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
@@ -191,7 +191,7 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     state = user_state(weak, kind.internals)
     if type(weak.data) is not type(vars(base())["data"]):
         # A subclass that keeps its entries in a collection of its own (an ordered one, say).
-        steps.append(Call(setattr, weak, "data", Call(type(weak.data))))
+        steps.append(Call(setattr, weak, "data", _empty(weak.data)))
         own_collection = True
     else:
         own_collection = False
@@ -222,6 +222,22 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     if not steps:
         return shell
     return (*shell, steps, None, None, operator.is_)
+
+
+def _empty(collection: Any) -> Call:
+    """A collection like another, without items, but with the settings that it keeps of itself.
+
+    (A limit, say. What else it holds may be its items, in whatever way.)
+    """
+    made = Call(type(collection))
+    attributes = getattr(collection, "__dict__", None)
+    if type(attributes) is dict and not defines(type(collection), "__setstate__"):
+        kept = {
+            name: value for name, value in attributes.copy().items() if type(value) in LEAF_ATOMS
+        }
+        if kept:
+            made.reduction = (*made.reduction, kept)
+    return made
 
 
 def _filling(
