@@ -188,6 +188,10 @@ class Model:
             for each in found:
                 strong, things = self._arguments(each, host)
                 more.update(strong)
+                node = self.graph.nodes[each]
+                if node.cls is not None and node.form in wide_nodes.GIVEN_AS:
+                    # Its code needs the class, with all its methods.
+                    more.update(self.graph.strong(node.cls))
                 for w in things:
                     weak = self.graph.weaks[w]
                     more.update(() if weak.kind in wide_weak.CONTAINERS else weak.targets)

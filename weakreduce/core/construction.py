@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, held, items_of
+from weakreduce.core.held import ATOMS, are_same, held, holds_fresh, items_of
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, has_own_arguments
@@ -45,6 +45,8 @@ class Shells:
         self._complete: dict[int, Any] = {id(_newobj): _newobj}
         #: By id, objects under construction, each with whether it can be constructed anew.
         self._repeatable: dict[int, tuple[Any, bool]] = {}
+        #: Ids of those among them for which lists or dicts are made each time.
+        self._made_anew: set[int] = set()
         #: By id, objects that are not there yet, with what is among the arguments of their
         #: construction, by id.
         self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
@@ -79,8 +81,11 @@ class Shells:
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))
         if standin is not None:
-            if not standin.is_made and not self.is_repeatable(obj):
-                return self.facts.reductions.ask(obj)  # as stock, for which this does not end
+            if not standin.is_made:
+                if not self.is_repeatable(obj):
+                    return self.facts.reductions.ask(obj)  # as stock, for which this does not end
+                if id(obj) in self._made_anew:  # those that were asked for first are incomplete
+                    standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
             return standin.finish()
         found = reduction(obj)
         if type(found) is not tuple or self.is_closed(found[:2]):
@@ -192,12 +197,16 @@ class Shells:
         found = self._repeatable.get(id(obj))
         if found is None:
             standin = self.under_way[id(obj)]
-            reductions = self.facts.reductions
-            once = reductions.once[type(obj)]
-            again = reductions.ask(obj) if once else self.engine.reduction(obj)
+            again = self._asked_again(obj)
             same = type(again) is tuple and are_same(standin.parts[:2], again[:2])
             found = self._repeatable[id(obj)] = (obj, same)
+            if same and holds_fresh(standin.parts[:2], again[:2]):
+                self._made_anew.add(id(obj))
         return found[1]
+
+    def _asked_again(self, obj: object) -> Any:
+        reductions = self.facts.reductions
+        return reductions.ask(obj) if reductions.once[type(obj)] else self.engine.reduction(obj)
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
