@@ -81,12 +81,7 @@ class Shells:
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))
         if standin is not None:
-            if not standin.is_made:
-                if not self.is_repeatable(obj):
-                    return self.facts.reductions.ask(obj)  # as stock, for which this does not end
-                if id(obj) in self._made_anew:  # those that were asked for first are incomplete
-                    standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
-            return standin.finish()
+            return self._reached_again(standin)
         found = reduction(obj)
         if type(found) is not tuple or self.is_closed(found[:2]):
             return NotImplemented if found is None else found
@@ -100,7 +95,19 @@ class Shells:
                 standin.parts = (*standin.reduction, *found[2:])
         if standin.is_made or self.is_closed(standin.reduction):
             return standin.finish()
+        if id(standin.obj) in self.under_way:
+            return self._reached_again(standin)
         return self._begin(standin)
+
+    def _reached_again(self, standin: Standin) -> Any:
+        """An object that is met in its own construction."""
+        obj = standin.obj
+        if not standin.is_made:
+            if not self.is_repeatable(obj):
+                return self.facts.reductions.ask(obj)  # as stock, for which this does not end
+            if id(obj) in self._made_anew:  # those that were asked for first are incomplete
+                standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
+        return standin.finish()
 
     def _begin(self, standin: Standin) -> Reduction:
         obj = standin.obj

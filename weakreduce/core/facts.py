@@ -72,6 +72,9 @@ class Facts:
         self.left_out: dict[int, Any] = {}
         #: Types of what holds a reference to something that is constructed from it.
         self.postponing: set[type] = set()
+        #: Ids of weak things with a callback whose referent is constructed from them: it dangles, and
+        #: the callback, which is let go, holds nothing.
+        self.circular: set[int] = set()
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}

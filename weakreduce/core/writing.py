@@ -209,8 +209,16 @@ class Writing:
                 if not self._survey(reach, walk.snapshot_edges(), walk.entries):
                     raise
                 return None
-            if not walk.construction.postpones:
+            if walk.construction.postpones:
+                continue
+            if not walk.circular:
                 return walk.lost
+            # What their callbacks hold was taken to be inside.
+            for weak in walk.circular:
+                self.facts.circular.add(id(weak))
+                self.facts.keep(weak)
+            self._may_look_ahead = False
+            return None
 
     def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
         self._may_look_ahead = False
