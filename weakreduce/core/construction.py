@@ -87,7 +87,7 @@ class Shells:
             return NotImplemented if found is None else found
         return self._begin(Standin(obj, found))
 
-    def finished(self, standin: Standin) -> Reduction:
+    def finished(self, standin: Standin) -> Any:
         """An object that was met weakly before, or weakly alone so far."""
         if self.walk.plans.get(type(standin.obj)) == self.put_names_off:
             found = self.put_names_off(standin.obj)
@@ -102,6 +102,7 @@ class Shells:
     def _reached_again(self, standin: Standin) -> Any:
         """An object that is met in its own construction."""
         obj = standin.obj
+        self.walk.met[id(obj)] = self.walk.met.pop(id(obj))  # as met here
         if not standin.is_made:
             if not self.is_repeatable(obj):
                 return self.facts.reductions.ask(obj)  # as stock, for which this does not end
@@ -149,7 +150,7 @@ class Shells:
 
     def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
-        return (
+        return self._is_made(obj) or (
             can_make(self.facts, self.walk.met, obj)
             and not self.is_made_from(obj, MISSING)
             and not self._may_lead_back(obj)
@@ -160,14 +161,15 @@ class Shells:
 
         What holds it would be made whole by then, but for a container, which can wait.
         """
+        if issubclass(type(obj), NAMEABLE):
+            # Where there are no empty classes, one that is met now is written with all it holds.
+            there = self.engine.has_skeletons or id(obj) in self.walk.met
+            return not there and not self.engine.by_name(obj)
         if not self.under_way:
             return False
-        identity, cls = id(obj), type(obj)
-        if identity in self.under_way:
+        if id(obj) in self.under_way:
             return self._lacks_arguments(obj)
-        standin = self.standins.get(identity)
-        if identity in self.walk.met or (standin is not None and standin.is_made):
-            return False
+        cls = type(obj)
         return self.facts.reductions.once[cls] or has_own_arguments(cls)
 
     def _is_open(self, obj: object) -> bool:
@@ -252,9 +254,17 @@ class Shells:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
             return False  # a class by value is there, empty
-        if not can_make(self.facts, self.walk.met, referent):
-            return True
-        return self._lacks_arguments(referent)
+        if self._is_made(referent):
+            return False
+        return not can_make(self.facts, self.walk.met, referent) or self._lacks_arguments(referent)
+
+    def _is_made(self, obj: object) -> bool:
+        """Whether an instance was constructed before this place of the payload."""
+        identity = id(obj)
+        standin = self.under_way.get(identity) or self.standins.get(identity)
+        if standin is not None:
+            return standin.is_made
+        return identity in self.walk.met and not issubclass(type(obj), NAMEABLE)
 
     def _lacks_arguments(self, obj: object) -> bool:
         """Whether an object is under way, and not all that it is constructed from is there."""

@@ -72,8 +72,8 @@ class Facts:
         self.left_out: dict[int, Any] = {}
         #: Types of what holds a reference to something that is constructed from it.
         self.postponing: set[type] = set()
-        #: Ids of weak things with a callback whose referent is constructed from them: it dangles, and
-        #: the callback, which is let go, holds nothing.
+        #: Ids of weak things with a callback whose referent is constructed from them: that edge
+        #: dangles, and what the callback holds does not count.
         self.circular: set[int] = set()
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
