@@ -89,7 +89,10 @@ class Shells:
 
     def finished(self, standin: Standin) -> Any:
         """An object that was met weakly before, or weakly alone so far."""
-        if self.walk.plans.get(type(standin.obj)) == self.put_names_off:
+        if (
+            issubclass(type(standin.obj), NAMEABLE)
+            and self.walk.plan(type(standin.obj)) == self.put_names_off
+        ):
             found = self.put_names_off(standin.obj)
             if type(found) is tuple:  # a class or function by value, which is open from here on
                 standin.parts = (*standin.reduction, *found[2:])
