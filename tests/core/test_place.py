@@ -268,7 +268,7 @@ def test_buffers_go_to_the_callback_once_in_order_and_at_the_end() -> None:
     buffers = Buffers(given_.append)
     with dump(Place(Recorded(), buffers)):
         assert [buffers("one"), buffers("two")] == [False, False]
-        buffers.rewind()  # another walk
+        buffers.met.clear()  # another walk
         assert [buffers("one"), buffers("two"), buffers("three")] == [False] * 3
         assert given_ == []
         assert buffers.settle()
@@ -287,7 +287,7 @@ def test_where_some_are_wanted_in_band_the_walk_is_run_again_with_the_answers() 
         assert not buffers("one")
         assert not buffers("two")
         assert not buffers.settle()
-        buffers.rewind()
+        buffers.met.clear()
         assert [buffers("one"), buffers("two")] == [False, True]
         assert buffers.settle()
     assert asked == ["one", "two"]

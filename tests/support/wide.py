@@ -159,8 +159,8 @@ class Model:
     def may_be_lost(self, w: int, target: int, host: str) -> bool:
         """Whether the referent of a weak thing may need what the weak thing is an argument of.
 
-        A builtin list among the arguments has no state that could wait. dill constructs classes and
-        functions from all that they hold.
+        A builtin list among the arguments has no state that could wait, nor has a function. dill
+        constructs classes from all that they hold.
         """
         if self.graph.weaks[w].kind not in (*wide_weak.SINGLE, *CALLED, "refs"):
             return False
@@ -175,26 +175,41 @@ class Model:
     def _arguments(self, n: int, host: str) -> tuple[list[int], list[int]]:
         """The nodes and weak things that are written before a node is constructed."""
         node, graph = self.graph.nodes[n], self.graph
-        by_dill = host == "dill" and (node.form == "class" or node.form in wide_nodes.FUNCTIONS)
-        if node.form in ("given_state", "given_all") or by_dill:
+        by_dill = host == "dill" and node.form == "class"
+        if node.form in ("given_state", "given_all", *wide_nodes.FUNCTIONS) or by_dill:
             return graph.strong(n), [*graph.things(n)]
         strong = [] if node.cls is None else [node.cls]
         return [*strong, *node.given], [*node.given_weak]
 
     def _needed_by(self, n: int, host: str) -> set[int]:
-        found = {n}
-        while True:
-            more: set[int] = set()
-            for each in found:
-                strong, things = self._arguments(each, host)
-                more.update(strong)
-                for w in things:
-                    weak = self.graph.weaks[w]
-                    more.update(() if weak.kind in wide_weak.CONTAINERS else weak.targets)
-                    more.update(weak.others if weak.kind in CALLED else ())
-            if more <= found:
-                return found
-            found |= more
+        """All that is written, as far as strong edges tell, before a node is constructed."""
+        found, waiting = {n}, [*self._written_before(n, host)]
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting += [*self._written_before(each, host), *self.graph.strong(each)]
+                for w in self.graph.things(each):
+                    waiting += self._held_by(w)
+        return found
+
+    def _written_before(self, n: int, host: str) -> Iterator[int]:
+        strong, things = self._arguments(n, host)
+        node = self.graph.nodes[n]
+        # An instance's class is there, empty, unless its own code needs that with all it holds.
+        needs_class = host == "dill" or node.form in wide_nodes.NEED_CLASS
+        yield from (s for s in strong if s != node.cls or needs_class)
+        if node.form == "class" or node.form in wide_nodes.FUNCTIONS:
+            things = [*self.graph.things(n)]
+        for w in things:
+            weak = self.graph.weaks[w]
+            if weak.kind == "refs" or weak.kind not in wide_weak.CONTAINERS:
+                yield from weak.targets
+            yield from self._held_by(w)
+
+    def _held_by(self, w: int) -> list[int]:
+        weak = self.graph.weaks[w]
+        return [*weak.others, *(() if weak.extra is None else (weak.extra,))]
 
     # --- liveness ---------------------------------------------------------------------------
 

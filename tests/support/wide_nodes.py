@@ -25,6 +25,13 @@ GIVEN_AS = {form.__name__: way for form, way in GIVEN.items()}
 IN_ITEMS = {form.__name__ for form in ITEMS}
 #: A lock of `functools.cached_property` does not travel before Python 3.12.
 BY_VALUE = [name for name in FORMS if name != "cached"]
+#: Forms whose construction runs code of the class.
+NEED_CLASS = frozenset(
+    {*GIVEN_AS, "with_setter", "with_all_six", "new_arguments", "new_arguments_by_name", "abstract",
+     "exception", "text", "own_reduce_ex", "by_copyreg", "own_list_items", "own_dict_items"}
+)  # fmt: skip
+#: Forms that are constructed with another key, or get it when their items are there.
+LATE_KEYS = ("with_setter", "with_all_six", "own_reduce_ex", "deque_items")
 FUNCTIONS = ("by_closure", "by_default", "by_attributes")
 
 
@@ -61,7 +68,14 @@ class Node:
 
     @property
     def needs_what_it_holds(self) -> bool:
-        return self.form in GIVEN_AS or self.form in ("class", *FUNCTIONS)
+        return (
+            self.cls is not None or self.form in GIVEN_AS or self.form in ("class", *FUNCTIONS)
+        )
+
+    @property
+    def hashes_early(self) -> bool:
+        """Whether it may be in a set that is filled before its state is there."""
+        return self.key is None or self.form not in LATE_KEYS
 
     @property
     def is_called(self) -> bool:
@@ -135,27 +149,21 @@ def make(number: int, node: Node, made: list[Any]) -> Any:
     return found
 
 
+#: A function of each form, given its number and what it holds.
+_SOURCES = {
+    "by_closure": "def make(n, strong, weak):\n return lambda: (n, strong, weak)",
+    "by_default": "def make(n, *parts):\n return lambda parts=parts: (n, *parts)",
+    "by_attributes": "def make(n, strong, weak):\n"
+    " def function(): return n\n function.strong, function.weak = strong, weak\n return function",
+}
+
+
 def _function(number: int, form: str) -> Any:
-    parts: Any = ([], [])
-    if form == "by_closure":
-        strong, weak = parts
-
-        def function() -> Any:
-            return number, strong, weak
-
-    elif form == "by_default":
-
-        def function(parts: Any = parts) -> Any:  # type: ignore[misc]
-            return number, *parts
-
-    else:
-
-        def function() -> Any:
-            return number
-
-        function.strong, function.weak = parts  # type: ignore[attr-defined]
-    function.__module__ = "__main__"
-    return function
+    # In a namespace of its own, since dill takes all of that along.
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(_SOURCES[form], namespace)
+    make = namespace.pop("make")
+    return make(number, [], [])
 
 
 def fill(node: Node, made: Any, strong: list[Any], weak: list[Any], given: list[Any]) -> None:

@@ -104,6 +104,8 @@ def _weak(choose: random.Random, nodes: list[Node]) -> Weak:
     extra = choose.randrange(size) if kind in WITH_EXTRA and choose.random() < 0.3 else None
     if kind in CONTAINERS:
         targets = tuple(choose.sample(range(size), choose.randint(0, min(4, size))))
+        if kind == "refs":  # the pickler fills a set of its own accord
+            targets = tuple(t for t in targets if nodes[t].hashes_early)
         paired = kind in (*KEYS, "of_nodes")
         others = tuple(choose.randrange(size) for _ in targets) if paired else ()
         return Weak(kind, targets, others, extra)

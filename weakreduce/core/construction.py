@@ -14,9 +14,8 @@ from typing import Any
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, held, items_of
-from weakreduce.core.incomplete import can_make
-from weakreduce.core.presence import NEWOBJ, Presence
+from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
+from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
 
@@ -31,15 +30,11 @@ class Shells(Presence):
 
     def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
         super().__init__(walk)
-        self.facts = walk.facts
         self.later = later
-        #: By id, objects that were met weakly before they were met strongly.
-        self.standins: dict[int, Standin] = {}
         #: By id, objects under construction, each with whether it can be constructed anew.
         self._repeatable: dict[int, tuple[Any, bool]] = {}
-        #: By id, objects that are not there yet, with what is among the arguments of their
-        #: construction, by id.
-        self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
+        #: Ids of those among them for which lists or dicts are made each time.
+        self._made_anew: set[int] = set()
         #: By id, what is to be written when an object is constructed.
         self.afterwards: dict[int, list[Any]] = {}
 
@@ -85,23 +80,37 @@ class Shells(Presence):
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))
         if standin is not None:
-            if not standin.is_made and not self.is_repeatable(obj):
-                return self.facts.reductions.ask(obj)  # as stock, for which this does not end
-            return standin.finish()
+            return self._reached_again(standin)
         found = reduction(obj)
         if type(found) is not tuple or self.is_closed_construction(found):
             return NotImplemented if found is None else found
         return self._begin(Standin(obj, found))
 
-    def finished(self, standin: Standin) -> Reduction:
+    def finished(self, standin: Standin) -> Any:
         """An object that was met weakly before, or weakly alone so far."""
-        if self.walk.plans.get(type(standin.obj)) == self.put_names_off:
+        if (
+            issubclass(type(standin.obj), NAMEABLE)
+            and self.walk.plan(type(standin.obj)) == self.put_names_off
+        ):
             found = self.put_names_off(standin.obj)
             if type(found) is tuple:  # a class or function by value, which is open from here on
                 standin.parts = (*standin.reduction, *found[2:])
         if standin.is_made or self.is_closed_construction(standin.reduction):
             return standin.finish()
+        if id(standin.obj) in self.under_way:
+            return self._reached_again(standin)
         return self._begin(standin)
+
+    def _reached_again(self, standin: Standin) -> Any:
+        """An object that is met in its own construction."""
+        obj = standin.obj
+        self.walk.met[id(obj)] = self.walk.met.pop(id(obj))  # as met here
+        if not standin.is_made:
+            if not self.is_repeatable(obj):
+                return self.facts.reductions.ask(obj)  # as stock, for which this does not end
+            if id(obj) in self._made_anew:  # those that were asked for first are incomplete
+                standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
+        return standin.finish()
 
     def _begin(self, standin: Standin) -> Reduction:
         obj = standin.obj
@@ -141,30 +150,6 @@ class Shells(Presence):
 
     # --- what is there, and what leads back ------------------------------------------------
 
-    def can_make(self, obj: object) -> bool:
-        """Whether the receiver can construct an object when it comes to this place."""
-        return (
-            can_make(self.facts, self.walk.met, obj)
-            and not self.is_made_from(obj, MISSING)
-            and not self._may_lead_back(obj)
-        )
-
-    def _may_lead_back(self, obj: object) -> bool:
-        """Whether an object is under way, or is made from arguments that may lead to what is.
-
-        What holds it would be made whole by then, but for a container, which can wait.
-        """
-        if not self.under_way:
-            return False
-        identity, cls = id(obj), type(obj)
-        if identity in self.under_way:
-            return self._lacks_arguments(obj)
-        standin = self.standins.get(identity)
-        if identity in self.walk.met or (standin is not None and standin.is_made):
-            return False
-        reductions = self.facts.reductions
-        return reductions.once[cls] or reductions.own_arguments[cls]
-
     def is_repeatable(self, obj: object) -> bool:
         """Whether an object's reduction, asked for again, gives the same things.
 
@@ -173,12 +158,16 @@ class Shells(Presence):
         found = self._repeatable.get(id(obj))
         if found is None:
             standin = self.under_way[id(obj)]
-            reductions = self.facts.reductions
-            once = reductions.once[type(obj)]
-            again = reductions.ask(obj) if once else self.engine.reduction(obj)
+            again = self._asked_again(obj)
             same = type(again) is tuple and are_same(standin.parts[:2], again[:2])
             found = self._repeatable[id(obj)] = (obj, same)
+            if same and holds_fresh(standin.parts[:2], again[:2]):
+                self._made_anew.add(id(obj))
         return found[1]
+
+    def _asked_again(self, obj: object) -> Any:
+        reductions = self.facts.reductions
+        return reductions.ask(obj) if reductions.once[type(obj)] else self.engine.reduction(obj)
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
@@ -209,58 +198,6 @@ class Shells(Presence):
         return self.is_circular(weak, referent) or (
             holder is not None and self.is_made_from(referent, holder)
         )
-
-    def is_circular(self, weak: object, referent: object) -> bool:
-        """Whether an edge has no referent yet where this is written, and no shell of it either."""
-        kind = self.walk.kind(type(weak))
-        if kind is None or kind.is_container:
-            return False  # containers are filled when what they need is there
-        if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
-            return False  # a class by value is there, empty
-        if not can_make(self.facts, self.walk.met, referent):
-            return True
-        return self._lacks_arguments(referent)
-
-    def _lacks_arguments(self, obj: object) -> bool:
-        """Whether an object is under way, and not all that it is constructed from is there."""
-        standin = self.under_way.get(id(obj))
-        if standin is None or standin.is_made:
-            return False
-        # A class by value is there, empty: that is enough where all else is closed.
-        function, arguments = standin.reduction
-        return function is not NEWOBJ or not self.is_closed(arguments[1:])
-
-    def is_made_from(self, referent: object, holder: object) -> bool:
-        """Whether a referent that is not there yet is constructed from an object that was met.
-
-        (`MISSING`: from any.) It has to wait for the state of that.
-        """
-        identity, cls = id(referent), type(referent)
-        standin = self.standins.get(identity)
-        reductions, met = self.facts.reductions, self.walk.met
-        if (
-            identity in met
-            or identity in self.under_way
-            or (standin is not None and standin.is_made)
-            or issubclass(cls, NAMEABLE)
-            or not (reductions.once[cls] or reductions.own_arguments[cls])
-        ):
-            return False
-        found = self._made_from.get(identity)
-        if found is None:
-            reduction = reductions.reduced_or_none(referent)
-            parts = {} if reduction is None else held(reduction[1])
-            # Whether classes and functions are there, `can_make` tells.
-            holders = {i: part for i, part in parts.items() if _may_hold(part)}
-            found = self._made_from[identity] = (referent, holders)
-        if holder is not MISSING:
-            return id(holder) in found[1]
-        return not met.keys().isdisjoint(found[1])
-
-
-def _may_hold(part: object) -> bool:
-    cls = type(part)
-    return cls not in ATOMS and cls is not tuple and not issubclass(cls, NAMEABLE)
 
 
 # Pickle asks for the items of an object when that is made; here they are none.

@@ -25,7 +25,7 @@ import weakref
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
-from weakreduce.model.classes import LEAF_ATOMS, defines, hashed_by_value
+from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, hashed_by_value
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
@@ -206,10 +206,11 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         referents = [edge.referent for edge, _ in kept]
         found = [_target(walk, edge, fate) for edge, fate in kept]
         targets, pins = [target for target, _ in found], [pin for _, pin in found]
-        hashed = base is not weakref.WeakValueDictionary and any(
-            hashed_by_value(type(referent)) for referent in referents
-        )
         keys = [edge.key for edge, _ in kept]
+        if base is weakref.WeakValueDictionary:
+            hashed = any(map(_needs_state, keys))
+        else:
+            hashed = any(hashed_by_value(type(referent)) for referent in referents)
         values = [edge.value for edge, _ in kept]
         late = not all(map(walk.can_make, (*referents, *keys, *values)))
         if hashed and not late and base is weakref.WeakKeyDictionary:
@@ -238,6 +239,14 @@ def _empty(collection: Any) -> Call:
         if kept:
             made.reduction = (*made.reduction, kept)
     return made
+
+
+def _needs_state(key: Any) -> bool:
+    """Whether a hash of a key may run code that needs the state of an object."""
+    cls = type(key)
+    if cls is tuple or cls is frozenset:
+        return any(map(_needs_state, key))
+    return bool(cls.__flags__ & HEAP_TYPE) and hashed_by_value(cls)
 
 
 def _filling(

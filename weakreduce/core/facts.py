@@ -72,6 +72,9 @@ class Facts:
         self.left_out: dict[int, Any] = {}
         #: Types of what holds a reference to something that is constructed from it.
         self.postponing: set[type] = set()
+        #: Ids of weak things with a callback whose referent is constructed from them: that edge
+        #: dangles, and what the callback holds does not count.
+        self.circular: set[int] = set()
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}
@@ -127,6 +130,12 @@ class Facts:
     def keep(self, obj: object) -> None:
         """Keep an object for as long as its id is remembered here."""
         self._keep.append(obj)
+
+    def learn_circular(self, weak_things: list[Any]) -> None:
+        """Remember weak things that dangle, with a callback that counted until that was known."""
+        for weak in weak_things:
+            self.circular.add(id(weak))
+            self.keep(weak)
 
     # --- what `decide` asks ---------------------------------------------------------------
 

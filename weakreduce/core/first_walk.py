@@ -86,7 +86,7 @@ class FirstWalk(Walk):
     def hindrance(self, edge: Edge) -> Decision | None:
         if self.holds(edge.referent) and not self.can_make(edge.referent):
             return WAITS
-        return None
+        return super().hindrance(edge)
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:

@@ -48,3 +48,10 @@ def are_same(one: Any, other: Any) -> bool:
     if type(one) is types.MethodType and type(other) is types.MethodType:
         return one.__func__ is other.__func__ and one.__self__ is other.__self__
     return type(one) in ATOMS and type(other) is type(one)
+
+
+def holds_fresh(one: Any, other: Any) -> bool:
+    """Whether two answers that hold the same things have lists or dicts of their own."""
+    if one is other or type(one) not in (tuple, list, dict):
+        return False
+    return type(one) is not tuple or any(map(holds_fresh, one, other))

@@ -34,7 +34,7 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     if issubclass(cls, type):
         return not any(map(is_open, itertools.chain(bases_of(cls), bases_of(obj))))
     if issubclass(cls, NAMEABLE):
-        return True
+        return engine.has_skeletons or not is_open(obj)
     incomplete = any(map(is_open, bases_of(cls)))
     own_arguments = not engine.has_skeletons and facts.reductions.own_arguments[cls]
     if facts.reductions.once[cls] or own_arguments:

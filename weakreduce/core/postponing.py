@@ -6,6 +6,7 @@ state when the referent is there. Which types those are is found out by a walk, 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -68,17 +69,13 @@ class Construction(Shells):
         if not circular and not self.is_made_from(referent, MISSING):
             return None
         holder = self._holder(edge)
-        if (
-            holder is not None
-            and type(holder) not in self.facts.postponing
-            and (circular or self.is_made_from(referent, holder))
-        ):
+        if holder is not None and (circular or self.is_made_from(referent, holder)):
             self._postpone_like(holder, edge)
             return WAITS
         return CIRCULAR if circular else None
 
     def _holder(self, edge: Edge) -> Any:
-        """What was met last that holds a weak thing in its state; None if that is nothing.
+        """What was met last that holds a weak thing in its state, and does not wait yet, or None.
 
         Of that the construction can be written alone, and the state when the referent is there.
         """
@@ -90,10 +87,23 @@ class Construction(Shells):
             if obj is referent or asked == _LOOKED_AT:
                 return None
             keeps = self._keeps_in_state(obj, edge.weak)
-            if keeps:
-                return obj
+            if keeps and type(obj) not in self.facts.postponing:
+                return None if self._is_called(obj) else obj
             asked += keeps is not None
         return None
+
+    def _is_called(self, obj: Any) -> bool:
+        """Whether what is under construction is made by calling an object, which cannot wait.
+
+        Up to protocol 3 a pickler writes what ``__getnewargs_ex__`` gives as a partial, and dill
+        has one of a function of its own for a class's attributes.
+        """
+        if type(obj) is functools.partial:
+            function: Any = obj.func
+            host = getattr(function, "__module__", None) or MISSING
+            if getattr(function, "__name__", None) == "__new__" or host == self.engine.host_module:
+                return True
+        return any(obj is standin.parts[0] for standin in self.under_way.values())
 
     def _keeps_in_state(self, obj: object, weak: object) -> bool | None:
         """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
@@ -127,6 +137,9 @@ class Construction(Shells):
     def postpone(self, obj: object) -> Any:
         """An object whose state may lead to what is not constructed yet: that part comes later."""
         standin = self.standins.pop(id(obj), None)
+        if standin is None and self._is_called(obj):
+            plan = self.walk.plan(type(obj))
+            return NotImplemented if plan is None else plan(obj)
         if standin is not None:
             made_by = standin.reduction
             found = self.finished(standin)

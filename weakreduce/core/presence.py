@@ -1,7 +1,6 @@
-"""What is on the receiver, where the payload of a walk stands, with all that it holds.
+"""What is on the receiver where the payload of a walk stands, and what can be made there.
 
-Asked of classes and functions, and of the arguments of a construction: a short look, for which no
-user's code is asked.
+Rule: nothing here writes; `construction` does, by what is told here.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import copyreg
 from typing import Any, Final
 
+from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Reduction, Standin
-from weakreduce.core.held import ATOMS
+from weakreduce.core.held import ATOMS, held
+from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of
 
@@ -19,7 +20,7 @@ NEWOBJ: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 
 class Presence:
-    """Which classes and functions are there.
+    """Which objects are there, complete or as shells, and which can be constructed.
 
     Args:
         walk: the walk.
@@ -27,11 +28,17 @@ class Presence:
 
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
+        self.facts = walk.facts
         self.engine = walk.engine
+        #: By id, objects that were met weakly before they were met strongly.
+        self.standins: dict[int, Standin] = {}
         #: By id, the shells of objects whose construction may lead back to them, until it is done.
         self.under_way: dict[int, Standin] = {}
         #: By id, classes and functions that are on the receiver, with all that they hold.
         self._complete: dict[int, Any] = {id(NEWOBJ): NEWOBJ}
+        #: By id, objects that are not there yet, with what is among the arguments of their
+        #: construction, by id.
+        self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
 
     def _is_open(self, obj: object) -> bool:
         return self.engine.is_open(obj, self.walk.met)
@@ -68,3 +75,89 @@ class Presence:
         if type(part) is tuple:
             return all(map(self.is_closed, part))
         return issubclass(type(part), NAMEABLE) and self._is_complete(part)
+
+    # --- what can be made here ---------------------------------------------------------
+
+    def can_make(self, obj: object) -> bool:
+        """Whether the receiver can construct an object when it comes to this place."""
+        return self._is_made(obj) or (
+            can_make(self.facts, self.walk.met, obj)
+            and not self.is_made_from(obj, MISSING)
+            and not self._may_lead_back(obj)
+        )
+
+    def _may_lead_back(self, obj: object) -> bool:
+        """Whether an object is under way, or is made from arguments that may lead to what is.
+
+        What holds it would be made whole by then, but for a container, which can wait.
+        """
+        if issubclass(type(obj), NAMEABLE):
+            # Where there are no empty classes, one that is met now is written with all it holds.
+            there = self.engine.has_skeletons or id(obj) in self.walk.met
+            return not there and not self.engine.by_name(obj)
+        if not self.under_way:
+            return False
+        if id(obj) in self.under_way:
+            return self._lacks_arguments(obj)
+        reductions, cls = self.facts.reductions, type(obj)
+        return reductions.once[cls] or reductions.own_arguments[cls]
+
+    def is_circular(self, weak: object, referent: object) -> bool:
+        """Whether an edge has no referent yet where this is written, and no shell of it either."""
+        kind = self.walk.kind(type(weak))
+        if kind is None or kind.is_container:
+            return False  # containers are filled when what they need is there
+        if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
+            return False  # a class by value is there, empty
+        if self._is_made(referent):
+            return False
+        return not can_make(self.facts, self.walk.met, referent) or self._lacks_arguments(referent)
+
+    def _lacks_arguments(self, obj: object) -> bool:
+        """Whether an object is under way, and not all that it is constructed from is there."""
+        standin = self.under_way.get(id(obj))
+        if standin is None or standin.is_made:
+            return False
+        # A class by value is there, empty: that is enough where all else is closed.
+        function, arguments = standin.reduction
+        return function is not NEWOBJ or not self.is_closed(arguments[1:])
+
+    def _is_made(self, obj: object) -> bool:
+        """Whether an instance was constructed before this place of the payload."""
+        identity = id(obj)
+        standin = self.under_way.get(identity) or self.standins.get(identity)
+        if standin is not None:
+            return standin.is_made
+        return identity in self.walk.met and not issubclass(type(obj), NAMEABLE)
+
+    def is_made_from(self, referent: object, holder: object) -> bool:
+        """Whether a referent that is not there yet is constructed from an object that was met.
+
+        (`MISSING`: from any.) It has to wait for the state of that.
+        """
+        identity, cls = id(referent), type(referent)
+        standin = self.standins.get(identity)
+        reductions, met = self.facts.reductions, self.walk.met
+        if (
+            identity in met
+            or identity in self.under_way
+            or (standin is not None and standin.is_made)
+            or issubclass(cls, NAMEABLE)
+            or not (reductions.once[cls] or reductions.own_arguments[cls])
+        ):
+            return False
+        found = self._made_from.get(identity)
+        if found is None:
+            reduction = reductions.reduced_or_none(referent)
+            parts = {} if reduction is None else held(reduction[1])
+            # Whether classes and functions are there, `can_make` tells.
+            holders = {i: part for i, part in parts.items() if _may_hold(part)}
+            found = self._made_from[identity] = (referent, holders)
+        if holder is not MISSING:
+            return id(holder) in found[1]
+        return not met.keys().isdisjoint(found[1])
+
+
+def _may_hold(part: object) -> bool:
+    cls = type(part)
+    return cls not in ATOMS and cls is not tuple and not issubclass(cls, NAMEABLE)

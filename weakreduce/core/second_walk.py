@@ -32,7 +32,7 @@ from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import NAMEABLE, bases_of, holds_atoms, is_leaf
-from weakreduce.model.decide import PINS, Decision, Fate
+from weakreduce.model.decide import CIRCULAR, PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
 from weakreduce.model.signals import Signal
 
@@ -69,6 +69,8 @@ class SecondWalk(Walk):
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[Lost] = []
+        #: Weak things whose callback counted, though they turned out to dangle.
+        self.circular: list[Any] = []
 
     def take_apart(self) -> None:
         vars(self.construction).clear()
@@ -139,7 +141,7 @@ class SecondWalk(Walk):
     # --- decisions ----------------------------------------------------------------------
 
     def hindrance(self, edge: Edge) -> Decision | None:
-        return self.construction.hindrance(edge)
+        return super().hindrance(edge) or self.construction.hindrance(edge)
 
     def can_make(self, obj: object) -> bool:
         return self.construction.can_make(obj)
@@ -153,6 +155,8 @@ class SecondWalk(Walk):
                 self.snapshots.setdefault(id(edge.function), edge)
         elif not decision.asked and decision.fate is Fate.DANGLE:
             self.lost.append((edge, decision.reason))
+            if decision is CIRCULAR and self.kept_callback(edge) is not None:
+                self.circular.append(edge.weak)
 
     def snapshot_edges(self) -> list[Edge]:
         """An edge to each referent that a snapshot takes along."""

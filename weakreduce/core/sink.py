@@ -115,7 +115,7 @@ class Place:
 
     def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
         """Let the dump under way be what it was."""
-        self.clear()
+        self.kept = io.BytesIO()
         self.kept.write(kept[0])
         self.later = kept[1].copy()
 
@@ -129,13 +129,16 @@ class Place:
         self.used = True
         self.engine = engine
 
-    def mark(self) -> tuple[int, int]:
-        """Where the dump has come to: its bytes, and how many writes were put off."""
-        return self.kept.tell(), len(self.later)
+    def mark(self) -> tuple[int, int, int]:
+        """Where the dump has come to: its bytes, and how many writes were put off, and buffers."""
+        met = 0 if self.buffers is None else len(self.buffers.met)
+        return self.kept.tell(), len(self.later), met
 
-    def cut(self, mark: tuple[int, int]) -> None:
+    def cut(self, mark: tuple[int, int, int]) -> None:
         """Forget what was written, and what was put off, after `mark`."""
-        size, put_off = mark
+        size, put_off, met = mark
+        if self.buffers is not None:
+            del self.buffers.met[met:]
         self.kept.seek(size)
         self.kept.truncate()
         if self.later:
@@ -143,7 +146,7 @@ class Place:
 
     def clear(self) -> None:
         """Forget what was written."""
-        self.cut((0, 0))
+        self.cut((0, 0, 0))
 
     def deliver(self) -> None:
         """The dump is right: hand it to the file, in one piece where nothing was put off."""
@@ -209,10 +212,6 @@ class Buffers:
         self.under_way: Callable[[], UnderWay | None] = _NONE
         self.met: list[Any] = []
         self.answers: list[bool] = []
-
-    def rewind(self) -> None:
-        """A walk starts anew."""
-        self.met.clear()
 
     def forget(self) -> None:
         """A dump has ended."""

@@ -108,7 +108,7 @@ class Walk(Dispatch):
 
     def hindrance(self, edge: Edge) -> Decision | None:
         """The decision in the place of a link or a snapshot that cannot be made here."""
-        return None
+        return decide.CIRCULAR if id(edge.weak) in self.facts.circular else None
 
     def decide(self, edge: Edge) -> Decision:
         """The fate of an edge, as far as this walk knows."""
@@ -206,7 +206,10 @@ class Walk(Dispatch):
     def kept_callback(self, edge: Edge) -> Any:
         """The callback of an edge, if it travels where the edge does; None otherwise."""
         callback = edge.callback
-        if self.policy.callbacks == "drop" or id(callback) in self.facts.dropped:
+        facts = self.facts
+        if self.policy.callbacks == "drop" or id(callback) in facts.dropped:
+            return None
+        if id(edge.weak) in facts.circular:
             return None
         return callback
 

@@ -174,9 +174,7 @@ class Writing:
 
     def _write_rest(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where a callback had to go."""
-        place, buffers = self.place, self.place.buffers
-        mark = place.mark()
-        met_buffers = 0 if buffers is None else len(buffers.met)
+        mark = self.place.mark()
         try:
             override = first.override_of_rest()
             watched_run(self.engine, override, first.rest())
@@ -189,9 +187,7 @@ class Writing:
             if not self._survey(Reach({}), [], []):
                 raise
             return False
-        place.cut(mark)
-        if buffers is not None:
-            del buffers.met[met_buffers:]
+        self.place.cut(mark)
         return True
 
     def _write_final(self, reach: Reach) -> list[Lost] | None:
@@ -216,8 +212,14 @@ class Writing:
                 if not self._survey(reach, walk.snapshot_edges(), walk.entries):
                     raise
                 return None
-            if not walk.construction.postpones:
+            if walk.construction.postpones:
+                continue
+            if not walk.circular:
                 return walk.lost
+            # What their callbacks hold was taken to be inside.
+            self.facts.learn_circular(walk.circular)
+            self._may_look_ahead = False
+            return None
 
     def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
         self._may_look_ahead = False
@@ -257,8 +259,6 @@ class Writing:
         """Put the pickler and the file back to where they were."""
         self.place.clear()
         self.engine.reset(self.engine.memo_before())
-        if self.place.buffers is not None:
-            self.place.buffers.rewind()
 
     def prober(self, *, goes_on: bool = False) -> Prober:
         """What looks for objects that fail; what was written is lost."""
