@@ -150,6 +150,8 @@ class Facts:
             if name is NotImplemented:
                 name = self._own_name(referent)
             return type(name) is str and self.engine.finds(referent, name)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
@@ -173,6 +175,8 @@ class Facts:
             return False  # it arrives as bytes
         try:
             made = made_type(self.reductions.reduced(referent))
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return True
         return made is None or made.__weakrefoffset__ != 0
