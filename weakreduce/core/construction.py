@@ -18,7 +18,7 @@ from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, held, items_of
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
-from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, has_own_arguments
+from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, bases_of, flags_of, has_own_arguments
 
 #: The construction that the default reduction names.
 _newobj: Final = copyreg.__newobj__  # type: ignore[attr-defined]
@@ -234,7 +234,7 @@ class Shells:
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
-            or not (reductions.once[cls] or (cls.__flags__ & HEAP_TYPE and has_own_arguments(cls)))
+            or not (reductions.once[cls] or (flags_of(cls) & HEAP_TYPE and has_own_arguments(cls)))
         ):
             return False
         found = self._made_from.get(identity)

@@ -19,7 +19,7 @@ from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, NOTHING, Call, Reduction, Rest, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.model import signals
-from weakreduce.model.classes import HEAP_TYPE, has_own_arguments
+from weakreduce.model.classes import HEAP_TYPE, flags_of, has_own_arguments
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.signals import Signal
 
@@ -135,7 +135,7 @@ class Dispatch:
         if not issubclass(obj_type, type):
             if self.facts.reductions.once[obj_type]:
                 otherwise = self.reduce_once
-            elif obj_type.__flags__ & HEAP_TYPE and has_own_arguments(obj_type):
+            elif flags_of(obj_type) & HEAP_TYPE and has_own_arguments(obj_type):
                 otherwise = self.reduce_with_arguments
         if not engine.wants_override(obj_type):
             return otherwise

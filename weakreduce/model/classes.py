@@ -94,7 +94,7 @@ def overrides_reduce(obj_type: type) -> bool:
     cls: Any = obj_type
     # Asked of each class in each dump, so nearly always with the answer no: a static type, which
     # has nothing written in Python, or three times the stock one.
-    if not cls.__flags__ & HEAP_TYPE or (
+    if not flags_of(cls) & HEAP_TYPE or (
         class_attribute(cls, "__reduce_ex__") is _STOCK["__reduce_ex__"]
         and class_attribute(cls, "__reduce__") is _STOCK["__reduce__"]
         and class_attribute(cls, "__getstate__") is _STOCK["__getstate__"]
@@ -116,7 +116,7 @@ def may_give_names(obj_type: type) -> bool:
         class_attribute(obj_type, "__reduce_ex__") is _STOCK["__reduce_ex__"]
         and class_attribute(obj_type, "__reduce__") is not _STOCK["__reduce__"]
         and not overrides_reduce(obj_type)
-        and (obj_type.__dictoffset__ != 0 or defines(obj_type, "__name__"))
+        and (class_attribute(obj_type, "__dictoffset__") != 0 or defines(obj_type, "__name__"))
     )
 
 
