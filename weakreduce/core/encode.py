@@ -25,7 +25,7 @@ import weakref
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
-from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, hashed_by_value
+from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, flags_of, hashed_by_value
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
@@ -246,7 +246,7 @@ def _needs_state(key: Any) -> bool:
     cls = type(key)
     if cls is tuple or cls is frozenset:
         return any(map(_needs_state, key))
-    return bool(cls.__flags__ & HEAP_TYPE) and hashed_by_value(cls)
+    return bool(flags_of(cls) & HEAP_TYPE) and hashed_by_value(cls)
 
 
 def _filling(

@@ -20,6 +20,7 @@ from weakreduce.model.classes import (
     class_attribute,
     constructs_by_default,
     defines,
+    flags_of,
     has_own_arguments,
     hashed_by_value,
     made_type,
@@ -162,6 +163,8 @@ class Facts:
             if name is NotImplemented:
                 name = self._own_name(referent)
             return type(name) is str and self.engine.finds(referent, name)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
@@ -186,9 +189,11 @@ class Facts:
         known = self.reductions.found.get(id(referent))
         try:
             made = made_type(self.reductions.reduced(referent) if known is None else known)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return True
-        return made is None or made.__weakrefoffset__ != 0
+        return made is None or class_attribute(made, "__weakrefoffset__") != 0
 
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
@@ -256,5 +261,5 @@ def is_ordinary(obj_type: type) -> bool:
     return (
         kind_of(obj_type) is None
         and not overrides_reduce(obj_type)
-        and (not obj_type.__flags__ & HEAP_TYPE or not has_own_arguments(obj_type))
+        and (not flags_of(obj_type) & HEAP_TYPE or not has_own_arguments(obj_type))
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
-from weakreduce.model.classes import HEAP_TYPE, has_own_arguments, overrides_reduce
+from weakreduce.model.classes import HEAP_TYPE, flags_of, has_own_arguments, overrides_reduce
 
 _T = TypeVar("_T")
 
@@ -41,7 +41,7 @@ class Reductions:
         self.overridden = Answers(engine.wants_override)
         #: Whether the default reduction of a type's instances has arguments of its own.
         self.own_arguments = Answers(
-            lambda cls: bool(cls.__flags__ & HEAP_TYPE) and has_own_arguments(cls)
+            lambda cls: bool(flags_of(cls) & HEAP_TYPE) and has_own_arguments(cls)
         )
         #: id -> reduction, of objects that such code reduces.
         self.found: dict[int, Reduction | str] = {}
@@ -79,6 +79,8 @@ class Reductions:
         """`reduced`, or None where that is no tuple, or raises."""
         try:
             found = self.reduced(obj)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return None
         return found if type(found) is tuple else None

@@ -146,7 +146,11 @@ class Place:
 
     def clear(self) -> None:
         """Forget what was written."""
-        self.cut((0, 0, 0))
+        self.kept = io.BytesIO()  # one that memory lacked for is closed
+        if self.later:
+            self.later = []
+        if self.buffers is not None:
+            self.buffers.met.clear()
 
     def deliver(self) -> None:
         """The dump is right: hand it to the file, in one piece where nothing was put off."""
