@@ -31,11 +31,11 @@ READER = """
     import random, resource, signal, sys
     sys.path.insert(0, sys.argv[1])
     import fuzzing, hostile_pickles
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     for name, data in hostile_pickles.hostile(20_000):
-        # Two minutes where there should be some hundredths of a second.
-        signal.alarm(120)
+        # Of processor time: a minute where there should be some hundredths of a second.
+        signal.setitimer(signal.ITIMER_PROF, 60)
         print(name, flush=True)
         print(fuzzing.read(data, random.Random(name)), flush=True)
     # Not ru_maxrss, which begins at what the process had that started this one.

@@ -32,7 +32,7 @@ import weakreduce
 from weakreduce.reading import machine, payload, whereabouts
 
 HOSTS: Final = ("cloudpickle", "dill", "pickle")
-#: Of a child: seconds for one payload, and bytes of memory.
+#: Of a child: seconds of processor time for one payload, and bytes of memory.
 SECONDS: Final = 30
 MEMORY: Final = 1 << 31
 
@@ -202,7 +202,7 @@ def load_all(host: str, seed: int, first: int, end: int) -> None:
     import resource
 
     # What happens in C is ended, too: by the signal's own doing.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tell = functools.partial(os.write, 1)
@@ -211,14 +211,14 @@ def load_all(host: str, seed: int, first: int, end: int) -> None:
     for number in range(first, end):
         data = mutation(host, seed, number)
         tell(b"%d\n" % number)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             safe(io.BytesIO(data)).load()
         except Exception as error:
             outcomes[type(error).__name__] += 1
         else:
             outcomes["loads"] += 1
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     tell(f"{dict(outcomes)}\n".encode())
 
 

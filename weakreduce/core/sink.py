@@ -56,12 +56,14 @@ class Place:
 
     __slots__ = (
         "buffers",
+        "claims",
         "delivered",
         "engine",
         "file",
         "kept",
         "later",
         "limit",
+        "thread",
         "under_way",
         "used",
     )
@@ -77,6 +79,10 @@ class Place:
         self.used = False
         #: Gives the `UnderWay` of the dump of ours that runs, or None.
         self.under_way: Callable[[], UnderWay | None] = _NONE
+        #: Those of threads that are beginning one; more than one is too many.
+        self.claims: set[Callable[[], UnderWay | None]] = set()
+        #: The thread of that dump, by its number.
+        self.thread = 0
         #: What drives the pickler in the dump under way, and puts it back.
         self.engine: Engine | None = None
         #: What the file's ``write`` gave: something, once the payload is there.
