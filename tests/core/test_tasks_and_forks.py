@@ -5,7 +5,6 @@ What threads that write do to a dump is in `test_threads.py`.
 
 from __future__ import annotations
 
-import _pickle
 import asyncio
 import contextvars
 import io
@@ -29,7 +28,6 @@ import weakreduce
 from weakreduce.hosts.standard import Pickler
 
 POLICIES = ("snapshot", "dangle", "strict")
-STOCK: Any = _pickle.Pickler
 PICKLERS: dict[str, Any] = {
     "cloudpickle": cloudpickle.Pickler, "dill": dill.Pickler, "pickle": Pickler,
 }  # fmt: skip
@@ -207,22 +205,6 @@ def test_whichever_thread_has_a_pickler_first(host: str) -> None:
     for number, _, link, copy, numbers in loaded:
         assert link() is copy
         assert numbers == [number] * 20
-
-
-def test_a_dump_inside_a_dump_of_the_same_pickler_is_the_hosts_affair() -> None:
-    """By a reducer, in the same thread: what stock gives, or raises."""
-
-    def nested(cls: Any) -> bytes | str:
-        file = io.BytesIO()
-        pickler = cls(file, 4)
-        try:
-            pickler.dump([Waiting("outer", lambda: pickler.dump("inner"))])
-        except RuntimeError as error:
-            assert "another thread" not in str(error)
-            return str(error)
-        return file.getvalue()
-
-    assert nested(Pickler) == nested(STOCK)
 
 
 # --- hosts ----------------------------------------------------------------------------
