@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.core.frames import in_a_dump
-from weakreduce.core.sink import Buffers, Place, UnderWay
+from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Engine
@@ -174,7 +173,7 @@ class PicklerPatch(AttributePatch):
                 return
             claims = place.claims
             # A loop of one turn: what it loops over is on the stack of this frame.
-            for claim in map(weakref.ref, (UnderWay(),), (claims.discard,)):
+            for claim in map(Claim, (UnderWay(),), (claims.discard,)):
                 claims.add(claim)
                 if len(claims) > 1:
                     raise RuntimeError(_IN_USE)
