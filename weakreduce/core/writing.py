@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any, Final
+from typing import Any
 
 from weakreduce.core import look_ahead, short_cuts
 from weakreduce.core.dispatch import Plan, noting, watched_run
@@ -25,10 +25,6 @@ from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge
-
-#: How often a dump is tried again because something in it cannot be pickled. One look finds all
-#: of that; only where the graph changes as it is looked at is there more the next time.
-_SURVEYS: Final = 20
 
 
 class Writing:
@@ -63,7 +59,6 @@ class Writing:
         self._plans = engine.plans()
         self._facts = facts
         self._may_look_ahead = True
-        self._surveys = 0
 
     # --- the three steps ----------------------------------------------------------------
 
@@ -218,11 +213,7 @@ class Writing:
                 return walk.lost
 
     def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
-        """Find out what cannot be pickled, for another try; False where the error counts."""
         self._may_look_ahead = False
-        self._surveys += 1
-        if self._surveys > _SURVEYS:
-            return False
         if self.watch is not None:
             self.watch.begin()
         prober = self.prober()
