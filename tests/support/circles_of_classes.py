@@ -98,6 +98,7 @@ class Other:
 
 RefersToOther.other = weakref.ref(Other)
 
+
 class Registry:
     made = weakref.WeakSet()
 

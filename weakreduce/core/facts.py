@@ -76,6 +76,8 @@ class Facts:
         #: Ids of weak things with a callback whose referent is constructed from them: that edge
         #: dangles, and what the callback holds does not count.
         self.circular: set[int] = set()
+        #: How often it was looked for what cannot be pickled.
+        self.surveys = 0
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}
