@@ -15,7 +15,6 @@ from typing import Any
 import homing
 import loky
 import pytest
-import ray
 from distributed import Client, LocalCluster
 from engines import ray_cluster
 from homing import HOME, nothing_is_left
@@ -102,8 +101,10 @@ def test_a_forked_worker_sends_what_it_inherited() -> None:
         homing.Tree.node = None
 
 
-def test_pools() -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:This process")
+def test_pools(method: str) -> None:
+    with multiprocessing.get_context(method).Pool(1) as pool:
 
         def submit(task: Any, *arguments: Any) -> Any:
             result = pool.apply_async(task, arguments)
@@ -144,7 +145,10 @@ def test_dask_from_worker_to_worker(client: Client) -> None:
     assert finding.node() is node
 
 
+@pytest.mark.needs("ray")
 def test_ray() -> None:
+    import ray
+
     with ray_cluster():
 
         def submit(task: Any, *arguments: Any) -> Any:
