@@ -68,7 +68,7 @@ class _Scout:
         found = copyreg.dispatch_table.get(cls)
         if found is not None and not kinds.is_interpreters(found):
             return found
-        if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
+        if (kinds.registrations or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
         return default
 

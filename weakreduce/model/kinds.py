@@ -229,7 +229,7 @@ _BASES: Final = frozenset(_BY_BASE)
 #: type must die with its last user.
 _registered: weakref.WeakKeyDictionary[type, Callable[[type], Kind]] = weakref.WeakKeyDictionary()
 #: Tells sooner whether there are any, which is asked for each type.
-_entries: Final[dict[Any, Any]] = vars(_registered)["data"]
+registrations: Final[dict[Any, Any]] = vars(_registered)["data"]
 
 
 def register(
@@ -290,7 +290,7 @@ def _loosened(function: object, weak_type: type) -> Callable[[type], Any]:
 
 def has_registered() -> bool:
     """Whether any third-party weak type is registered."""
-    return bool(_entries)
+    return bool(registrations)
 
 
 def can_pin(weak_type: type) -> bool:
@@ -330,7 +330,7 @@ def kind_of(weak_type: type) -> Kind | None:
     # Not `issubclass`: that asks the abstract classes behind weak dictionaries, which crash the
     # interpreter where a type is not ready and its __mro__ is None (a code's line iterator).
     bases: tuple[type, ...] = bases_of(weak_type) or ()
-    if _entries:
+    if registrations:
         for base in bases:
             make = _registered.get(base)
             if make is not None:
