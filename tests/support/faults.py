@@ -1,4 +1,4 @@
-"""What may go wrong in the midst of a dump: the graphs, the places, and how the process is after it.
+"""What may go wrong in the midst of a dump: the graphs, the places, and the process after it.
 
 Nothing here tests anything: `core/test_faults.py` and its kin do, and `run_faults.py` at length.
 """
@@ -283,7 +283,7 @@ def recorded() -> Scene:
     """A watch sees the dump."""
     inside, outside = things.Thing("inside"), things.Thing("outside")
     root = [weakref.ref(inside), weakref.ref(outside, things.called), inside,
-            weakref.WeakSet([inside, outside]), weakref.finalize(inside, things.function)]  # fmt: skip
+            weakref.WeakSet([inside, outside]), weakref.finalize(inside, things.function)]
     return Scene(root, outside, recorded=True)
 
 

@@ -74,7 +74,7 @@ class _Scout:
         found = _reducer_of(cls)
         if found is not None:
             return found
-        if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
+        if (kinds.has_registered() or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
         return default
 
