@@ -14,6 +14,7 @@ from typing import Any
 from weakreduce.core.engine import Engine
 from weakreduce.core.reductions import Answers, Reductions
 from weakreduce.model import decide, homes
+from weakreduce.model.bound import Bound
 from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
@@ -244,7 +245,8 @@ def sets_state_unseen(obj_type: type) -> bool:
 
 def is_ordinary(obj_type: type) -> bool:
     """Whether instances are no weak things, and have no code of their own that reduces them."""
-    return (
+    # What engines send in place of a task may be asked twice.
+    return obj_type is Bound or (
         kind_of(obj_type) is None
         and not overrides_reduce(obj_type)
         and (not obj_type.__flags__ & HEAP_TYPE or not has_own_arguments(obj_type))

@@ -89,7 +89,7 @@ def _ship(stock: Stock, /, *args: object, **keywords: object) -> object:
     met, asked = _met_by_a_scout(), None
     if met is not None:
         asked, met.asked = met.asked, None
-    with shipping(), contextlib.nullcontext() if asked is None else asked.handed_over():
+    with shipping(), asked or contextlib.nullcontext():
         return stock(*args, **keywords)
 
 

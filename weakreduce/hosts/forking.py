@@ -35,7 +35,7 @@ def _make_dumps(stock: Any) -> Any:
             return found
         file = io.BytesIO()
         pickler = cls(file, protocol)
-        with asked.handed_over():
+        with asked:
             pickler.dump(obj)
         return file.getbuffer()
 

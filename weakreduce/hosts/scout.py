@@ -7,7 +7,6 @@ told what code of the user's has answered already (`Asked`).
 from __future__ import annotations
 
 import _pickle
-import contextlib
 import copyreg
 import functools
 import io
@@ -16,7 +15,7 @@ import operator
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, final
 
@@ -69,7 +68,7 @@ class Asked:
     """What the code that reduces some objects has answered to a scout, or raised.
 
     Another pickler that takes over is not to ask it again: it may count, or have effects. The dump
-    that begins next in the block `handed_over` learns of it.
+    that begins next in a block of this learns of it, and at its end all is forgotten.
     """
 
     __slots__ = ("answers", "errors")
@@ -98,17 +97,14 @@ class Asked:
 
         return ask
 
-    @contextlib.contextmanager
-    def handed_over(self) -> Iterator[None]:
-        """The dump that begins in the block is told; at its end all is forgotten."""
-        token = _handed_over.set(self)
-        try:
-            yield
-        finally:
-            _handed_over.reset(token)
-            # An error's traceback leads back here.
-            self.answers.clear()
-            self.errors.clear()
+    def __enter__(self) -> None:
+        _handed_over.set(self)
+
+    def __exit__(self, *exception: object) -> None:
+        _handed_over.set(None)
+        # An error's traceback leads back here.
+        self.answers.clear()
+        self.errors.clear()
 
 
 #: What the dump that begins next is to know.

@@ -223,7 +223,8 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind("finalize", weakref.finalize, _finalize_edges, is_finalizer=True),
 )  # fmt: skip
 
-_BASES: Final = frozenset(kind.base for kind in KINDS)
+_BY_BASE: Final = {kind.base: kind for kind in KINDS}
+_BASES: Final = frozenset(_BY_BASE)
 #: What makes the kind of each registered type. A `Kind` holds its type, so none is kept here: a
 #: type must die with its last user.
 _registered: weakref.WeakKeyDictionary[type, Callable[[type], Kind]] = weakref.WeakKeyDictionary()
@@ -334,6 +335,8 @@ def kind_of(weak_type: type) -> Kind | None:
                 return make(base)
     if _BASES.isdisjoint(bases):
         return None  # as nearly every type
+    if weak_type in _BY_BASE:
+        return _BY_BASE[weak_type]
     for kind in KINDS:
         if kind.base in bases:
             return None if _own_reduce(weak_type, kind.base) else kind
