@@ -99,14 +99,17 @@ def with_kept(found: list[dict[str, Any]], rows: tuple[Row, ...], kept: Any) -> 
 def write(
     rows: list[dict[str, Any]],
     floors: list[dict[str, Any]],
-    series: dict[str, list[list[float]]],
+    series: dict[str, list[list[float]]] | None,
 ) -> None:
-    """The JSON, the plot, and the tables in the page."""
-    figures = {"machine": machine(), "rows": rows, "floors": floors, "series": series}
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    from plot import draw
+    """The JSON, the plot where it was measured, and the tables in the page."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    figures |= {"machine": machine(), "rows": rows, "floors": floors}
+    if series is not None:
+        from plot import draw
 
-    draw(series, PLOT)
+        figures["series"] = series
+        draw(series, PLOT)
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     for head, found in ((HEAD, rows), (FLOORS_HEAD, floors)):
         made = table(found, head) + "\n"
@@ -144,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = with_kept(tables[0], ROWS, before["rows"])
         floors = with_kept(tables[1], FLOORS, before["floors"])
         some = chosen.rows or chosen.skip
-        write(rows, floors, before["series"] if some else curves(settings))
+        write(rows, floors, None if some else curves(settings))
     return 0
 
 

@@ -68,7 +68,9 @@ class _Scout:
         found = copyreg.dispatch_table.get(cls)
         if found is not None and not kinds.is_interpreters(found):
             return found
-        if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
+        # Whether any type is registered is asked of the dict: the length takes a call in Python.
+        registered = vars(kinds._registered)["data"]
+        if (registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
         return default
 
