@@ -8,21 +8,23 @@ attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) 
 from __future__ import annotations
 
 import _pickle
+import contextlib
 import copyreg
 import functools
+import importlib.util
 import io
 import operator
 import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
-from weakreduce.model.kinds import has_registered
+from weakreduce.model.kinds import KINDS, has_registered
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Override
@@ -30,6 +32,18 @@ if TYPE_CHECKING:
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _get_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__get__
 _set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
+#: Short cut: by id, what the encoder writes by name. Cloudpickle would find that out slowly.
+_WRITTEN: Final = {
+    id(named): named
+    for named in (
+        *(kind.base for kind in KINDS),
+        weakref.KeyedRef,
+        contextlib.ContextDecorator,
+        copyreg.__newobj__,  # type: ignore[attr-defined]
+        importlib.import_module,
+        importlib.util.find_spec,
+    )
+}
 
 
 class Engine(PicklerEngine):
@@ -71,8 +85,7 @@ class Engine(PicklerEngine):
             if not has_registered():
                 found.update(now.ordinary)
         found[type] = override = self.stock_override
-        by_value = self.host.namespace.get("_PICKLE_BY_VALUE_MODULES")
-        found[types.FunctionType] = override if by_value else self._own_functions_apart
+        found[types.FunctionType] = override if self.host.by_value() else self._own_functions_apart
         return found
 
     def _own_functions_apart(self, function: Any) -> Any:
@@ -140,6 +153,8 @@ class Engine(PicklerEngine):
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None
+        if id(obj) in _WRITTEN and not self.host.by_value():
+            return NotImplemented
         if id(obj) in self._nameless:
             found = self.pickler._dynamic_function_reduce(obj)
         else:
@@ -272,6 +287,10 @@ class Host:
         self.stock_table: Any = self.stock_class.dispatch_table
         self.stock_override: Any = self.stock_class.reducer_override
         self.tables = _Tables(self.stock_class._dispatch_table)
+
+    def by_value(self) -> Any:
+        """The modules that are to be written by value, if there are any."""
+        return self.namespace.get("_PICKLE_BY_VALUE_MODULES")
 
     def by_reference(self, obj: object) -> Any:
         """Whether cloudpickle writes a class, function or module as a name."""

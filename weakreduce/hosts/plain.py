@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 #: What picklers write by opcodes of their own, and ask nobody about.
-_BY_OPCODE: Final = frozenset({int, float, str, bytes, bool, type(None)})
+#: (By id: a metaclass may have a hash of its own.)
+_BY_OPCODE: Final = frozenset(map(id, (int, float, str, bytes, bool, type(None))))
 _ATOMS: Final = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range}
 )
@@ -67,7 +68,7 @@ def of_opcodes(obj: Any, depth: int = 5) -> bool:
     Numbers, text, and small lists, tuples and dicts of those. A False says nothing.
     """
     cls = type(obj)
-    if cls in _BY_OPCODE:
+    if id(cls) in _BY_OPCODE:
         return True
     if depth == 0 or (cls is not list and cls is not tuple and cls is not dict):
         return False
@@ -77,7 +78,7 @@ def of_opcodes(obj: Any, depth: int = 5) -> bool:
         entries = obj.copy()  # in one step: other threads may write to it
         obj = (*entries, *entries.values())
     for item in obj:
-        if type(item) not in _BY_OPCODE and not of_opcodes(item, depth - 1):
+        if id(type(item)) not in _BY_OPCODE and not of_opcodes(item, depth - 1):
             return False
     return True
 
