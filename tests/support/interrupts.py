@@ -67,8 +67,12 @@ class Interrupts:
                 self.first.setdefault((frame.f_code, frame.f_lasti), self.count)
             elif self.count == self.at:
                 sys.settrace(None)
-                raise KeyboardInterrupt
+                self.strike(frame)
         return self._step
+
+    def strike(self, frame: types.FrameType) -> None:
+        """The moment is there."""
+        raise KeyboardInterrupt
 
 
 def moments(work: Callable[..., Any], make: Callable[[], tuple[Any, ...]] = tuple) -> list[int]:

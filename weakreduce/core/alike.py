@@ -53,6 +53,8 @@ class Alike:
         if found is None:
             try:
                 text = b"\0".join(self._parts(obj, depth))
+            except MemoryError:
+                raise  # it says nothing of the object
             except Exception:  # noqa: BLE001 - code of a metaclass, or a property __dict__
                 text = b""
             found = self._found[key] = (text if len(text) <= _SHORT else _digest([text]), obj)

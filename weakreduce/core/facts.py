@@ -153,6 +153,8 @@ class Facts:
             if name is NotImplemented:
                 name = self._own_name(referent)
             return type(name) is str and self.engine.finds(referent, name)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
@@ -177,6 +179,8 @@ class Facts:
         known = self.reductions.found.get(id(referent))
         try:
             made = made_type(self.reductions.reduced(referent) if known is None else known)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return True
         return made is None or made.__weakrefoffset__ != 0

@@ -92,6 +92,8 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         return [*obj.keys(), *obj.values()]
     try:
         reduction = facts.reductions.reduced(obj)
+    except MemoryError:
+        raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
         return None
     if type(reduction) is str:

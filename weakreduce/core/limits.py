@@ -18,6 +18,11 @@ def is_too_large(engine: Engine, policy: Policy, referent: object) -> bool:
             engine.sibling_dump(referent, Limit(limit))
     except TooLarge:
         return True
+    except MemoryError as error:
+        # It says nothing of the referent; and if it struck while a `TooLarge` was on its way, who
+        # looks for signals of the dump around this one is not to find that.
+        error.__context__ = None
+        raise
     except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
         return False
     return False

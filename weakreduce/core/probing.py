@@ -57,7 +57,11 @@ class Prober:
         return NotImplemented
 
     def probe(self, subject: object) -> Exception | None:
-        """Why an object cannot be pickled, weak edges left aside; None if it can."""
+        """Why an object cannot be pickled, weak edges left aside; None if it can.
+
+        Raises:
+            MemoryError: the process lacks memory, whatever the object is.
+        """
         walk = self.walk
         before = len(walk.met)
         try:
@@ -76,8 +80,8 @@ class Prober:
             self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
             walk.pending.clear()
             walk.queue.clear()
-            if not isinstance(error, Exception):
-                raise
+            if not isinstance(error, Exception) or isinstance(error, MemoryError):
+                raise  # that says nothing of the object
             return error
         finally:
             self.place.clear()

@@ -79,6 +79,8 @@ class Reductions:
         """`reduced`, or None where that is no tuple, or raises."""
         try:
             found = self.reduced(obj)
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return None
         return found if type(found) is tuple else None

@@ -143,7 +143,9 @@ class Place:
 
     def clear(self) -> None:
         """Forget what was written."""
-        self.cut((0, 0))
+        self.kept = io.BytesIO()  # one that memory lacked for is closed
+        if self.later:
+            self.later = []
 
     def deliver(self) -> None:
         """The dump is right: hand it to the file, in one piece where nothing was put off."""

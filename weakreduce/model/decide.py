@@ -191,6 +191,8 @@ def matches(match: Any, weak: Any, referent: Any) -> bool:
 def _is(ask: Callable[[Any, Any], bool], asked: Any, match: type) -> bool:
     try:
         return ask(asked, match)
+    except MemoryError:
+        raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - the code of a metaclass, or of a property __class__
         cls = asked if ask is issubclass else type(asked)
         return any(base is match for base in bases_of(cls))

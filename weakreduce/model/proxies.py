@@ -74,6 +74,8 @@ def proxy_referent(proxy: object) -> Any:
             if not _TOLD:
                 return None
             # It died this moment, or an operator of its class came upon another dead proxy.
+        except MemoryError:
+            raise  # it says nothing of the object
         except Exception:  # noqa: BLE001, S110 - the class's own operator refused; the next is tried
             pass
         else:
