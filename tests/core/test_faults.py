@@ -34,7 +34,8 @@ def host(request: Any) -> Any:
 def healthy(host: str) -> tuple[Any, bytes, Any]:
     """A root, its payload, and what keeps its referents alive."""
     root, kept, *_ = faults.kinds()
-    faults.reference(host, root)  # the first fills caches
+    for dumps in (faults.reference, lambda host, root: weakreduce.dumps(root, host=host)):
+        dumps(host, root)  # the first fills caches
     return root, faults.reference(host, root), kept
 
 
@@ -184,6 +185,7 @@ def test_a_method_that_changes_the_graph(host: str, hook: str, healthy: Any) -> 
                 gc.collect()
                 return bad_hooks.AS_IT_SHOULD
 
+            bench.pickler.clear_memo()
             start = bench.file.tell()
             assert attempt(bench, parts, does) is None
             copies = pickle.loads(bench.file.getvalue()[start:])
@@ -217,6 +219,7 @@ def test_a_referent_that_dies_in_mid_dump(host: str, way: str, healthy: Any) -> 
             lives.clear()
             return bad_hooks.AS_IT_SHOULD
 
+        bench.pickler.clear_memo()
         start = bench.file.tell()
         rules: Any = ((lambda weak, referent: bool(die()) and False, "dangle"),)
         with weakreduce.policy(rules=rules if way == "predicate" else ()):
@@ -278,7 +281,8 @@ def test_predicates(host: str, raised: Any, healthy: Any) -> None:
         with weakreduce.policy(rules=((matches, fate),)):
             error = attempt(bench, root, does)
         if raised is not None:
-            assert error is raised
+            # cloudpickle turns a RecursionError into an error of its own.
+            assert raised in (error, error.__cause__)  # type: ignore[union-attr]
         else:
             assert (error is None) is (fate != "refuse")
         bench.check(*healthy[:2])

@@ -20,6 +20,7 @@ from weakreduce.model.classes import (
     class_attribute,
     constructs_by_default,
     defines,
+    flags_of,
     has_own_arguments,
     hashed_by_value,
     made_type,
@@ -183,7 +184,7 @@ class Facts:
             raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return True
-        return made is None or made.__weakrefoffset__ != 0
+        return made is None or class_attribute(made, "__weakrefoffset__") != 0
 
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
@@ -251,5 +252,5 @@ def is_ordinary(obj_type: type) -> bool:
     return (
         kind_of(obj_type) is None
         and not overrides_reduce(obj_type)
-        and (not obj_type.__flags__ & HEAP_TYPE or not has_own_arguments(obj_type))
+        and (not flags_of(obj_type) & HEAP_TYPE or not has_own_arguments(obj_type))
     )

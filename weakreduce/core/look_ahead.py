@@ -103,7 +103,9 @@ def _keeps_all_in_dict(obj_type: type) -> bool:
     """Whether the ``__dict__`` of an instance shows all that it holds."""
     own = (class_attribute(base, "__dict__") for base in bases_of(obj_type))
     return (
-        _BY_DICT and obj_type.__dictoffset__ != 0 and not any("__slots__" in names for names in own)
+        _BY_DICT
+        and class_attribute(obj_type, "__dictoffset__") != 0
+        and not any("__slots__" in names for names in own)
     )
 
 

@@ -41,7 +41,7 @@ class Reductions:
         self.overridden = Answers(engine.wants_override)
         #: Whether the default reduction of a type's instances has arguments of its own.
         self.own_arguments = Answers(
-            lambda cls: bool(cls.__flags__ & HEAP_TYPE) and has_own_arguments(cls)
+            lambda cls: bool(flags_of(cls) & HEAP_TYPE) and has_own_arguments(cls)
         )
         #: id -> reduction, of objects that such code reduces.
         self.found: dict[int, Reduction | str] = {}

@@ -59,20 +59,22 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
     engine.begin(place.used)
     place.begin(engine)
     session = Session(engine, place, root, watch)
+    found: Exception | None = None
     try:
-        lost = session.write()
-        if session.first is not None:
-            session.conclude(lost)
-        place.deliver()
-    except BaseException as error:
-        found = session.explained(error)
-        if found is None:
-            raise
         try:
+            lost = session.write()
+            if session.first is not None:
+                session.conclude(lost)
+            place.deliver()
+        except BaseException as error:
+            found = session.explained(error)
+            if found is None:
+                raise
+        # Not in the handler: its context would be our signal, with all frames, and so the payload.
+        if found is not None:
             raise found from found.__cause__
-        finally:
-            del found  # or it would keep this frame, and so the payload
     finally:
+        del found  # or it would keep this frame
         session.take_apart()
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
-from weakreduce.model.classes import HEAP_TYPE, may_pretend
+from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
 from weakreduce.model.kinds import has_registered
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Engine(PicklerEngine):
         now = self.host.tables.now
         self.host.tables.meet(obj_type)
         found = super().is_ordinary(obj_type)
-        if found and not obj_type.__flags__ & HEAP_TYPE:
+        if found and not flags_of(obj_type) & HEAP_TYPE:
             now.ordinary[obj_type] = None
         return found
 
@@ -201,9 +201,10 @@ class Engine(PicklerEngine):
         if id(obj) not in self.opened:
             return found
         self._next_look = sys.maxsize
+        opened = self.opened  # not by the engine: the memo of its pickler keeps this
 
         def close() -> Reduction:
-            self.opened.pop(id(obj), None)
+            opened.pop(id(obj), None)
             return (list, ())
 
         first, second = found[2]

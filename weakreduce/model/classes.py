@@ -99,7 +99,7 @@ _BY_PROTOCOL, _REDUCE, _GET_STATE = _STOCK.values()
 def overrides_reduce(obj_type: type) -> bool:
     """Whether a class written in Python reduces its instances by code of its own."""
     cls: Any = obj_type
-    if not cls.__flags__ & HEAP_TYPE:
+    if not flags_of(cls) & HEAP_TYPE:
         return False  # nothing of it is written in Python
     if type(cls) is type or type(cls) is abc.ABCMeta:
         by_protocol, reduce, state = _reducing(cls)
@@ -125,7 +125,7 @@ def may_give_names(obj_type: type) -> bool:
         class_attribute(obj_type, "__reduce_ex__") is _STOCK["__reduce_ex__"]
         and class_attribute(obj_type, "__reduce__") is not _STOCK["__reduce__"]
         and not overrides_reduce(obj_type)
-        and (obj_type.__dictoffset__ != 0 or defines(obj_type, "__name__"))
+        and (class_attribute(obj_type, "__dictoffset__") != 0 or defines(obj_type, "__name__"))
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from weakreduce.model.classes import bases_of
+from weakreduce.model.classes import bases_of, class_attribute, names_of
 from weakreduce.model.proxies import proxy_referent
 
 ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
@@ -311,12 +311,16 @@ def is_interpreters(reducer: object) -> bool:
 
 def _own_reduce(weak_type: type, base: type) -> bool:
     return any(
-        getattr(weak_type, name) is not getattr(base, name)
-        and getattr(weak_type, name) is not getattr(object, name)
-        and next(cls for cls in weak_type.__mro__ if name in vars(cls)).__module__
+        class_attribute(weak_type, name) is not getattr(base, name)
+        and class_attribute(weak_type, name) is not getattr(object, name)
+        and _module_of(next(cls for cls in bases_of(weak_type) if name in names_of(cls)))
         not in _INTERPRETERS
         for name in ("__reduce__", "__reduce_ex__")
     )
+
+
+def _module_of(cls: type) -> object:
+    return class_attribute(cls, "__module__")
 
 
 def kind_of(weak_type: type) -> Kind | None:
