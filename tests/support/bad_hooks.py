@@ -1,4 +1,4 @@
-"""Objects whose own code does what it is told while it is pickled, by every method that may be asked.
+"""Objects whose own code does what it is told when it is asked, by every method that may be.
 
 An `Act` is armed when the graph is made, and does nothing before.
 """
@@ -105,7 +105,7 @@ class Attributes(things.Thing):
 class Dict(things.Thing):
     @property
     def __dict__(self) -> Any:
-        return act(lambda: {})
+        return act(dict)
 
     def __init__(self, name: str = "") -> None:
         pass
