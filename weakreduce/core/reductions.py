@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
-from weakreduce.model.classes import HEAP_TYPE, has_own_arguments, overrides_reduce
+from weakreduce.model.classes import HEAP_TYPE, flags_of, has_own_arguments, overrides_reduce
 
 _T = TypeVar("_T")
 
