@@ -34,7 +34,9 @@ def test_without_a_weak_thing_all_is_as_stock(host: str, hook: str) -> None:
                 with Act.arm(does):
                     pickler.dump([thing])
             except BaseException as error:
-                ends[-1].append((type(error), str(error), Act.calls > 0))
+                # cloudpickle turns a RecursionError into an error of its own.
+                found = error.__cause__ if isinstance(error.__cause__, RecursionError) else error
+                ends[-1].append((type(found), str(found), Act.calls > 0))
             else:
                 ends[-1].append(file.getvalue())
     stock, ours = ends

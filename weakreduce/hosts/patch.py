@@ -163,13 +163,20 @@ class PicklerPatch(AttributePatch):
             if place.engine is not None:
                 _put_back(place)  # a second exception struck while this was done
             if (
-                plain.of_opcodes(obj)
+                not place.used
+                and plain.of_opcodes(obj)
                 and type(pickler) is cls
                 and place.limit is None
                 and observe.watch_for(place.file) is None
                 and own_persistent_id(pickler) is None
             ):
-                stock(pickler, obj)  # nobody else has a say in it, or wants to know
+                # Nobody else has a say in it, or wants to know.
+                place.used, before = True, pickler.memo.copy()
+                try:
+                    stock(pickler, obj)
+                except BaseException:
+                    make_engine(pickler, stock).reset(before)
+                    raise
                 return
             # A loop of one turn: what it loops over is on the stack of this frame.
             for place.under_way in map(weakref.ref, (UnderWay(),)):
