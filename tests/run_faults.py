@@ -38,7 +38,6 @@ import interrupts
 TRACED: dict[str, type[BaseException]] = {
     "KeyboardInterrupt": KeyboardInterrupt,
     "MemoryError": MemoryError,
-    "RecursionError": RecursionError,
 }
 #: What else there is, and what it raises.
 OTHERS: dict[str, type[BaseException]] = {"depth": RecursionError, "nomemory": MemoryError}
