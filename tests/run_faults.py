@@ -1,6 +1,7 @@
 """An exception at the n-th bytecode of ours, for every n, and other faults everywhere: a script.
 
-``python tests/run_faults.py [SCENE ...] [--hosts HOST ...] [--errors NAME ...] [--every 1]``
+``python tests/run_faults.py [SCENE ...] [--hosts HOST ...] [--errors NAME ...] [--every 1]
+[--distinct]``
 
 Each scene of `faults.SCENES` is dumped while a trace function follows the package's bytecodes. At
 each of them (or at every so many-th) the process is forked: in the child that bytecode raises.
@@ -18,8 +19,10 @@ import collections
 import contextlib
 import ctypes
 import itertools
+import linecache
 import multiprocessing
 import os
+import re
 import sys
 import traceback
 import types
@@ -35,10 +38,12 @@ import interrupts
 TRACED: dict[str, type[BaseException]] = {
     "KeyboardInterrupt": KeyboardInterrupt,
     "MemoryError": MemoryError,
-    "RecursionError": RecursionError,
 }
 #: What else there is, and what it raises.
 OTHERS: dict[str, type[BaseException]] = {"depth": RecursionError, "nomemory": MemoryError}
+#: Between the bytecodes of that itself the interpreter handles no signal, nor allocates: it is only
+#: there that a trace function may do what nothing else does, and leave a lock taken.
+_LOCKS = re.compile(r"\s*with \w*lock:")
 #: After so many dumps that nothing disturbed there is memory enough, and depth.
 ENOUGH = 20
 
@@ -58,8 +63,11 @@ class Tracing(interrupts.Interrupts):
 
     def _step(self, frame: types.FrameType, event: str, argument: object) -> object:
         found = super()._step(frame, event, argument)
-        if self.count == self.next and event == "opcode":
+        count = len(self.first) if self.trial.distinct else self.count
+        if count == self.next and event == "opcode":
             self.next += self.every
+            if _LOCKS.match(linecache.getline(frame.f_code.co_filename, frame.f_lineno)):
+                return found
             file = Path(frame.f_code.co_filename)
             if self.trial.branch(f"{file.parent.name}/{file.name}:{frame.f_lineno}"):
                 sys.settrace(None)
@@ -104,8 +112,10 @@ class Depth:
 class Trial:
     """Disturbs the dump of a scene, in children, each of which says how its dump ended."""
 
-    def __init__(self, scene: str, host: str, name: str) -> None:
+    def __init__(self, scene: str, host: str, name: str, distinct: bool) -> None:
         self.name = name
+        #: Whether a bytecode counts when it runs for the first time only.
+        self.distinct = distinct
         self.error = TRACED.get(name) or OTHERS[name]
         self.play = play = faults.Play(scene, host)
         with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
@@ -175,10 +185,10 @@ class Trial:
         return "raised"
 
 
-def tried(part: tuple[str, str, str, int, int]) -> list[str]:
-    """What the children say of every so many-th moment, counted from one on."""
-    scene, host, name, every, first = part
-    return Trial(scene, host, name).run(every, first)
+def tried(part: tuple[str, str, str, bool, int, int]) -> list[str]:
+    """What the children say of every so many-th moment."""
+    *trial, every, first = part
+    return Trial(*trial).run(every, first)  # type: ignore[arg-type]
 
 
 def lines(said: Iterable[str]) -> tuple[str, collections.Counter[str]]:
@@ -195,6 +205,7 @@ def main() -> int:
     parser.add_argument("--errors", nargs="*", default=[*TRACED, *OTHERS])
     parser.add_argument("--every", type=int, default=1, help="of so many moments one is tried")
     parser.add_argument("--first", type=int, default=0, help="which of them")
+    parser.add_argument("--distinct", action="store_true", help="each bytecode once")
     parser.add_argument("--jobs", type=int, default=1, help="processes at the same time")
     chosen = parser.parse_args()
     failed = 0
@@ -202,9 +213,10 @@ def main() -> int:
         for scene, host, name in itertools.product(chosen.scenes, chosen.hosts, chosen.errors):
             jobs = chosen.jobs if name in TRACED else 1
             parts = [
-                (scene, host, name, chosen.every * jobs, chosen.first + chosen.every * job)
+                (scene, host, name, chosen.distinct, chosen.every * jobs,
+                 chosen.first + chosen.every * job)
                 for job in range(jobs)
-            ]
+            ]  # fmt: skip
             said = pool.map(tried, parts, chunksize=1)
             text, wrong = lines(itertools.chain.from_iterable(said))
             failed += wrong.total()

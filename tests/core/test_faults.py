@@ -11,7 +11,7 @@ import pickle
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bad_hooks
@@ -39,6 +39,22 @@ def healthy(host: str) -> tuple[Any, bytes, Any]:
     return root, faults.reference(host, root), kept
 
 
+@pytest.fixture(autouse=True)
+def _the_process_is_as_before() -> Iterator[None]:
+    weakreduce.get_policy()
+    for name in faults.HOSTS:  # the first fills caches
+        weakreduce.dumps([weakref.ref(bad_hooks.KEPT[0])], host=name)  # type: ignore[arg-type]
+    with faults.left_alone():
+        yield
+
+
+def some(number: int, place: str, those: tuple[Any, ...]) -> tuple[Any, ...]:
+    """All of those in the places that matter most; in the others two, in turn."""
+    if place in ("strong", "inside, met last", "outside", "key"):
+        return those
+    return (those[number % len(those)], those[(number + 3) % len(those)])
+
+
 def attempt(bench: faults.Bench, root: Any, does: Callable[[], Any]) -> BaseException | None:
     """Dump while the act is armed; what that raises, or None where it went well."""
 
@@ -59,8 +75,8 @@ def test_a_method_that_raises(host: str, hook: str, healthy: Any) -> None:
     """What is no error of the object's is never lost."""
     bench = faults.Bench(host)
     thing = bad_hooks.HOOKS[hook]()
-    for place, root in bad_hooks.placed(thing).items():
-        for raised in bad_hooks.ERRORS:
+    for number, (place, root) in enumerate(bad_hooks.placed(thing).items()):
+        for raised in some(number, place, bad_hooks.ERRORS):
             error = attempt(bench, root, bad_hooks.raising(raised))
             if Act.calls and (not isinstance(raised, Exception) or type(raised) is MemoryError):
                 assert error is raised, (place, raised, error)
@@ -72,39 +88,13 @@ def test_a_method_that_answers_nonsense(host: str, hook: str, healthy: Any) -> N
     """It raises an error, or writes what is at least a pickle."""
     bench = faults.Bench(host)
     thing = bad_hooks.HOOKS[hook]()
-    for place, root in bad_hooks.placed(thing).items():
-        for answer in bad_hooks.NONSENSE:
+    for number, (place, root) in enumerate(bad_hooks.placed(thing).items()):
+        for answer in some(number, place, bad_hooks.NONSENSE):
             error = attempt(bench, root, lambda answer=answer: answer)
             assert error is None or isinstance(error, Exception), (place, answer)
             assert not type(error).__module__.startswith("weakreduce.core"), (place, answer, error)
             bench.pickler.clear_memo()
         bench.check(*healthy[:2])
-
-
-@pytest.mark.parametrize("hook", bad_hooks.HOOKS)
-def test_without_a_weak_thing_all_is_as_stock(host: str, hook: str) -> None:
-    if host == "pickle":
-        return  # that is never uninstalled: `test_same_bytes.py`
-    thing = bad_hooks.HOOKS[hook]()
-    ends: list[list[Any]] = []
-    for install in (weakreduce.uninstall, weakreduce.install):
-        install()
-        ends.append([])
-        for does in (
-            *map(bad_hooks.raising, bad_hooks.ERRORS),
-            *(lambda answer=answer: answer for answer in bad_hooks.NONSENSE),
-        ):
-            file = io.BytesIO()
-            pickler = faults.PICKLERS[host](file)
-            try:
-                with Act.arm(does):
-                    pickler.dump([thing])
-            except BaseException as error:
-                ends[-1].append((type(error), str(error), Act.calls > 0))
-            else:
-                ends[-1].append(file.getvalue())
-    stock, ours = ends
-    assert ours == stock
 
 
 @pytest.mark.parametrize("hook", bad_hooks.HOOKS)
@@ -347,7 +337,7 @@ def test_hooks_of_a_pickler(cls: Any) -> None:
         file = io.BytesIO()
         pickler = cls(file)
         before = faults.state(pickler)
-        with faults.left_alone(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", weakreduce.DanglingWarning)
             try:
                 with Act.arm(does):

@@ -78,6 +78,19 @@ def test_a_dump_that_is_not_delivered_leaves_nothing() -> None:
     assert file.written == [b"two"]
 
 
+def test_what_memory_lacked_for_is_written_anew() -> None:
+    """Where an allocation fails, a BytesIO is closed from then on."""
+    file = Recorded()
+    place = Place(file, None)
+    with dump(place):
+        place.write(b"one")
+        place.kept.close()
+        place.clear()
+        place.write(b"two")
+        place.deliver()
+    assert file.written == [b"two"]
+
+
 def test_what_was_written_may_change_afterwards() -> None:
     file = Recorded()
     place = Place(file, None)

@@ -20,8 +20,8 @@ import run_random_graphs
 from shapes import SHAPES
 
 import weakreduce
-from weakreduce.core import look_ahead, short_cuts
-from weakreduce.hosts import picklers, plain, scout
+from weakreduce.core import look_ahead, opcodes_alone, short_cuts
+from weakreduce.hosts import picklers, scout
 from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -31,7 +31,7 @@ PLUGS: dict[str, tuple[Any, str, Any]] = {
     "short cuts of the second walk": (short_cuts, "of_second_walk", None),
     "the look ahead": (look_ahead, "met_strongly", None),
     "what is ordinary needs no session": (picklers, "is_ordinary", False),
-    "what is written by opcodes alone needs nothing": (plain, "of_opcodes", False),
+    "what is written by opcodes alone needs nothing": (opcodes_alone, "is_of_opcodes", False),
 }
 
 

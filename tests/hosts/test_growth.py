@@ -29,12 +29,12 @@ def child_growth(host: str) -> None:
     growth.growth(growth.size(), growth.size())
     for way in growth.WAYS:
         for kind in cargo.KINDS:
-            growth.many(host, way, kind, 6)  # the first fills caches
+            growth.many(host, way, kind, 4)  # the first fills caches
         before = growth.size()
         for kind in cargo.KINDS:
-            growth.many(host, way, kind, 20)
+            growth.many(host, way, kind, 12)
         found = growth.growth(before, growth.size())
-        # A single leak of one kind would be twenty.
+        # A single leak of one kind would be twelve.
         assert all(more < 10 for more in found.objects.values()), (way, found)
         assert found.references < 10, (way, found)
     assert not gc.garbage

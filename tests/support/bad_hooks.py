@@ -1,4 +1,4 @@
-"""Objects whose own code does what it is told while it is pickled, in every method asked.
+"""Objects whose own code does what it is told when it is asked, by every method that may be.
 
 An `Act` is armed when the graph is made, and does nothing before.
 """

@@ -1,4 +1,4 @@
-"""What may go wrong in the midst of a dump: the graphs, the places, and the process after it.
+"""What may go wrong in the midst of a dump: graphs, and how the process is after it.
 
 Nothing here tests anything: `core/test_faults.py` and its kin do, and `run_faults.py` at length.
 """
@@ -153,13 +153,12 @@ class Bench:
         as they were.
         """
         start, before = self.file.getvalue(), state(self.pickler)
-        with left_alone():
-            try:
-                work(self.pickler)
-            except BaseException as error:
-                found = error.with_traceback(None)
-            else:
-                return None
+        try:
+            work(self.pickler)
+        except BaseException as error:
+            found = error.with_traceback(None)
+        else:
+            return None
         if self.file.getvalue() == start:
             assert state(self.pickler) == before
         return found
@@ -282,8 +281,13 @@ def fails() -> Scene:
 def recorded() -> Scene:
     """A watch sees the dump."""
     inside, outside = things.Thing("inside"), things.Thing("outside")
-    root = [weakref.ref(inside), weakref.ref(outside, things.called), inside,
-            weakref.WeakSet([inside, outside]), weakref.finalize(inside, things.function)]
+    root = [
+        weakref.ref(inside),
+        weakref.ref(outside, things.called),
+        inside,
+        weakref.WeakSet([inside, outside]),
+        weakref.finalize(inside, things.function),
+    ]
     return Scene(root, outside, recorded=True)
 
 
@@ -331,7 +335,7 @@ class Play:
             with disturb:
                 self.dump(pickler)
 
-        with warnings.catch_warnings(record=True) as warned:
+        with left_alone(), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             error = bench.attempt(work)
         return Outcome(bench.file.getvalue()[start:], error, len(warned))

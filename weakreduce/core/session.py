@@ -30,7 +30,7 @@ a session ends, whichever way, it takes itself apart: nothing of the payload out
 
 from __future__ import annotations
 
-from weakreduce.core import blame, notes, observe, words
+from weakreduce.core import blame, notes, observe, opcodes_alone, words
 from weakreduce.core.engine import Engine
 from weakreduce.core.sink import Place
 from weakreduce.core.walk import Lost, Refused, Walk
@@ -58,6 +58,10 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
             return
     engine.begin(place.used)
     place.begin(engine)
+    if watch is None and opcodes_alone.is_of_opcodes(root) and not engine.has_persistent_ids:
+        engine.dump_alone(root)
+        place.deliver()
+        return
     session = Session(engine, place, root, watch)
     found: Exception | None = None
     try:

@@ -173,7 +173,7 @@ class Writing:
         return self._write_final(first.reach)
 
     def _write_rest(self, first: FirstWalk) -> bool:
-        """Walk what is strong only by way of weak things; False where a callback had to go."""
+        """Walk what is strong only by way of weak things; False where that has to begin anew."""
         mark = self.place.mark()
         try:
             override = first.override_of_rest()
@@ -181,6 +181,9 @@ class Writing:
         except (Refused, TooLarge):
             raise
         except Exception:
+            if not first.reach.in_order:  # a walk to the end tells better what is wrong
+                self._may_look_ahead = False
+                return False
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback

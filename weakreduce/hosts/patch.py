@@ -17,11 +17,8 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core import observe
 from weakreduce.core.frames import in_a_dump
 from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
-from weakreduce.hosts import plain
-from weakreduce.hosts.picklers import own_persistent_id
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Engine
@@ -155,7 +152,7 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        make_engine, cls = self.make_engine, self.cls
+        make_engine = self.make_engine
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
@@ -167,16 +164,6 @@ class PicklerPatch(AttributePatch):
                 if place.thread != get_ident():
                     raise RuntimeError(_IN_USE)
                 stock(pickler, obj)
-                return
-            if (
-                plain.of_opcodes(obj)
-                and place.engine is None
-                and place.limit is None
-                and type(pickler) is cls
-                and observe.watch_for(place.file) is None
-                and own_persistent_id(pickler) is None
-            ):
-                stock(pickler, obj)  # nobody else has a say in it, or wants to know
                 return
             claims = place.claims
             # A loop of one turn: what it loops over is on the stack of this frame.

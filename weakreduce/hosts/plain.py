@@ -11,9 +11,6 @@ import types
 from collections.abc import Iterable
 from typing import Any, Final
 
-#: What picklers write by opcodes of their own, and ask nobody about.
-#: (By id: a metaclass may have a hash of its own.)
-_BY_OPCODE: Final = frozenset(map(id, (int, float, str, bytes, bool, type(None))))
 _ATOMS: Final = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range}
 )
@@ -58,27 +55,6 @@ def all_plain(items: Iterable[object], names: bool, depth: int = 5) -> bool:
     """`plain` of each item."""
     for item in items:  # noqa: SIM110 - a generator would take twice the time
         if type(item) not in _ATOMS and not plain(item, names, depth):
-            return False
-    return True
-
-
-def of_opcodes(obj: Any, depth: int = 5) -> bool:
-    """Whether a pickler writes an object by opcodes alone: of a small thing, and whole.
-
-    Numbers, text, and small lists, tuples and dicts of those. A False says nothing.
-    """
-    cls = type(obj)
-    if id(cls) in _BY_OPCODE:
-        return True
-    if depth == 0 or (cls is not list and cls is not tuple and cls is not dict):
-        return False
-    if len(obj) > _ITEMS:
-        return False
-    if cls is dict:
-        entries = obj.copy()  # in one step: other threads may write to it
-        obj = (*entries, *entries.values())
-    for item in obj:
-        if id(type(item)) not in _BY_OPCODE and not of_opcodes(item, depth - 1):
             return False
     return True
 
