@@ -72,6 +72,8 @@ class Facts:
         self.left_out: dict[int, Any] = {}
         #: Types of what holds a reference to something that is constructed from it.
         self.postponing: set[type] = set()
+        #: How often it was looked for what cannot be pickled.
+        self.surveys = 0
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}

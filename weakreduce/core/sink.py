@@ -38,6 +38,18 @@ class UnderWay:
     __slots__ = ("__weakref__",)
 
 
+@final
+class Claim(weakref.ref[UnderWay]):
+    """Of a thread that begins a dump. It takes itself out of the set of claims when that ends.
+
+    Told apart from others by identity, since that has no code of ours which could be interrupted.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
 _NONE: Final = weakref.ref(UnderWay())  # which is gone already
 
 
@@ -56,12 +68,14 @@ class Place:
 
     __slots__ = (
         "buffers",
+        "claims",
         "delivered",
         "engine",
         "file",
         "kept",
         "later",
         "limit",
+        "thread",
         "under_way",
         "used",
     )
@@ -77,6 +91,10 @@ class Place:
         self.used = False
         #: Gives the `UnderWay` of the dump of ours that runs, or None.
         self.under_way: Callable[[], UnderWay | None] = _NONE
+        #: Those of threads that are beginning one; more than one is too many.
+        self.claims: set[Claim] = set()
+        #: The thread of that dump, by its number.
+        self.thread = 0
         #: What drives the pickler in the dump under way, and puts it back.
         self.engine: Engine | None = None
         #: What the file's ``write`` gave: something, once the payload is there.

@@ -21,12 +21,17 @@ from weakreduce.model.kinds import Edge
 
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
 _PLACED: Final = 10
+#: How often a dump is tried again. One survey finds all that cannot be pickled: there is more the
+#: next time only where the graph changes as it is looked at, and then there may always be.
+_SURVEYS: Final = 20
 
 
 def survey(
     prober: Prober, inside: Reach, snapshots: list[Edge], entries: list[Edge], watch: Watch | None
 ) -> bool:
     """Find every snapshot and callback that cannot be pickled; False if there is none.
+
+    False, too, where that was done so often that it would go on without end.
 
     Args:
         prober: probes each.
@@ -39,6 +44,9 @@ def survey(
         Refused: where the policy does not let a snapshot dangle.
     """
     facts, walk = prober.facts, prober.walk
+    facts.surveys += 1
+    if facts.surveys > _SURVEYS:
+        return False
     subjects: list[tuple[Edge | None, Any]] = [
         *((None, callback) for callback in facts.callbacks.values()),
         *((entry, entry.value) for entry in entries),

@@ -5,20 +5,21 @@ Pickler class.
 
 A pickler of a patched class writes to a `sink.Place`; its ``dump`` is run by `core.session`,
 and the user's file has the finished payload or nothing. Instances made before, and dumps inside a
-running dump of the same pickler, go to the host's own methods.
+running dump of the same pickler, go to the host's own methods. A dump by a pickler that dumps in
+another thread is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import weakref
+from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.core import observe
 from weakreduce.core.frames import in_a_dump
-from weakreduce.core.sink import Buffers, Place, UnderWay
+from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
 from weakreduce.hosts import plain
 from weakreduce.hosts.picklers import own_persistent_id
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
 _ABSENT: Any = object()
+#: Stock picklers refuse that from Python 3.14 on; those before write nonsense, or crash.
+_IN_USE: Final = "this pickler is dumping in another thread; each thread needs a pickler of its own"
 
 
 @functools.cache
@@ -157,22 +160,33 @@ class PicklerPatch(AttributePatch):
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
             place = pickler.__dict__.get("_weakreduce")
-            if place is None or place.under_way() is not None:
+            if place is None:
                 stock(pickler, obj)
                 return
-            if place.engine is not None:
-                _put_back(place)  # a second exception struck while this was done
+            if place.under_way() is not None:
+                if place.thread != get_ident():
+                    raise RuntimeError(_IN_USE)
+                stock(pickler, obj)
+                return
             if (
                 plain.of_opcodes(obj)
                 and type(pickler) is cls
+                and place.engine is None
                 and place.limit is None
                 and observe.watch_for(place.file) is None
                 and own_persistent_id(pickler) is None
             ):
                 stock(pickler, obj)  # nobody else has a say in it, or wants to know
                 return
+            claims = place.claims
             # A loop of one turn: what it loops over is on the stack of this frame.
-            for place.under_way in map(weakref.ref, (UnderWay(),)):
+            for claim in map(Claim, (UnderWay(),), (claims.discard,)):
+                claims.add(claim)
+                if len(claims) > 1:
+                    raise RuntimeError(_IN_USE)
+                place.thread, place.under_way = get_ident(), claim
+                if place.engine is not None:
+                    _put_back(place)  # a second exception struck while this was done
                 try:
                     try:
                         in_a_dump(_run(), make_engine(pickler, stock), place, obj)

@@ -35,12 +35,17 @@ def in_python(cls: type, name: str) -> bool:
 
 
 def plain(key: Any, depth: int = 0) -> str | None:
-    """A key as an expression; None where it is not made of builtin atoms, or too large for one."""
+    """A key as an expression; None where it is not made of builtin atoms, or too large for one.
+
+    What is longer than `_LONGEST_KEY` is not read to its end: it is no expression then, but long.
+    """
     key_type = type(key)
     for base in _KEYS:
         if issubclass(key_type, base):
             if in_python(key_type, "__hash__") or in_python(key_type, "__eq__"):
                 return None  # an equal atom may not find it
+            if base in (str, bytes) and base.__len__(key) > _LONGEST_KEY:
+                key = base.__getitem__(key, slice(_LONGEST_KEY + 1))
             try:
                 text: str = base.__repr__(key)  # type: ignore[call-arg]
             except ValueError:  # an int of more digits than Python writes
@@ -48,10 +53,17 @@ def plain(key: Any, depth: int = 0) -> str | None:
             # The names of these are no builtins, and nan is not even found as a key.
             return None if base in (float, complex) and ("n" in text) else text
     if key_type is tuple and len(key) < 10 and depth < 4:
-        items = [plain(item, depth + 1) for item in key]
-        found = [item for item in items if item is not None]
-        if len(found) == len(items):
-            return f"({', '.join(found)}{',' if len(found) == 1 else ''})"
+        found: list[str] = []
+        length = 0
+        for item in key:
+            part = plain(item, depth + 1)
+            if part is None:
+                return None
+            found.append(part)
+            length += len(part)
+            if length > _LONGEST_KEY:
+                break  # the same large part may be in it thousands of times
+        return f"({', '.join(found)}{',' if len(found) == 1 else ''})"
     return None
 
 

@@ -6,7 +6,7 @@ Rule: of what is given no code is run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from weakreduce.model.texts import class_name, printable, shortened
@@ -42,10 +42,20 @@ def called(function: Any, arguments: Iterable[Any]) -> str:
 
 def given(arguments: tuple[Any, ...], keywords: object) -> str:
     """What a call is given, in brackets."""
-    texts = [shown(value) for value in arguments]
-    if isinstance(keywords, dict):
-        texts += [f"{key}={shown(value)}" for key, value in dict.items(keywords)]
+    pairs = list(dict.items(keywords)) if isinstance(keywords, dict) else []
+    texts = [shown(value) for value in _ends(arguments)]
+    texts += [f"{_keyword(key)}={shown(value)}" for key, value in _ends(pairs)]
     return shortened(f"({', '.join(texts)})", _WIDTH)
+
+
+def _ends(items: Sequence[Any]) -> Sequence[Any]:
+    """Items without those whose texts would be left out of the call's in any case."""
+    return items if len(items) <= _WIDTH else [*items[: _WIDTH // 2], *items[-_WIDTH // 2 :]]
+
+
+def _keyword(key: Any) -> str:
+    """A keyword, which in a payload may be anything."""
+    return printable(key[:_WIDTH]) if type(key) is str else shown(key)
 
 
 def shown(value: Any, depth: int = 0) -> str:

@@ -130,6 +130,8 @@ class Machine:
         self.listener = listener
         self.limits = limits
         self.stack: list[Value] = []
+        #: What the pickle gives that was followed last.
+        self.result: Value = None
         self.marks = array("Q")
         #: Entries 0, 1, 2, ...; any others are in `far`.
         self.memo: list[Value] = []
@@ -162,7 +164,7 @@ class Machine:
                 self.position = position
                 code = data[position]
                 if code == STOP:
-                    self.pop()
+                    self.result = self.pop()
                     return position + 1
                 position = steps[code](self, position + 1)
 

@@ -8,7 +8,8 @@ Rule: no word is compared here but those of weak references.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, final
 
 from weakreduce.reading import spelling
@@ -51,13 +52,16 @@ class Meaning:
         self.fills: list[tuple[Node, Node]] = []
         #: Bytes that are pickles, or look like some.
         self.bytes: dict[tuple[int, int, int], Node] = {}
+        #: Texts, and the bytes that they stand for.
+        self.encoded: dict[Node, Node] = {}
 
     def clear(self) -> None:
         """Begin another pickle."""
         self.old_names = True
         self.facts.protocol = 0
         if self.globals or self.bytes:
-            for known in (self.globals, self.references, self.containers, self.fills, self.bytes):
+            for known in (self.globals, self.references, self.containers, self.fills, self.bytes,
+                          self.encoded):  # fmt: skip
                 known.clear()
 
     # --- for the machine --------------------------------------------------------------
@@ -146,8 +150,9 @@ class Meaning:
             self.facts.partial = True
         if not self.globals:
             return  # no name, and so no weak thing
+        filled = _Entries(self)
         for container, entries in self.fills:
-            self._fill(container, entries)
+            filled.fill(container, entries)
         for node in self.references:
             if node.kind == "weak":
                 self.facts.count(node.word, _state(*node.items))
@@ -233,8 +238,19 @@ class Meaning:
             self.facts.count("finalize", "linked")
         return self.node("object")
 
-    def _fill(self, container: Node, entries: Node) -> None:
-        kind, count = container.word, self.facts.count
+
+@final
+class _Entries:
+    """Counts the entries of weak containers, at the end of a pickle."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        self._facts, self._may = meaning.facts, meaning.may
+        #: States, by ids of lists of entries: many containers may have the same.
+        self._counted: dict[tuple[int, int], Counter[str]] = {}
+
+    def fill(self, container: Node, entries: Node) -> None:
+        """Count what a container is filled with."""
+        kind, count = container.word, self._facts.count
         if entries.kind == "entries":
             targets, slots = entries.items
         elif entries.kind in ("list", "tuple", "frozenset") or not entries.items:
@@ -253,26 +269,28 @@ class Meaning:
             container.items = (True,)
         # Either one slot for each entry, or the eviction callback, repeated.
         each = slots.items if type(slots) is Node and slots.kind == "list" else None
-        if not self.may(len(items)):
-            count(kind, "unknown", len(items))
-            return
-        for target, slot in itertools.zip_longest(items, (each or ())[: len(items)]):
-            count(kind, _state(target, is_pin(slot, target)))
+        pins = itertools.chain(map(is_pin, each or (), items), itertools.repeat(False))
+        self._count(kind, (id(items), id(each)), len(items), map(_state, items, pins))
 
     def _fill_with_state(self, kind: str, data: Node) -> None:
         """The entries of a container are the references in its data; or else its members."""
-        items = data.items
-        if data.kind == "dict":
-            items = items[1::2] if kind == "WeakValueDictionary" else items[::2]
-        if not self.may(len(items)):
-            self.facts.count(kind, "unknown", len(items))
-            return
-        for item in items:
-            if type(item) is Node and item.kind in ("weak", "entry"):
-                item.kind = "entry"  # no weak thing of its own
-                self.facts.count(kind, _state(*item.items))
-            else:
-                self.facts.count(kind, _state(item, False))
+        of_values = kind == "WeakValueDictionary"
+        is_dict = data.kind == "dict"
+        items, key = data.items, (id(data.items), 2 * is_dict + of_values)
+        if is_dict and key not in self._counted:
+            items = items[1::2] if of_values else items[::2]
+        self._count(kind, key, len(items), map(_state_of_entry, items))
+
+    def _count(self, kind: str, key: tuple[int, int], many: int, states: Iterable[str]) -> None:
+        """Count entries, those of one key once."""
+        found = self._counted.get(key)
+        if found is None:
+            if not self._may(many):
+                self._facts.count(kind, "unknown", many)
+                return
+            found = self._counted[key] = Counter(states)
+        for state, number in found.items():
+            self._facts.count(kind, state, number)
 
 
 def full_name(value: Value) -> str:
@@ -300,6 +318,13 @@ def _kind_by_shape(data: Node) -> str:
     keys = data.items[:1] if data.items else []
     of_keys = bool(keys) and type(keys[0]) is Node and keys[0].kind in ("weak", "entry")
     return "WeakKeyDictionary" if of_keys else "WeakValueDictionary"
+
+
+def _state_of_entry(item: Value) -> str:
+    if type(item) is Node and item.kind in ("weak", "entry"):
+        item.kind = "entry"  # no weak thing of its own
+        return _state(*item.items)
+    return _state(item, False)
 
 
 def _state(target: Value, pinned: bool) -> str:

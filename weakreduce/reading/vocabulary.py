@@ -24,7 +24,8 @@ _CONTAINERS: Final = ("WeakSet", "WeakKeyDictionary", "WeakValueDictionary")
 
 
 def _reference(kind: str, first: int = 0) -> Word:
-    return lambda meaning, arguments: meaning.reference(kind, arguments[first:])
+    # No more than it takes: many calls may be given the same long tuple.
+    return lambda meaning, arguments: meaning.reference(kind, arguments[first : first + 2])
 
 
 def _dill_reference(kind: str) -> Word:
@@ -198,6 +199,8 @@ def _encoded(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     if len(arguments) != 2 or arguments[1] not in ("latin1", "latin-1"):
         return OTHER
     text = arguments[0]
+    if type(text) is Node and text in meaning.encoded:
+        return meaning.encoded[text]  # many calls may be given the same long text
     try:
         if type(text) is Node and text.kind == "text":
             source, start, end = text.items
@@ -213,6 +216,8 @@ def _encoded(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     node = meaning.node("bytes", (data, 0, len(data)))
     if len(data) > 2 and data[0] == 0x80 and data[-1:] == b"." and node is not LOST:
         meaning.inside(node)
+    if type(arguments[0]) is Node:
+        meaning.encoded[arguments[0]] = node
     return node
 
 

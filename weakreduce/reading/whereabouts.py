@@ -8,7 +8,7 @@ only those that give one of their arguments back are understood.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, final
+from typing import Any, Final, final
 
 from weakreduce.paths import steps
 from weakreduce.reading.machine import (
@@ -34,31 +34,36 @@ _COLLECTIONS: Final = {
 }  # fmt: skip
 #: A path of more characters than this has lost its use.
 _LONGEST: Final = 4000
+#: Nodes of one payload that are kept; of a large payload one for each few bytes.
+_OBJECTS: Final = 200_000
+_PER_OBJECT: Final = 4
 
 
 def path_at(data: bytes, position: int) -> str | None:
     """The path of what the opcode at a position makes or fills; None where that is not known."""
-    places = _Places(data, position)
-    found = _path(places)
-    if found is None and places.after < len(data):
+    found, after = _path(data, position)
+    if found is None and after < len(data):
         # It is used up on the way: then where it was when it was made.
-        found = _path(_Places(data[: places.after], position))
+        found, _ = _path(data[:after], position)
     return found
 
 
-def _path(places: _Places) -> str | None:
+def _path(data: bytes, position: int) -> tuple[str | None, int]:
+    places = _Places(data, position)
     try:
         places.machine.run(0)
     except TooLarge:
-        return None
+        return None, places.after
     except Damaged:
         try:
             places.close()
         except Damaged:
-            return None
+            return None, places.after
+    else:
+        places.root = places.machine.result
     if places.root is None or places.target is None:
-        return None
-    return places.path()
+        return None, places.after
+    return places.path(), places.after
 
 
 @final
@@ -81,20 +86,10 @@ class _Places:
             found[code] = self._pairing(found[code])
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
-        # STOP is no step: what it takes is on the stack before.
-        found = [self._last(step) for step in found]
-        self.machine = Machine(data, len(data), self, Limits(len(data)), found)
+        limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
+        self.machine = Machine(data, len(data), self, limits, found)
 
     # --- steps ------------------------------------------------------------------------
-
-    def _last(self, step: Step) -> Step:
-        def followed(machine: Machine, position: int) -> int:
-            after = step(machine, position)
-            if after < machine.end and machine.data[after] == 0x2E and machine.stack:
-                self.root = machine.stack[-1]
-            return after
-
-        return followed
 
     def _pairing(self, step: Step) -> Step:
         def paired(machine: Machine, position: int) -> int:
@@ -110,15 +105,20 @@ class _Places:
             if position == wanted + 1 and machine.stack:
                 found = machine.stack[-1]
                 if type(found) is not Node or found is OTHER or found is LOST:
-                    found = machine.stack[-1] = self._node("other")
+                    found = machine.stack[-1] = self._unlimited("other")
                 self.target, self.after = found, after
             return after
 
         return watched
 
     def _node(self, kind: str, word: str = "") -> Node:
-        node = Node(kind, word)
+        node = self.machine.node(kind, None, word)
         self._kept.append(node)  # or its id might be another's
+        return node
+
+    def _unlimited(self, kind: str) -> Node:
+        node = Node(kind)
+        self._kept.append(node)
         return node
 
     # --- what the machine tells -------------------------------------------------------
@@ -136,25 +136,30 @@ class _Places:
             return held[0]  # type: ignore[no-any-return]
         if word == "operator.getitem" and len(arguments) == 2:
             number = arguments[1]
-            if type(number) is int and number < len(held) and not self._is_paired(first):
+            if type(number) is int and 0 <= number < len(held) and not self._is_paired(first):
                 return held[number]  # type: ignore[no-any-return]
-        if word in _COLLECTIONS and len(arguments) == 1 and held:
+        limits = self.machine.limits
+        if word in _COLLECTIONS and len(arguments) == 1 and 0 < len(held) <= limits.items:
+            limits.items -= len(held)
             node = self._node(_COLLECTIONS[word])
-            node.items = list(held)
+            if node is not LOST:
+                node.items = list(held)
             return node
+        return self._called(function, arguments, word)
+
+    def _called(self, function: Value, arguments: Sequence[Value], word: str = "") -> Node:
         node = self._node("call", word)
-        self._calls[id(node)] = function, arguments
+        if node is not LOST:
+            self._calls[id(node)] = function, arguments
         return node
 
     def new(self, cls: Value, arguments: Sequence[Value]) -> Value:
         """An instance."""
-        node = self._node("call")
-        self._calls[id(node)] = cls, arguments
-        return node
+        return self._called(cls, arguments)
 
     def build(self, obj: Value, state: Value) -> None:
         """Its state."""
-        if type(obj) is Node:
+        if type(obj) is Node and obj is not LOST and obj is not OTHER:
             self._states[id(obj)] = state
 
     def inside(self, node: Node) -> None:
@@ -178,7 +183,7 @@ class _Places:
         """Take what is on the stack for parts of what it was put there for."""
         machine = self.machine
         stack, marks = machine.stack, machine.marks
-        hole = self._node("other")
+        hole = self._unlimited("other")
         if self.target is None:
             self.target = hole
             stack.append(hole)
@@ -227,34 +232,55 @@ class _Places:
 
     def path(self) -> str | None:
         """The shortest path from the root to the target."""
-        todo, seen = [("root", self.root)], set()
-        for path, obj in todo:
+        if type(self.root) is not Node:
+            return None
+        # Ids of nodes -> who holds them first; what many hold alike is walked into once.
+        holders: dict[int, Node | None] = {id(self.root): None}
+        todo, walked = [self.root], set[int]()
+        for obj in todo:
             if obj is self.target:
-                return path
-            if id(obj) in seen or type(obj) is not Node or len(path) > _LONGEST:
-                continue
-            seen.add(id(obj))
-            todo += self._parts(obj, path)
+                return self._written(obj, holders)
+            for part, _, _ in self._parts(obj, walked):
+                if type(part) is Node and id(part) not in holders:
+                    holders[id(part)] = obj
+                    todo.append(part)
         return None
 
-    def _parts(self, obj: Node, path: str) -> Iterator[tuple[str, Value]]:
+    def _written(self, obj: Node, holders: dict[int, Node | None]) -> str | None:
+        way = [obj]
+        while (holder := holders[id(way[-1])]) is not None:
+            way.append(holder)
+        path = "root"
+        while len(way) > 1:
+            holder = way.pop()
+            for part, step, detail in self._parts(holder, set()):
+                if part is way[-1]:
+                    path = step(path, detail)
+                    break
+            if len(path) > _LONGEST:
+                return None
+        return path
+
+    def _parts(self, obj: Node, walked: set[int]) -> Iterator[_Part]:
+        """What an object consists of, but for what is walked already, and the steps to that."""
         state = self._states.get(id(obj))
         if state is not None:
-            yield from self._state_parts(state, path)
+            yield from self._state_parts(state, walked)
         if type(obj.items) is list:
-            yield from (_entries if self._is_paired(obj) else _items)(obj, path)
+            yield from _entries(obj, _entry) if self._is_paired(obj) else _items(obj)
         function, arguments = self._calls.get(id(obj), (None, ()))
-        yield path, function
+        yield function, _itself, None
+        if id(arguments) in walked:
+            return
+        walked.add(id(arguments))
         for number, held in enumerate(arguments):
-            if number == 0 and obj.word in _REFERENCES:
-                yield f"{path}()", held
-            else:
-                yield f"{path}.__reduce__()[1][{number}]", held
+            refers = number == 0 and obj.word in _REFERENCES
+            yield held, _referent if refers else _argument, number
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
 
-    def _state_parts(self, state: Value, path: str) -> Iterator[tuple[str, Value]]:
+    def _state_parts(self, state: Value, walked: set[int]) -> Iterator[_Part]:
         dicts = [state]
         if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
             slots = state.items[1]
@@ -262,31 +288,66 @@ class _Places:
                 dicts = state.items
         for each in dicts:
             if type(each) is Node and each.kind == "dict":
-                yield f"vars({path})", each
-                yield from _entries(each, path, _attribute)
+                yield each, _attributes, None
+                if id(each) not in walked:
+                    walked.add(id(each))
+                    yield from _entries(each, _attribute)
             elif each is state:
-                yield f"{path}.__getstate__()", state
+                yield each, _state, None
 
 
-def _attribute(path: str, name: Value) -> str | None:
-    return f"{path}.{name}" if steps.is_identifier(name) else _indexed(f"vars({path})", name)
+#: The path of a part, given that of its holder and what tells the part from the others.
+_Write = Callable[[str, Any], str]
+_Part = tuple[Value, _Write, Any]
 
 
-def _indexed(path: str, key: Value) -> str | None:
+def _itself(path: str, _: None) -> str:
+    return path
+
+
+def _referent(path: str, _: int) -> str:
+    return f"{path}()"
+
+
+def _argument(path: str, number: int) -> str:
+    return f"{path}.__reduce__()[1][{number}]"
+
+
+def _attributes(path: str, _: None) -> str:
+    return f"vars({path})"
+
+
+def _state(path: str, _: None) -> str:
+    return f"{path}.__getstate__()"
+
+
+def _attribute(path: str, entry: tuple[int, Value]) -> str:
+    name = entry[1]
+    return f"{path}.{name}" if steps.is_identifier(name) else _entry(f"vars({path})", entry)
+
+
+def _entry(path: str, entry: tuple[int, Value]) -> str:
+    number, key = entry
     text = None if type(key) is Node else steps.indexed(key)
-    return None if text is None else f"{path}[{text}]"
+    return f"list({path}.values())[{number}]" if text is None else f"{path}[{text}]"
 
 
-def _items(obj: Node, path: str) -> Iterator[tuple[str, Value]]:
-    whole = f"list({path})" if obj.kind in ("set", "frozenset") else path
+def _item(path: str, number: int) -> str:
+    return f"{path}[{number}]"
+
+
+def _member(path: str, number: int) -> str:
+    return f"list({path})[{number}]"
+
+
+def _items(obj: Node) -> Iterator[_Part]:
+    step = _member if obj.kind in ("set", "frozenset") else _item
     for number, held in enumerate(obj.items):
-        yield f"{whole}[{number}]", held
+        yield held, step, number
 
 
-def _entries(
-    obj: Node, path: str, step: Callable[[str, Value], str | None] = _indexed
-) -> Iterator[tuple[str, Value]]:
+def _entries(obj: Node, step: _Write) -> Iterator[_Part]:
     items = obj.items or []
     for number, (key, held) in enumerate(zip(items[::2], items[1::2], strict=False)):
-        yield step(path, key) or f"list({path}.values())[{number}]", held
-        yield f"list({path})[{number}]", key
+        yield held, step, (number, key)
+        yield key, _member, number
