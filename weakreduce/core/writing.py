@@ -135,9 +135,8 @@ class Writing:
         before = facts.written_before
         looks = (
             self._may_look_ahead
-            and not look_ahead.STOPS_OTHERS
             and self.watch is None
-            and not before
+            and not (before or look_ahead.STOPS_OTHERS)
             and not self.engine.has_persistent_ids
         )
         walk = FirstWalk(
