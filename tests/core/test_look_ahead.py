@@ -95,6 +95,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
         return answer
 
     monkeypatch.setattr(look_ahead, "met_strongly", met_strongly)
+    monkeypatch.setattr(look_ahead, "STOPS_OTHERS", False)
     return found
 
 
@@ -430,6 +431,17 @@ def test_random_graphs(host: str, ahead: Ahead, monkeypatch: pytest.MonkeyPatch)
             patch.setattr(look_ahead, "met_strongly", lambda *_: None)
             assert weakreduce.dumps(root, host=host) == found, seed
     assert sum(answer is not None for answer in ahead.answers) == len(ahead.answers) == 200
+
+
+def test_where_the_collector_stops_other_threads_it_is_not_asked(
+    ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a free-threaded build; the payload is the same."""
+    found = weakreduce.dumps(a_list())
+    assert len(ahead.answers) == 1
+    monkeypatch.setattr(look_ahead, "STOPS_OTHERS", True)
+    assert weakreduce.dumps(a_list()) == found
+    assert len(ahead.answers) == 1
 
 
 class TestWhatWeRelyOn:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copyreg
 import gc
 import operator
+import sys
 import types
 import weakref
 from typing import Any, Final
@@ -50,6 +51,10 @@ _bare, _with_dict = _Probe(), _Probe()
 _BY_DICT: Final = _attributes in gc.get_referents(vars(_with_dict))
 #: Not known to be otherwise of any Python, but not promised for the next one.
 _RELIABLE: Final = _collector_tells(_bare) and _collector_tells(_with_dict)
+
+#: Whether the collector, where it is asked, makes all other threads wait: for long, where these are
+#: many and processors few; and what is forked meanwhile waits for ever (CPython 3.13).
+STOPS_OTHERS: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]] | None:

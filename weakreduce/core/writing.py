@@ -136,7 +136,7 @@ class Writing:
         looks = (
             self._may_look_ahead
             and self.watch is None
-            and not before
+            and not (before or look_ahead.STOPS_OTHERS)
             and not self.engine.has_persistent_ids
         )
         walk = FirstWalk(
