@@ -92,6 +92,16 @@ FOUND: dict[str, Graph] = {
         (),
         (0,),
     ),
+    "nor does it say that its instances can be called": Graph(
+        (
+            Node("class", weak=(0,), of="callable_"),
+            Node("callable_", cls=0),
+            Node("callable_", cls=0),
+            Node(),
+        ),
+        (Weak("called_proxy", (2,), (3,)),),
+        (1,),
+    ),
     "what is made already is there, though its class is open": Graph(
         (Node("class", strong=(1,), of="by_copyreg"), Node("by_copyreg", weak=(0,), cls=0)),
         (Weak("ref", (1,)),),

@@ -10,6 +10,7 @@ The state comes after that.
 from __future__ import annotations
 
 import copyreg
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -257,6 +258,10 @@ class Shells:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
             return False  # a class by value is there, empty
+        if type(weak) is weakref.CallableProxyType and any(
+            map(self._is_open, bases_of(type(referent)))
+        ):
+            return True  # by then nothing says yet that its instances can be called
         if self._is_made(referent):
             return False
         return not can_make(self.facts, self.walk.met, referent) or self._lacks_arguments(referent)
