@@ -23,9 +23,11 @@ HOSTS = ["cloudpickle", "dill", "pickle"]
 #: Cases in which a class by value holds the weak thing.
 OF_CLASSES = {"instances_of_what_is_abstract", "instances_of_what_is_generic",
               "what_an_enum_looks_up", "classes_that_a_metaclass_keeps"}  # fmt: skip
-#: Cases that dill's own ways lose: it writes type variables and enums of a script as names.
-NOT_BY_DILL = {"in_classes_of_every_sort", "instances_of_what_is_generic", "of_members_of_enums",
-               "what_an_enum_looks_up", "classes_that_a_metaclass_keeps", "of_an_alias"}  # fmt: skip
+#: Cases that dill itself loses: it writes type variables and enums of a script as names.
+NOT_BY_DILL = {
+    "in_classes_of_every_sort", "instances_of_what_is_generic", "of_members_of_enums",
+    "what_an_enum_looks_up", "classes_that_a_metaclass_keeps", "of_an_alias",
+}  # fmt: skip
 
 
 def written(host: str, whose: str, folder: Path) -> dict[str, Any]:

@@ -264,7 +264,22 @@ class Shells:
             return True  # by then nothing says yet that its instances can be called
         if self._is_made(referent):
             return False
-        return not can_make(self.facts, self.walk.met, referent) or self._lacks_arguments(referent)
+        return (
+            not can_make(self.facts, self.walk.met, referent)
+            or self._lacks_arguments(referent)
+            or self._needs_what_is_missing(referent)
+        )
+
+    def _needs_what_is_missing(self, obj: object) -> bool:
+        """Whether an object is made from what is under way, whose own class is not complete."""
+        if not self.under_way or not self.is_made_from(obj, MISSING):
+            return False
+        return any(
+            identity in self.under_way
+            and not self._is_made(part)
+            and not can_make(self.facts, self.walk.met, part)
+            for identity, part in self._made_from[id(obj)][1].items()
+        )
 
     def _is_made(self, obj: object) -> bool:
         """Whether an instance was constructed before this place of the payload."""
