@@ -30,7 +30,7 @@ LATE = frozenset(
      "pathos", "pebble", "picklescan", "pint", "pre_commit", "pubsub", "pyarrow", "pydispatch",
      "pygfx", "pyglet", "pyspark", "ray", "ruff", "signalslot", "sphinx", "sqlalchemy", "streamz",
      "submitit", "tblib", "textual", "tox", "tqdm", "traits", "twine", "urwid", "vine", "vispy",
-     "xarray", "yaml", "zict", "zope"}
+     "wrapt", "xarray", "yaml", "zict", "zope"}
 )  # fmt: skip
 
 
