@@ -92,6 +92,27 @@ FOUND: dict[str, Graph] = {
         (),
         (0,),
     ),
+    "nor does it say that its instances can be called": Graph(
+        (
+            Node("class", weak=(0,), of="callable_"),
+            Node("callable_", cls=0),
+            Node("callable_", cls=0),
+            Node(),
+        ),
+        (Weak("called_proxy", (2,), (3,)),),
+        (1,),
+    ),
+    "what is made from an instance needs its class": Graph(
+        (
+            Node(weak=(1,)),
+            Node(strong=(0,)),
+            Node("class", weak=(0,), of="new_arguments"),
+            Node("given_by_method", given=(4,)),
+            Node("new_arguments", strong=(1,), cls=2),
+        ),
+        (Weak("ref", (3,)), Weak("called", (0,), (3,))),
+        (4,),
+    ),
     "what is made already is there, though its class is open": Graph(
         (Node("class", strong=(1,), of="by_copyreg"), Node("by_copyreg", weak=(0,), cls=0)),
         (Weak("ref", (1,)),),

@@ -31,7 +31,7 @@ LATE = frozenset(
      "prompt_toolkit", "pubsub", "pyarrow", "pydantic", "pydispatch", "pygfx", "pyglet", "pyspark",
      "ray", "reactivex", "ruff", "signalslot", "sphinx", "sqlalchemy", "streamz", "submitit",
      "tblib", "textual", "toga", "tox", "tqdm", "traits", "twine", "urwid", "vine", "vispy",
-     "xarray", "yaml", "zict", "zope"}
+     "wrapt", "xarray", "yaml", "zict", "zope"}
 )  # fmt: skip
 
 

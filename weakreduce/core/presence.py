@@ -6,6 +6,7 @@ Rule: nothing here writes; `construction` does, by what is told here.
 from __future__ import annotations
 
 import copyreg
+import weakref
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
@@ -109,9 +110,28 @@ class Presence:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
             return False  # a class by value is there, empty
+        if type(weak) is weakref.CallableProxyType and any(
+            map(self._is_open, bases_of(type(referent)))
+        ):
+            return True  # by then nothing says yet that its instances can be called
         if self._is_made(referent):
             return False
-        return not can_make(self.facts, self.walk.met, referent) or self._lacks_arguments(referent)
+        return (
+            not can_make(self.facts, self.walk.met, referent)
+            or self._lacks_arguments(referent)
+            or self._needs_what_is_missing(referent)
+        )
+
+    def _needs_what_is_missing(self, obj: object) -> bool:
+        """Whether an object is made from what is under way, whose own class is not complete."""
+        if not self.under_way or not self.is_made_from(obj, MISSING):
+            return False
+        return any(
+            identity in self.under_way
+            and not self._is_made(part)
+            and not can_make(self.facts, self.walk.met, part)
+            for identity, part in self._made_from[id(obj)][1].items()
+        )
 
     def _lacks_arguments(self, obj: object) -> bool:
         """Whether an object is under way, and not all that it is constructed from is there."""
