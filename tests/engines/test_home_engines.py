@@ -102,8 +102,10 @@ def test_a_forked_worker_sends_what_it_inherited() -> None:
         homing.Tree.node = None
 
 
-def test_pools() -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:This process")
+def test_pools(method: str) -> None:
+    with multiprocessing.get_context(method).Pool(1) as pool:
 
         def submit(task: Any, *arguments: Any) -> Any:
             result = pool.apply_async(task, arguments)

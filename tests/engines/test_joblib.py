@@ -622,6 +622,28 @@ def run(folder: Path, code: str, *arguments: str, **variables: str) -> str:
     return programs.run(code, *arguments, file=folder / "program.py", **variables)
 
 
+START_METHOD = """
+import warnings
+import cargo, joblib, weakreduce
+warnings.filterwarnings("ignore", "This process .* is multi-threaded")  # numpy has threads
+if __name__ == "__main__":
+    load, target = cargo.load("ref", "outside")
+    parallel = joblib.Parallel(2, backend="multiprocessing")
+    print(parallel(joblib.delayed(cargo.look)(load) for _ in range(2)))
+    inside = cargo.load("ref", "inside")[0]
+    print([cargo.look(found) for found in parallel(
+        joblib.delayed(cargo.give)("WeakSet", "inside", inside) for _ in range(2))])
+    with weakreduce.policy("dangle"):
+        print(parallel(joblib.delayed(cargo.look)(load) for _ in range(2)))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_its_own_multiprocessing_by_each_start_method(tmp_path: Path, method: str) -> None:
+    said = run(tmp_path, START_METHOD, JOBLIB_START_METHOD=method)
+    assert said.splitlines() == ["['pinned', 'pinned']", "['link', 'link']", "['dead', 'dead']"]
+
+
 @pytest.mark.parametrize("first", ["dill", "weakreduce"])
 def test_hashes_count_what_is_behind_whatever_is_imported_first(tmp_path: Path, first: str) -> None:
     """dill adds savers to the pickler that joblib copies its own from."""

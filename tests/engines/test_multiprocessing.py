@@ -447,18 +447,24 @@ print(queue.get(timeout=60))
     assert said == [["ZeroDivisionError: stuck"], ["ZeroDivisionError: stuck", note]]
 
 
-@pytest.mark.needs("tblib")
-@pytest.mark.parametrize("task", [cargo.give_stuck, cargo.fail_stuck])
-def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
-    task: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _with_tblib() -> None:
     """As tblib has it, which Dask asks for."""
     from tblib.pickling_support import pickle_exception
 
     for error in (TypeError, cargo.CargoError, pickle.PicklingError):
-        monkeypatch.setitem(copyreg.dispatch_table, error, pickle_exception)
-    context = multiprocessing.get_context("fork")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as workers:
+        copyreg.pickle(error, pickle_exception)
+
+
+@pytest.mark.needs("tblib")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("task", [cargo.give_stuck, cargo.fail_stuck])
+def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
+    task: Any, method: str
+) -> None:
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=_with_tblib
+    ) as workers:
         with pytest.raises((TypeError, pickle.PicklingError), match="generator"):
             workers.submit(task).result(60)
         assert workers.submit(abs, -1).result(60) == 1

@@ -41,11 +41,12 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield workers
 
 
-@pytest.fixture(scope="module")
-def pebbles() -> Iterator[Any]:
+@pytest.fixture(scope="module", params=METHODS)
+def pebbles(request: pytest.FixtureRequest) -> Iterator[Any]:
     import pebble
 
-    with pebble.ProcessPool(1) as workers:
+    context = multiprocessing.get_context(request.param)
+    with pebble.ProcessPool(1, context=context) as workers:
         yield workers
 
 
@@ -112,9 +113,10 @@ def test_joblib(style: str) -> None:
     refused(lambda: list(parallel([joblib.delayed(function)()])), path)
 
 
-def test_a_user_s_own_partial_is_no_call() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_user_s_own_partial_is_no_call(method: str) -> None:
     held, _target = load()
-    queue = multiprocessing.get_context("spawn").Queue()
+    queue = multiprocessing.get_context(method).Queue()
     refused(lambda: queue.put([held]), "root[0].weak")
     refused(lambda: queue.put(functools.partial(cargo.look, held)), "root.args[0].weak")
     queue.close()
@@ -175,7 +177,7 @@ def test_no_names_of_ours_in_tracebacks(executor: Any, pebbles: Any) -> None:
     for call in (
         lambda: executor.submit(cargo.look, stuck).result(),
         lambda: pebbles.schedule(cargo.look, [stuck]).result(),
-        lambda: multiprocessing.get_context("spawn").Queue().put(stuck),
+        lambda: multiprocessing.Queue().put(stuck),
     ):
         with pytest.raises(TypeError, match="stuck") as raised:
             call()

@@ -150,16 +150,17 @@ def test_what_a_signal_raises_is_raised(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_queue_and_an_executor_leave_it_to_their_threads() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_queue_and_an_executor_leave_it_to_their_threads(method: str) -> None:
     """Their threads end by a SystemExit, as in stock; the caller does not."""
+    context = multiprocessing.get_context(method)
     quits = [weakref.ref(Thing), Raises(sys.exit)]
-    items: Any = multiprocessing.Queue()
+    items: Any = context.Queue()
     items.put(quits)
     items._thread.join(60)
     items.close()
     items.cancel_join_thread()
 
-    context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(1, mp_context=context)
     future = executor.submit(print, quits)
     assert not future.cancelled()

@@ -179,6 +179,15 @@ def test_examples_pasted_one_by_one(page, method, tmp_path, pytestconfig):
         check(page, blocks[:number], folder, pytestconfig, method)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@by_page_that_runs(*(page for page in PAGES_WITH if "pebble" in needed_by(page)))
+def test_examples_of_pebble(page, method, tmp_path, pytestconfig):
+    """Its processes start as multiprocessing's do, too."""
+    blocks = examples(page)
+    (last,) = (n for n, (_, source, _) in enumerate(blocks) if "import ProcessPool" in source)
+    check(page, blocks[: last + 1], tmp_path, pytestconfig, method)
+
+
 def outside_of_guards(tree):
     """What a module runs whenever it is imported."""
     for statement in tree.body:

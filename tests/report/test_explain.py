@@ -715,12 +715,13 @@ def test_odd_names_are_quoted() -> None:
     assert eval(failure.path, {"root": thing}) is vars(thing)["a b"]
 
 
-def test_record_sees_what_engines_send() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_record_sees_what_engines_send(method: str) -> None:
     from concurrent.futures import ProcessPoolExecutor
 
     outside = Thing()
     with weakreduce.record() as report:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(method)
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             assert pool.submit(things.log, weakref.ref(outside)).result() is None
     assert report.counts == {"snapshot": 1}

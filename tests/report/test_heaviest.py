@@ -241,8 +241,9 @@ def test_a_recorded_dump_of_many_objects_is_not_slowed() -> None:
     assert paths(weakreduce.explain(root)) == ["root[110000]"]
 
 
-def test_what_an_engine_was_sent() -> None:
-    context = multiprocessing.get_context("spawn")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_an_engine_was_sent(method: str) -> None:
+    context = multiprocessing.get_context(method)
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         with weakreduce.record() as report:
             task = pool.submit(repr, things.Thing(data=bytes(200_000)))
