@@ -55,6 +55,12 @@ _UNPICKLABLE: Final = (pickle.PicklingError, TypeError, AttributeError)
 # --- the first weak thing -----------------------------------------------------------------
 
 
+def _reducer_of(cls: type) -> object:
+    """A user's own reducer for a type, or None: the interpreter's, should it have any, is none."""
+    found = copyreg.dispatch_table.get(cls)
+    return None if kinds.is_interpreters(found) else found
+
+
 class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
 
@@ -65,8 +71,8 @@ class _Scout:
 
     def get(self, cls: type, default: object = None) -> object:
         """The reducer for a type. Called for every instance that is hashed."""
-        found = copyreg.dispatch_table.get(cls)
-        if found is not None and not kinds.is_interpreters(found):
+        found = _reducer_of(cls)
+        if found is not None:
             return found
         if (kinds._registered or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
             return _report
@@ -168,7 +174,7 @@ class _Following:
         cls = type(obj)
         kind = self._kinds.get(cls)
         if kind is None and cls not in self._kinds:
-            kind = self._kinds[cls] = None if cls in copyreg.dispatch_table else kind_of(cls)
+            kind = self._kinds[cls] = kind_of(cls) if _reducer_of(cls) is None else None
         try:
             if kind is None:
                 super().save(obj)  # type: ignore[misc]
@@ -331,18 +337,20 @@ class _Order:
 _DEPTH: Final = 16
 
 
-def _without_savers_of_dill(
+def _without_savers_of_others(
     stock: dict[type, Callable[..., object]],
 ) -> dict[type, Callable[..., object]]:
     """What the hasher saves in ways of its own, but for weak things.
 
     dill, imported first, adds all its savers to the pure-Python pickler, and joblib copies them.
-    Those for weak types leave out what a weak reference holds.
+    Those for weak types leave out what a weak reference holds; the interpreter's own, should it
+    have any, refuse.
     """
     return {
         cls: saver
         for cls, saver in stock.items()
-        if saver.__module__ != "dill._dill" or kind_of(cls) is None
+        if kind_of(cls) is None
+        or not (saver.__module__ == "dill._dill" or kinds.is_interpreters(saver))
     }
 
 
@@ -351,5 +359,5 @@ def make_patch(module: ModuleType) -> AttributePatch:
     return AttributePatch(
         (module.Hasher, "hash", in_front(_hash)),
         (module.Hasher, "dispatch_table", lambda _: _Scout()),
-        (module.Hasher, "dispatch", _without_savers_of_dill),
+        (module.Hasher, "dispatch", _without_savers_of_others),
     )

@@ -294,7 +294,8 @@ class PythonEngine(PicklerEngine):
         found = entry_of(self._savers, weak_type)
         if found is None:
             return super().claims(weak_type)
-        return bool(getattr(found, "__module__", "") != self.host_module)
+        module = getattr(found, "__module__", "")
+        return module != self.host_module and not is_interpreters(found)
 
     def has_reducer(self, obj_type: type) -> bool:
         """Savers come before reducers here."""

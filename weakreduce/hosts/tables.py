@@ -24,6 +24,7 @@ from typing import Any
 
 from weakreduce.hosts import cloudpickle, dill
 from weakreduce.hosts.entries import WEAK_TYPES, TableEntry
+from weakreduce.model.kinds import is_interpreters
 
 #: What gives the reduction of an object.
 Reducing = Callable[[Any], Any]
@@ -73,7 +74,7 @@ class Reducer(TableEntry):
     def reduction(self, weak: object, others: Mapping[type, Reducing]) -> Any:
         """The reduction of a weak thing, where `others` may have a user's own reducer for it."""
         theirs = others.get(type(weak)) if self.replaced is None else None
-        if theirs is not None:
+        if theirs is not None and not (self.table.applied and is_interpreters(theirs)):
             return theirs(weak)
         if self.table.applied:
             return self.table.reduce(weak)
