@@ -36,8 +36,8 @@ PYTHONS = ("3.14", "3.15")
 CORES_TESTS = ("tests/core", "tests/paths", "tests/hosts")
 #: What they need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
-#: Libraries of the system's that packages of the test extra load: vispy.
-LIBRARIES = ("libfontconfig1",)
+#: Libraries of the system's that a package of the test extra loads: vispy.
+LIBRARIES = ("libfontconfig1", "libgles2")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: What names of a host and of its network's own certificates the folder is given.
 COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
