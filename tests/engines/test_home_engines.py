@@ -15,7 +15,6 @@ from typing import Any
 import homing
 import loky
 import pytest
-import ray
 from distributed import Client, LocalCluster
 from engines import ray_cluster
 from homing import HOME, nothing_is_left
@@ -146,7 +145,10 @@ def test_dask_from_worker_to_worker(client: Client) -> None:
     assert finding.node() is node
 
 
+@pytest.mark.needs("ray")
 def test_ray() -> None:
+    import ray
+
     with ray_cluster():
 
         def submit(task: Any, *arguments: Any) -> Any:

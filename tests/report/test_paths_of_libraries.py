@@ -1,39 +1,22 @@
 """Paths into arrays, frames and objects whose libraries keep what they hold on their own.
 
-Needs numpy, pandas, xarray and atom (the test extra).
+Needs numpy, pandas and xarray (the test extra). atom's are in `test_paths_of_atom.py`.
 """
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-import atom.api
 import holders
 import numpy
 import pandas
 import pytest
 import xarray
-from holders import Plain, Target, check
-from ways import path_to
+from holders import Plain, Target, check, reports_name
 
-import weakreduce
 from weakreduce.paths import search
-
-
-class Members(atom.api.Atom):
-    x = atom.api.Value()
-    items = atom.api.List()
-
-
-class MoreMembers(Members):
-    y = atom.api.Value()
-
-
-class LateMembers(atom.api.Atom):
-    x = atom.api.Value(factory=lambda: pytest.fail("made for a path"))
 
 
 class OwnArray(numpy.ndarray):  # type: ignore[type-arg]
@@ -98,9 +81,6 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "variable": (lambda held: xarray.Variable("x", objects(1, held)), "root.values[1]"),
     "dataset": (lambda held: xarray.Dataset({"a": ("x", objects(1, held))}),
                 "root['a'].values[1]"),
-    "atom": (lambda held: Members(x=held), "root.x"),
-    "atom, list": (lambda held: Members(items=[1, held]), "root.items[1]"),
-    "atom, subclass": (lambda held: MoreMembers(y=held), "root.y"),
 }  # fmt: skip
 
 
@@ -129,32 +109,12 @@ def test_holders_hold_each_other(name: str) -> None:
         check(known[around][0](make(target)), target)
 
 
-def test_nothing_is_made_for_a_path() -> None:
-    """A member that is not set stays so: looking does not change what is looked at."""
-    target = Target()
-    assert path_to([LateMembers(), target], target) == "root[1]"
-
-
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 def test_reports_name_what_is_in_arrays_and_frames(host: Any) -> None:
     target = Plain()
-    target.me = weakref.ref(target)  # type: ignore[attr-defined]
     frame = pandas.DataFrame({"a": [1, target]})
-    for root, expected in (
-        ({"a": objects(1, target, shape=(1, 2))}, "root['a'][0, 1].me"),
-        (frame, "root['a'].iloc[1].me"),
-        (Members(x=target), "root.x.me"),
-    ):
-        (finding,) = weakreduce.explain(root, host=host)
-        assert finding.path == expected
-        assert eval(finding.path, {"root": root}) is target.me  # type: ignore[attr-defined]
-        target.bad = sys._getframe()  # type: ignore[attr-defined]
-        (failure,) = weakreduce.explain(root, host=host).failures
-        assert failure.path == expected.removesuffix("me") + "bad"
-        with pytest.raises(TypeError) as caught:
-            weakreduce.dumps(root, host=host)
-        assert failure.path in caught.value.__notes__[-1]
-        del target.bad  # type: ignore[attr-defined]
+    reports_name(target, {"a": objects(1, target, shape=(1, 2))}, "root['a'][0, 1]", host)
+    reports_name(target, frame, "root['a'].iloc[1]", host)
 
 
 def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
@@ -162,10 +122,10 @@ def test_a_weak_thing_in_an_array_is_seen_by_engines() -> None:
     from weakreduce.engines.submit import holds_weak
 
     target = Target()
-    for holder in (objects(1, weakref.ref(target)), pandas.DataFrame({"a": [weakref.ref(target)]}),
-                   Members(x=weakref.ref(target))):  # fmt: skip
-        assert holds_weak([holder])
-    assert not holds_weak([objects(1, target), Members(x=1)])
+    reference = weakref.ref(target)
+    assert holds_weak([objects(1, reference)])
+    assert holds_weak([pandas.DataFrame({"a": [reference]})])
+    assert not holds_weak([objects(1, target)])
 
 
 def test_a_search_asks_each_object_once() -> None:

@@ -12,13 +12,17 @@ import enum
 import functools
 import itertools
 import operator
+import sys
 import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import pytest
 from ways import path_to
+
+import weakreduce
 
 
 class Target:
@@ -281,3 +285,18 @@ def check(root: Any, target: Any, expected: str = "") -> None:
     assert "gc." not in path
     if expected:
         assert path == expected
+
+
+def reports_name(target: Plain, root: Any, path: str, host: Any) -> None:
+    """Reports and errors name what is weak, or cannot be pickled, in a holder."""
+    target.me = weakref.ref(target)  # type: ignore[attr-defined]
+    (finding,) = weakreduce.explain(root, host=host)
+    assert finding.path == f"{path}.me"
+    assert eval(finding.path, {"root": root}) is target.me  # type: ignore[attr-defined]
+    target.bad = sys._getframe()  # type: ignore[attr-defined]
+    (failure,) = weakreduce.explain(root, host=host).failures
+    assert failure.path == f"{path}.bad"
+    with pytest.raises(TypeError) as caught:
+        weakreduce.dumps(root, host=host)
+    assert failure.path in caught.value.__notes__[-1]
+    del target.bad  # type: ignore[attr-defined]
