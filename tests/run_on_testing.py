@@ -10,7 +10,8 @@ runs in namespaces of its own, so mounts and processes end with it, however it e
 
 The tests of the core, of paths and of hosts need cloudpickle, dill and what runs them, and nothing
 else, but for some of the hosts' that `gaps.py` leaves out. ``--all`` installs the test extra
-requirement by requirement, and names those that have no release for that Python.
+requirement by requirement, and names those that have no release for that Python. ``--install`` does
+that in an environment that is there: for tox, where one pip would install all or nothing.
 
 The exit status is 1 if a test failed. Where no Python is to be had (no root, no network, no time
 within ``--limit``) it is 2, or with ``--if-possible`` 0; one line says why.
@@ -190,6 +191,16 @@ def requirements(all_of_them: bool) -> list[str]:
     return list(dict.fromkeys([*CORE, *needs_of("test")]))
 
 
+def install_here() -> None:
+    """Install what there is of the test extra where this script runs; name what there is not."""
+    for need in requirements(True):
+        command = [sys.executable, "-m", "pip", "install", "-q", "--prefer-binary", need]
+        try:
+            run(need, command, Deadline(60 * PATIENCE))
+        except NotPossibleError as error:
+            print(f"without {need}: {error}", flush=True)
+
+
 def make_environment(folder: Path, version: str, all_of_them: bool, deadline: Deadline) -> str:
     """Make a virtual environment for the tests inside the folder, unless it is there."""
     venv = f"/venv/{'all' if all_of_them else 'core'}-{version}"
@@ -259,8 +270,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/weakreduce/testing")
     parser.add_argument("--limit", type=float, help="seconds for everything")
     parser.add_argument("--if-possible", action="store_true", help="else say so, and succeed")
+    parser.add_argument(
+        "--install", action="store_true", help="no tests: into this environment, what there is"
+    )
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
     options = parser.parse_args()
+    if options.install:
+        install_here()
+        return 0
     deadline = Deadline(options.limit)
     failed = False
     # What is installed here costs no time, so it comes before the folder of a newer one.

@@ -81,6 +81,29 @@ def test_an_error_of_stocks_has_stocks_notes_and_then_ours(host: str) -> None:
         assert again[-1] == ours[-1]
 
 
+class Unreduced:
+    """Its reduction is none."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def __reduce__(self) -> Any:
+        return self.found
+
+
+@pytest.mark.parametrize("found", [None, 7, (int,), (int,) * 7])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_reduction_that_is_none_is_told_in_stocks_words(host: str, found: Any) -> None:
+    """Up to Python 3.13 the pure-Python pickler names what gave it."""
+    stuck, inside = Unreduced(found), things.Thing("inside")
+    with pytest.raises(pickle.PicklingError) as stock:
+        stock_dumps(stuck, host)
+    for root in (stuck, [weakref.ref(inside), stuck, inside]):
+        with pytest.raises(pickle.PicklingError) as ours:
+            weakreduce.dumps(root, host=host)
+        assert str(ours.value) == str(stock.value)
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_no_note_names_what_we_write_in_an_objects_place(host: str) -> None:
     inside = things.Thing("inside")

@@ -318,14 +318,28 @@ class PythonEngine(PicklerEngine):
         return super().reduction(obj)
 
     def check_reduction(self, obj: Any, reducer: Any, found: Any) -> None:
-        """A Python pickler would name our override or table."""
-        if isinstance(found, str) or sys.version_info >= (3, 14):
+        """A Python pickler would name our override or table, where it names the giver at all."""
+        good = isinstance(found, str) or (isinstance(found, tuple) and 2 <= len(found) <= 6)
+        if good or not _names_givers():
             return
         giver = obj.__reduce_ex__ if reducer is None else reducer
         if not isinstance(found, tuple):
             raise pickle.PicklingError(f"{giver} must return string or tuple")
-        if not 2 <= len(found) <= 6:
-            raise pickle.PicklingError(f"Tuple returned by {giver} must have two to six elements")
+        raise pickle.PicklingError(f"Tuple returned by {giver} must have two to six elements")
+
+
+def _names_givers() -> bool:
+    """Whether a Python pickler's error names what gave a reduction that is none."""
+
+    class Unreduced:
+        def __reduce_ex__(self, protocol: object) -> Any:
+            return None
+
+    try:
+        _PythonPickler(io.BytesIO()).dump(Unreduced())
+    except pickle.PicklingError as error:
+        return Unreduced.__name__ in str(error)
+    return False
 
 
 def importable(obj: Any) -> bool:
