@@ -37,8 +37,8 @@ PYTHONS = ("3.14", "3.15")
 CORES_TESTS = ("tests/core", "tests/paths", "tests/hosts")
 #: What they need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
-#: Libraries of the system's that a package of the test extra loads: vispy.
-LIBRARIES = ("libfontconfig1", "libgles2")
+#: Of the system's: what vispy loads, and what the tests of the contributing page run.
+SYSTEM = ("libfontconfig1", "libgles2", "git")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: What names of a host and of its network's own certificates the folder is given.
 COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -118,7 +118,7 @@ def make_folder(folder: Path, deadline: Deadline) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    packages = [*(f"python{version}-venv" for version in PYTHONS), "ca-certificates", *LIBRARIES]
+    packages = [*(f"python{version}-venv" for version in PYTHONS), "ca-certificates", *SYSTEM]
     keyring = [f"--keyring={KEYRING}"] * os.path.exists(KEYRING)
     run(
         "debootstrap",
