@@ -251,11 +251,7 @@ class Writing:
     def facts(self) -> Facts:
         """What holds for the whole dump, from the time when something needs it."""
         if self._facts is None:
-            engine, policy = self.engine, get_policy()
-            too_large = functools.partial(is_too_large, engine, policy)
-            self._facts = Facts(engine, policy, too_large, engine.memo_before())
-            if self.watch is not None:
-                self._facts.left_out = self.watch.left_out
+            self._facts = _facts_of(self.engine, self.watch)
         return self._facts
 
     def start_over(self) -> None:
@@ -279,3 +275,13 @@ class Writing:
         if self._facts is not None:
             self._facts.take_apart()
         self.forget_walks()
+
+
+def _facts_of(engine: Engine, watch: Watch | None) -> Facts:
+    policy = get_policy()
+    facts = Facts(
+        engine, policy, functools.partial(is_too_large, engine, policy), engine.memo_before()
+    )
+    if watch is not None:
+        facts.left_out = watch.left_out
+    return facts
