@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from groups import Group
 from measure import Side, import_milliseconds, peak_memory, side_by_side
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of a table."""
 
+    group: Group
     name: str
     bar: float | None  # None where it is the least that could be, not what is aimed at
     unit: str  # "x" for a ratio

@@ -1,4 +1,4 @@
-"""Rows about classes that people write, and about small messages: part of the table of `rows`."""
+"""Rows about classes that people write, and about small messages: part of the tables of `rows`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from finders import Row, ratio
+from groups import Group
 
 OURS, STOCK = "weakreduce", "stock"
 #: Objects of a payload; and messages, or tasks, of one action.
@@ -19,59 +20,79 @@ KINDS: Final = {
 }
 #: Module of the class, and what a row says of that.
 PLACES: Final = {"people": "importable", "__main__": "of `__main__`"}
-#: Shape, its case, its peer, and the bars for each of `KINDS`.
+#: Group, shape, its case, its peer, and the bars for each of `KINDS`.
 SHAPES: Final = (
-    ("nothing weak / stock", "nothing_weak", "nothing_weak", (0.65, 1.10, 1.10, 1.05)),
     (
+        Group.NOTHING_WEAK,
+        "nothing weak / stock",
+        "nothing_weak",
+        "nothing_weak",
+        (0.65, 1.10, 1.10, 1.05),
+    ),
+    (
+        Group.WEAK,
         "references to objects met before / the same held strongly in lists",
         "refs_behind",
         "lists_behind",
         (1.05, 1.30, 1.30, 1.30),
     ),
-    ("references first / lists first", "refs_ahead", "lists_ahead", (2.1, 2.8, 2.8, 2.8)),
-    ("references to outside objects / a dict of them", "refs_outside", "dict_outside", (1.4,)),
-    ("a WeakSet of what is inside / a set", "weak_set", "strong_set", (1.8,)),
+    (Group.WEAK, "a WeakSet of what is inside / a set", "weak_set", "strong_set", (1.8,)),
+    (
+        Group.SLOW,
+        "references first / lists first",
+        "refs_ahead",
+        "lists_ahead",
+        (2.1, 2.8, 2.8, 2.8),
+    ),
+    (
+        Group.SLOW,
+        "references to outside objects / a dict of them",
+        "refs_outside",
+        "dict_outside",
+        (1.4,),
+    ),
 )
 #: The same shapes beside what people do without weakreduce: both are to be no dearer.
 PEERS: Final = (
-    ("references to objects met before", "refs_behind", "watcher_behind"),
-    ("references first", "refs_ahead", "watcher_ahead"),
+    (Group.WEAK, "references to objects met before", "refs_behind", "watcher_behind"),
+    (Group.SLOW, "references first", "refs_ahead", "watcher_ahead"),
 )
 DILL: Final = (
-    ("dill, references to objects met before / stock dill", "dill_refs_behind"),
-    ("dill, references first / stock dill", "dill_refs_ahead"),
+    (Group.WEAK, "dill, references to objects met before / stock dill", "dill_refs_behind"),
+    (Group.SLOW, "dill, references first / stock dill", "dill_refs_ahead"),
 )
 
 
 def _shapes() -> Iterator[Row]:
-    for shape, ours, other, bars in SHAPES:
+    for group, shape, ours, other, bars in SHAPES:
         for (name, kind), bar in zip(KINDS.items(), bars, strict=False):
             for module, place in PLACES.items():
                 words = f"{name} {module}"
                 find = ratio(
                     (OURS, f"shapes.{ours} {words}"), (STOCK, f"shapes.{other} {words}"), OBJECTS
                 )
-                yield Row(f"{shape}: {kind}, {place}", bar, "x", find)
+                yield Row(group, f"{shape}: {kind}, {place}", bar, "x", find)
 
 
 def _peers() -> Iterator[Row]:
     words = "Plain people"
-    for shape, ours, other in PEERS:
+    for group, shape, ours, other in PEERS:
         find = ratio((OURS, f"shapes.{ours} {words}"), (STOCK, f"shapes.{other} {words}"), OBJECTS)
-        yield Row(f"{shape} / made strong by hand in `__getstate__`", 1.0, "x", find)
-    for shape, case in DILL:
+        yield Row(group, f"{shape} / made strong by hand in `__getstate__`", 1.0, "x", find)
+    for group, shape, case in DILL:
         find = ratio((OURS, f"shapes.{case} {words}"), (STOCK, f"shapes.{case} {words}"), OBJECTS)
-        yield Row(shape, 1.0, "x", find)
+        yield Row(group, shape, 1.0, "x", find)
 
 
 def _same(name: str, bar: float, case: str, size: int = MESSAGES) -> Row:
-    """A row of one case, with weakreduce and without."""
-    return Row(name, bar, "x", ratio((OURS, case), (STOCK, case), size))
+    """A row of one case that holds nothing weak, with weakreduce and without."""
+    return Row(Group.NOTHING_WEAK, name, bar, "x", ratio((OURS, case), (STOCK, case), size))
 
 
 def _task(name: str, bar: float, case: str) -> Row:
     find = ratio((OURS, f"messages.{case} weak"), (STOCK, f"messages.{case} strong"), TASKS)
-    return Row(f"a small task with a weak tree, {name} / stock, a strong tree", bar, "x", find)
+    name = f"a small task with a weak tree, {name} / stock, a strong tree"
+    return Row(Group.ENGINES, name, bar, "x", find)
 
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -92,6 +113,7 @@ ROWS: Final[tuple[Row, ...]] = (
     _task("through loky", 1.2, "to_loky"),
     _task("through Dask", 1.1, "to_dask"),
     Row(
+        Group.REPORTS,
         "`explain` of 100 snapshots through dill / through cloudpickle",
         3.0,
         "x",

@@ -2,7 +2,8 @@
 
 ``--write`` also writes `figures.json`, and with it the plot and the tables of the page;
 ``--rows TEXT`` and ``--skip TEXT`` choose rows by a part of their name (those that are left out
-keep the figures that they have, and the plot its curves); ``--scale`` shrinks all sizes.
+keep the figures that they have, and the plot its curves); ``--scale`` shrinks all sizes. The page
+has one table for each of `groups.Group`, under the heading of that name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from finders import Row, Settings  # noqa: E402 - the path above is what finds it
+from groups import Group  # noqa: E402
 from measure import Side, side_by_side  # noqa: E402
 from rows import FLOORS, ROWS, SERIES  # noqa: E402
 
@@ -64,13 +66,31 @@ def line(name: str, figure: float | None, bar: float | None, unit: str) -> str:
 
 HEAD = "| Measure | Now | At most | Reached |\n|---|---|---|---|"
 FLOORS_HEAD = "| The least that could be, without weakreduce | Found |\n|---|---|"
+GROUPS = {row.name: row.group for row in (*ROWS, *FLOORS)}
 
 
-def table(rows: list[dict[str, Any]], head: str = HEAD) -> str:
-    """The table of a list of rows as `figures.json` has them."""
-    return "\n".join(
-        [head, *(line(row["name"], row["figure"], row["bar"], row["unit"]) for row in rows)]
-    )
+def head_of(group: Group) -> str:
+    """The head of a group's table."""
+    return FLOORS_HEAD if group is Group.FLOORS else HEAD
+
+
+def table(group: Group, figures: dict[str, Any]) -> str:
+    """The table of a group, of rows and floors as `figures.json` has them."""
+    rows = [row for row in (*figures["rows"], *figures["floors"]) if GROUPS[row["name"]] is group]
+    lines = (line(row["name"], row["figure"], row["bar"], row["unit"]) for row in rows)
+    return "\n".join([head_of(group), *lines])
+
+
+def with_tables(page: str, figures: dict[str, Any]) -> str:
+    """The page with each group's table under its heading, in place of the one that is there."""
+    sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    for group in Group:
+        (at,) = (n for n, text in enumerate(sections) if text.startswith(f"## {group.value}\n"))
+        before, rows = re.escape(head_of(group)), r"\n(\|.*\|\n)*"
+        made = table(group, figures) + "\n"
+        sections[at], times = re.subn(before + rows, lambda _, made=made: made, sections[at])
+        assert times == 1, group
+    return "".join(sections)
 
 
 def curves(settings: Settings) -> dict[str, list[list[float]]]:
@@ -110,16 +130,13 @@ def write(
         figures["series"] = series
         draw(series, PLOT)
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
-    for head, found in ((HEAD, rows), (FLOORS_HEAD, floors)):
-        made = table(found, head) + "\n"
-        page = re.sub(re.escape(head) + r"\n(\|.*\|\n)*", lambda _, made=made: made, page)
+    page = with_tables(PAGE.read_text(encoding="utf-8"), figures)
     page = re.sub(r"Python 3\.\d+\.\d+", f"Python {platform.python_version()}", page)
     PAGE.write_text(page, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Print the table of figures and bars.")
+    parser = argparse.ArgumentParser(description="Print the tables of figures and bars.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rows", default="", help="only rows with this text in their name")
@@ -128,24 +145,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="figures.json, the plot, the page")
     chosen = parser.parse_args(arguments)
     settings = Settings(chosen.rounds, chosen.scale)
-    tables: list[list[dict[str, Any]]] = []
-    for head, rows in ((HEAD, ROWS), (FLOORS_HEAD, FLOORS)):
-        tables.append([])
-        print(head)
-        for row in rows:
-            if chosen.rows not in row.name or any(text in row.name for text in chosen.skip):
+    found: dict[str, list[dict[str, Any]]] = {"rows": [], "floors": []}
+    for group in Group:
+        print(f"\n{group.value}\n\n{head_of(group)}")
+        kind = "floors" if group is Group.FLOORS else "rows"
+        for row in (*ROWS, *FLOORS):
+            left_out = any(text in row.name for text in chosen.skip)
+            if row.group is not group or chosen.rows not in row.name or left_out:
                 continue
             figure = find(row, settings)
-            found = {"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit}
-            tables[-1].append(found)
+            found[kind].append(
+                {"name": row.name, "figure": figure, "bar": row.bar, "unit": row.unit}
+            )
             print(line(row.name, figure, row.bar, row.unit), flush=True)
     if chosen.json is not None:
-        both = {"machine": machine(), "rows": tables[0], "floors": tables[1]}
-        chosen.json.write_text(json.dumps(both, indent=1))
+        chosen.json.write_text(json.dumps({"machine": machine(), **found}, indent=1))
     if chosen.write:
         before = json.loads(FIGURES.read_text(encoding="utf-8"))
-        rows = with_kept(tables[0], ROWS, before["rows"])
-        floors = with_kept(tables[1], FLOORS, before["floors"])
+        rows = with_kept(found["rows"], ROWS, before["rows"])
+        floors = with_kept(found["floors"], FLOORS, before["floors"])
         some = chosen.rows or chosen.skip
         write(rows, floors, None if some else curves(settings))
     return 0

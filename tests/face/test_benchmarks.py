@@ -22,7 +22,7 @@ ENGINES = ("ProcessPoolExecutor", "loky", "Dask")
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for other in ("measure", "finders", "rows", "rows_of_shapes", "cases", "plot", "run"):
+    for other in ("groups", "measure", "finders", "rows", "rows_of_shapes", "cases", "plot", "run"):
         monkeypatch.delitem(sys.modules, other, raising=False)
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None
@@ -43,7 +43,10 @@ def test_a_smoke_run(tmp_path: Path) -> None:
     both = json.loads(found.read_text())
     rows = both["rows"] + both["floors"]
     assert all(row["figure"] is not None for row in rows), done.stderr
-    assert len(rows) == done.stdout.count("\n") - 4
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert {f"| {row['name']} |" for row in rows} <= {
+        line[: line.index(" |") + 2] for line in lines
+    }
 
 
 def test_every_case_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +64,11 @@ def test_the_page_shows_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     run = load("run", monkeypatch)
     figures = json.loads(run.FIGURES.read_text())
     page = PAGE.read_text()
-    assert run.table(figures["rows"]) in page
-    assert run.table(figures["floors"], run.FLOORS_HEAD) in page
+    assert run.with_tables(page, figures) == page
+    tables = [run.table(group, figures) for group in run.Group]
+    assert [page.count(table + "\n\n") for table in tables] == [1] * len(tables)
+    shown = "".join(tables).count("\n") - len(tables)
+    assert shown == len(figures["rows"]) + len(figures["floors"])
     assert [row["name"] for row in figures["rows"]] == [row.name for row in run.ROWS]
     assert [row["name"] for row in figures["floors"]] == [row.name for row in run.FLOORS]
     assert [row["bar"] for row in figures["rows"]] == [row.bar for row in run.ROWS]
