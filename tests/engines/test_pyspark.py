@@ -238,7 +238,9 @@ def test_a_broadcast_of_classes_of_the_driver(sc: Any, once: Any) -> None:
 
 
 #: Spark leaves the file of a broadcast that fails to the collector.
-left_open = pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")
+left_open = pytest.mark.filterwarnings(
+    "ignore:Exception ignored .*(_io.FileIO|_TemporaryFileCloser)"
+)
 
 
 def failing(call: Callable[[], Any], error: type[Exception], match: str) -> None:

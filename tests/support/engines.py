@@ -233,7 +233,10 @@ def _joblib_loky() -> Iterator[Submit]:
     return parallel("loky")
 
 
-@engine("joblib, multiprocessing", threads=False, inherits=True, submits=48, needs=("joblib",))
+@engine(
+    "joblib, multiprocessing", threads=False, submits=48, needs=("joblib",),
+    inherits=multiprocessing.get_all_start_methods()[0] == "fork",  # up to Python 3.13
+)  # fmt: skip
 def _joblib_multiprocessing() -> Iterator[Submit]:
     return parallel("multiprocessing")
 
