@@ -9,7 +9,7 @@ what does not fit goes the general way.
 | plug | payloads | without it |
 |---|---|---|
 | links to what was met | trees with parents that are met first | 1.4 |
-| refs on what was met, and on what needs only what is there | leaves with their parent outside | 1.7 |
+| refs on what was met, or can be made at once | leaves with their parent outside | 1.7 |
 | the same | references that come first | 2.0 |
 | WeakSet, WeakValueDictionary | caches of 4,000 entries | 3.5 |
 """
