@@ -305,7 +305,10 @@ BY_VALUE = (by_value, by_value_and_more, by_value_with_a_registry, a_function_by
 
 
 @pytest.mark.parametrize("shape", BY_VALUE, ids=lambda shape: shape.__name__)
-def test_what_is_by_value_is_left_to_the_pickler(shape: Callable[[], Any], ahead: Ahead) -> None:
+def test_what_is_by_value_is_left_to_the_pickler(
+    shape: Callable[[], Any], ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_ahead, "_WORTH_IT", 0)
     _, root = shape()
     payload = weakreduce.dumps(root)
     assert None not in ahead.answers

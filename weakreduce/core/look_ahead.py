@@ -28,6 +28,8 @@ from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, define
 _LEFT_ALONE: Final = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), weakref.ref}
 )
+#: Objects that are to be inside for it to pay where anything is written by value.
+_WORTH_IT: Final = 300
 _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
 _attributes: Final = operator.attrgetter("__dict__")
 
@@ -101,7 +103,8 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]
         found += gc.get_referents(*map(_attributes, owners))
-    return inside, by_value
+    # What is by value is written once more for that.
+    return None if by_value and len(inside) < _WORTH_IT else (inside, by_value)
 
 
 def _keeps_all_in_dict(obj_type: type) -> bool:
