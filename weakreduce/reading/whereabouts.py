@@ -37,19 +37,20 @@ _LONGEST: Final = 4000
 #: Nodes of one payload that are kept; of a large payload one for each few bytes.
 _OBJECTS: Final = 200_000
 _PER_OBJECT: Final = 4
+_FRAME: Final = 0x95
 
 
 def path_at(data: bytes, position: int) -> str | None:
     """The path of what the opcode at a position makes or fills; None where that is not known."""
-    found, after = _path(data, position)
+    found, after = _path(data, position, len(data))
     if found is None and after < len(data):
         # It is used up on the way: then where it was when it was made.
-        found, _ = _path(data[:after], position)
+        found, _ = _path(data, position, after)
     return found
 
 
-def _path(data: bytes, position: int) -> tuple[str | None, int]:
-    places = _Places(data, position)
+def _path(data: bytes, position: int, end: int) -> tuple[str | None, int]:
+    places = _Places(data, position, end)
     try:
         places.machine.run(0)
     except TooLarge:
@@ -70,7 +71,7 @@ def _path(data: bytes, position: int) -> tuple[str | None, int]:
 class _Places:
     """Listens to a machine, and keeps what calls and states consist of."""
 
-    def __init__(self, data: bytes, position: int) -> None:
+    def __init__(self, data: bytes, position: int, end: int) -> None:
         #: What the opcode works on, and the last object that was complete.
         self.target: Node | None = None
         self.root: Value = None
@@ -87,7 +88,9 @@ class _Places:
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
         limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
-        self.machine = Machine(data, len(data), self, limits, found)
+        if end < len(data):
+            found[_FRAME] = _unframed
+        self.machine = Machine(data, end, self, limits, found)
 
     # --- steps ------------------------------------------------------------------------
 
@@ -106,6 +109,11 @@ class _Places:
                 found = machine.stack[-1]
                 if type(found) is not Node or found is OTHER or found is LOST:
                     found = machine.stack[-1] = self._unlimited("other")
+                if machine.data[after : after + 1] == b"0":
+                    # What a call gives is thrown away: it puts the state into its first argument.
+                    _, arguments = self._calls.get(id(found), (None, ()))
+                    if arguments and type(arguments[0]) is Node:
+                        found = arguments[0]
                 self.target, self.after = found, after
             return after
 
@@ -187,6 +195,7 @@ class _Places:
         if self.target is None:
             self.target = hole
             stack.append(hole)
+        self._leave_out_setters()
         while True:
             depth = marks.pop() if marks else 0
             self._fold(stack, depth)
@@ -205,6 +214,17 @@ class _Places:
                 machine.add(items)
         self.root = stack[0] if stack else None
 
+    def _leave_out_setters(self) -> None:
+        """Functions that put in a state stand between the object and the object, then its state."""
+        stack, marks = self.machine.stack, self.machine.marks
+        for at in range(len(stack) - 3, -1, -1):
+            owner, setter, again = stack[at : at + 3]
+            if owner is again and type(owner) is Node and _is_global(setter):
+                del stack[at + 1 : at + 3]
+                for number, mark in enumerate(marks):
+                    if mark > at:
+                        marks[number] = mark - 2
+
     def _fold(self, stack: list[Value], depth: int) -> None:
         """States and arguments that stand beside what they belong to."""
         while len(stack) - depth > 1:
@@ -219,6 +239,10 @@ class _Places:
                 return
             if before.kind == "call" and id(before) not in self._states:
                 self._states[id(before)] = last
+            elif before.kind == "dict" and type(owner) is Node and owner.kind == "call":
+                # Attributes and slots, which are to be a tuple.
+                pair = stack[-2] = self._unlimited("tuple")
+                pair.items = [before, last]
             elif before.kind == "global":
                 arguments = last.items if type(last) is Node and last.kind == "tuple" else [last]
                 stack[-2] = self.call(before, arguments or ())
@@ -294,6 +318,15 @@ class _Places:
                     yield from _entries(each, _attribute)
             elif each is state:
                 yield each, _state, None
+
+
+def _is_global(value: Value) -> bool:
+    return type(value) is Node and value.kind == "global"
+
+
+def _unframed(_: Machine, position: int) -> int:
+    """A frame that need not be there whole."""
+    return position + 8
 
 
 #: The path of a part, given that of its holder and what tells the part from the others.
