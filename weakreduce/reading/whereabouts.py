@@ -7,7 +7,7 @@ only those that give one of their arguments back are understood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from typing import Any, Final, final
 
 from weakreduce.paths import steps
@@ -195,7 +195,7 @@ class _Places:
         if self.target is None:
             self.target = hole
             stack.append(hole)
-        self._leave_out_setters()
+        _leave_out_setters(stack, marks)
         while True:
             depth = marks.pop() if marks else 0
             self._fold(stack, depth)
@@ -213,17 +213,6 @@ class _Places:
             else:
                 machine.add(items)
         self.root = stack[0] if stack else None
-
-    def _leave_out_setters(self) -> None:
-        """Functions that put in a state stand between the object and the object, then its state."""
-        stack, marks = self.machine.stack, self.machine.marks
-        for at in range(len(stack) - 3, -1, -1):
-            owner, setter, again = stack[at : at + 3]
-            if owner is again and type(owner) is Node and _is_global(setter):
-                del stack[at + 1 : at + 3]
-                for number, mark in enumerate(marks):
-                    if mark > at:
-                        marks[number] = mark - 2
 
     def _fold(self, stack: list[Value], depth: int) -> None:
         """States and arguments that stand beside what they belong to."""
@@ -322,6 +311,23 @@ class _Places:
 
 def _is_global(value: Value) -> bool:
     return type(value) is Node and value.kind == "global"
+
+
+def _leave_out_setters(stack: list[Value], marks: MutableSequence[int]) -> None:
+    """Functions that put in a state stand between the object and the object, then its state."""
+    kept: list[Value] = []
+    depths: list[int] = []
+    for value in stack:
+        depths.append(len(kept))
+        is_again = len(kept) > 1 and value is kept[-2] and _is_global(kept[-1])
+        if is_again and type(value) is Node and value is not OTHER and value is not LOST:
+            kept.pop()
+        else:
+            kept.append(value)
+    depths.append(len(kept))
+    stack[:] = kept
+    for number, mark in enumerate(marks):
+        marks[number] = min(depths[mark], len(kept))
 
 
 def _unframed(_: Machine, position: int) -> int:
