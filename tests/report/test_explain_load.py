@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import io
 import json
 import pickle
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import warnings
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import pytest
@@ -246,6 +247,26 @@ def test_what_a_function_by_value_holds(protocol: int) -> None:
         assert report.path == path
     data = cloudpickle.dumps({"task": [names["uses"]]}, protocol=protocol)
     assert weakreduce.explain_load(data) == LoadReport()
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_paths_into_arguments_are_of_the_object(protocol: int, refusing: Any) -> None:
+    for obj, path in (
+        (Pair(1, [Failing()]), "root.__getnewargs__()[1][0]"),
+        (functools.partial(print, 1, Failing()), "root.args[1]"),
+        (functools.partial(print, end=Failing()), "root.keywords['end']"),
+        (ValueError(1, Failing()), "root.__reduce__()[1][1]"),
+    ):
+        assert isinstance(eval(path, {"root": obj}), Failing)
+        data = pickle.dumps(obj, protocol)
+        Failing.may = False
+        assert weakreduce.explain_load(data).path == path
+        Failing.may = True
 
 
 class Leaving:
