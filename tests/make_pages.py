@@ -121,7 +121,9 @@ def of_picklers(found: dict[str, Any]) -> str:
     text = ""
     for error in newest_first:
         name, _, message = error.partition(": ")
-        text += f"### `{message}`\n\nAs a `{name}`:\n\n| Says | On Python | Of |\n|---|---|---|\n"
+        article = "an" if name[0] in "AEIOU" else "a"
+        text += f"### `{message}`\n\nAs {article} `{name}`:\n\n"
+        text += "| Says | On Python | Of |\n|---|---|---|\n"
         for pickler, (kinds, versions) in sorted(said[error].items()):
             named = ", ".join(sorted(kinds)).replace("__reduce__", "`__reduce__`")
             text += f"| {pickler} | {span(versions)} | {named} |\n"

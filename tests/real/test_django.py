@@ -8,6 +8,7 @@ connects the receivers again, there.
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import journey
@@ -24,28 +25,35 @@ class Log:
 
 class Shop:
     def __init__(self, use_caching: bool = True) -> None:
-        self.ordered, self.log = Signal(use_caching=use_caching), Log()
+        self.ordered, self.log, self.book = Signal(use_caching=use_caching), Log(), Log()
         self.ordered.connect(self.log.on_order)
+        self.ordered.connect(self.book.on_order, weak=False)
+        gone = Log()
+        self.ordered.connect(gone.on_order)
 
 
 def works(shop: Shop) -> None:
-    shop.ordered.send(sender=Shop, order=1)
-    assert shop.log.orders == [1]
+    assert len(shop.ordered.send(sender=Shop, order=1)) == 2
+    assert shop.log.orders == shop.book.orders == [1]
     assert shop.ordered.use_caching
-    del shop.log
+    book = shop.book
+    del shop.log, shop.book
     gc.collect()
-    assert not shop.ordered.has_listeners(Shop)
+    assert shop.ordered.send(sender=Shop, order=2) == [(book.on_order, None)]
 
 
 def reduce_signal(signal: Signal) -> tuple[Any, ...]:
-    """A signal as its weak receivers; those of one sender only would need that sender's id."""
+    """A signal as its receivers; those of one sender only would need that sender's id."""
     receivers = [receiver for _, receiver, *_ in signal.receivers]
     return Signal, (signal.use_caching,), receivers, None, None, connect_again
 
 
 def connect_again(signal: Signal, receivers: list[Any]) -> None:
     for receiver in receivers:
-        signal.connect(receiver())
+        weak = isinstance(receiver, weakref.ref)
+        found = receiver() if weak else receiver
+        if found is not None:
+            signal.connect(found, weak=weak)
 
 
 def test_a_signal_is_connected_there() -> None:

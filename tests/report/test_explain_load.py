@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import io
 import json
 import pickle
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import warnings
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import pytest
@@ -200,6 +201,89 @@ def test_what_is_used_up_on_the_way() -> None:
     data = b"]" + b"c" + __name__.encode() + b"\nnever\n)R0."
     report = weakreduce.explain_load(data)
     assert (report.error, report.path) == ("RuntimeError: never", "root[0]")
+
+
+def put_in(obj: Any, state: Any) -> None:
+    if state == "refused":
+        raise ValueError("not here")
+    vars(obj).update(state=state)
+
+
+class PutIn(things.Thing):
+    """Has its state put in by a function, as what cloudpickle writes by value has."""
+
+    def __reduce__(self) -> Any:
+        return things.Thing, (), self.size, None, None, put_in
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_state_that_a_function_puts_in(protocol: int) -> None:
+    refused = PutIn(size="refused")
+    for obj, path in (
+        (refused, "root"),
+        ([1, {"a": refused}], "root[1]['a']"),
+        ((refused, 2), "root[0]"),
+        ([0, PutIn(size=[1, refused])], "root[1].__getstate__()[1]"),
+    ):
+        report = weakreduce.explain_load(pickle.dumps(obj, protocol))
+        assert (report.error, report.path) == ("ValueError: not here", path)
+        assert report.call is not None and report.call.endswith("put_in(<Thing>, 'refused')")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_function_by_value_holds(protocol: int) -> None:
+    names = {"held": things.Thing()}
+    source = "def default(it=held): pass\ndef uses(): return held\ndef has(): pass"
+    exec(source, names)
+    names["has"].it = [names["held"]]
+    for name, path in (
+        ("default", "root['task'][0].__defaults__"),
+        ("uses", "root['task'][0].__globals__['held']"),
+        ("has", "root['task'][0].it[0]"),
+    ):
+        data = cloudpickle.dumps({"task": [names[name]]}, protocol=protocol)
+        report = weakreduce.explain_load(data.replace(b"things", b"thongs"))
+        assert report.error == "ModuleNotFoundError: No module named 'thongs'"
+        assert report.path == path
+    data = cloudpickle.dumps({"task": [names["uses"]]}, protocol=protocol)
+    assert weakreduce.explain_load(data) == LoadReport()
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_paths_into_arguments_are_of_the_object(protocol: int, refusing: Any) -> None:
+    for obj, path in (
+        (Pair(1, [Failing()]), "root.__getnewargs__()[1][0]"),
+        (functools.partial(print, 1, Failing()), "root.args[1]"),
+        (functools.partial(print, end=Failing()), "root.keywords['end']"),
+        (ValueError(1, Failing()), "root.__reduce__()[1][1]"),
+    ):
+        assert isinstance(eval(path, {"root": obj}), Failing)
+        data = pickle.dumps(obj, protocol)
+        Failing.may = False
+        assert weakreduce.explain_load(data).path == path
+        Failing.may = True
+
+
+class Leaving:
+    def __reduce__(self) -> Any:
+        return sys.exit, (0,)
+
+
+def test_a_payload_that_leaves_the_interpreter(tmp_path: Any) -> None:
+    data = pickle.dumps([1, Leaving()])
+    found = LoadReport("SystemExit: 0", "root[1]", "sys.exit(0)")
+    assert weakreduce.explain_load(data) == found
+    inside = weakreduce.explain_load(cloudpickle.dumps([weakreduce.bind([1, Leaving()])]))
+    assert (inside.error, inside.call) == (found.error, found.call)
+    data = b"csys\nexit\n(I0\ntR."
+    (tmp_path / "leaving.pkl").write_bytes(data)
+    done = run("explain-load", "leaving.pkl", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, b"SystemExit: 0")
 
 
 def test_encodings() -> None:

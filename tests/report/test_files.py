@@ -287,6 +287,12 @@ def test_what_follows_and_is_no_pickle(
     assert text.startswith(f"pickle 2, at byte {len(first)}: {error}")
 
 
+def test_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "saved").write_bytes(b"")
+    status, text = asked(capsys, "explain-load", str(tmp_path / "saved"))
+    assert (status, text.splitlines()[0]) == (1, "EOFError: Ran out of input")
+
+
 def test_files_of_joblib_in_a_row(
     tmp_path: Path, refusing: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

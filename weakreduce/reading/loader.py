@@ -96,7 +96,7 @@ class Loader(Unpickler):
             return loader.load()
         except Inner:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Inner(loader) from error
 
     def new(self) -> None:

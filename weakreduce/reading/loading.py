@@ -72,7 +72,8 @@ def explain_load(
         buffers: the out-of-band buffers, as in `pickle.loads`.
 
     Returns:
-        The error, the path and the call; all None where the load works.
+        The error, the path and the call; all None where the load works. A payload that leaves
+        the interpreter (`SystemExit`) is one that fails.
 
     Raises:
         ValueError: for an unknown host.
@@ -138,7 +139,7 @@ def of_file(data: bytes, host: OwnHost) -> FileReport:
     if report.error is None:
         return FileReport(report, number, number, start)
     more = payload.count(found, start)
-    return FileReport(report, number, None if more is None else number - 1 + more, start)
+    return FileReport(report, number, number - 1 + more if more else None, start)
 
 
 def _unpacked(data: bytes) -> tuple[str | None, bytes | LoadReport]:
@@ -159,19 +160,19 @@ def _explained(
     loader = (DillLoader if host == "dill" else Loader)(data, buffers, start)
     try:
         loader.load()
-    except Exception as error:  # noqa: BLE001 - it is the answer
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the answer
         return _report(loader, error), loader.next
     return LoadReport(), loader.next
 
 
-def _report(loader: Loader, error: Exception) -> LoadReport:
+def _report(loader: Loader, error: Exception | SystemExit) -> LoadReport:
     path = whereabouts.path_at(*loader.opcodes())
     if not isinstance(error, Inner):
         return LoadReport(
             words.cause(error), None if path is None else printable(path), loader.call
         )
     cause = error.__cause__
-    assert isinstance(cause, Exception)
+    assert isinstance(cause, Exception | SystemExit)
     inner = _report(error.loader, cause)
     if path is None or inner.path is None:
         return inner

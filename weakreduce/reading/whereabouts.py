@@ -7,10 +7,11 @@ only those that give one of their arguments back are understood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, final
+from collections.abc import Iterator, MutableSequence, Sequence
+from itertools import repeat
+from typing import Final, final
 
-from weakreduce.paths import steps
+from weakreduce.reading import into
 from weakreduce.reading.machine import (
     LOST,
     OTHER,
@@ -37,19 +38,23 @@ _LONGEST: Final = 4000
 #: Nodes of one payload that are kept; of a large payload one for each few bytes.
 _OBJECTS: Final = 200_000
 _PER_OBJECT: Final = 4
+_FRAME: Final = 0x95
+#: The word of an instance, and what the state of a `functools.partial` consists of.
+_NEW: Final = "__new__"
+_OF_PARTIAL: Final = ("func", "args", "keywords", "__dict__")
 
 
 def path_at(data: bytes, position: int) -> str | None:
     """The path of what the opcode at a position makes or fills; None where that is not known."""
-    found, after = _path(data, position)
+    found, after = _path(data, position, len(data))
     if found is None and after < len(data):
         # It is used up on the way: then where it was when it was made.
-        found, _ = _path(data[:after], position)
+        found, _ = _path(data, position, after)
     return found
 
 
-def _path(data: bytes, position: int) -> tuple[str | None, int]:
-    places = _Places(data, position)
+def _path(data: bytes, position: int, end: int) -> tuple[str | None, int]:
+    places = _Places(data, position, end)
     try:
         places.machine.run(0)
     except TooLarge:
@@ -70,7 +75,7 @@ def _path(data: bytes, position: int) -> tuple[str | None, int]:
 class _Places:
     """Listens to a machine, and keeps what calls and states consist of."""
 
-    def __init__(self, data: bytes, position: int) -> None:
+    def __init__(self, data: bytes, position: int, end: int) -> None:
         #: What the opcode works on, and the last object that was complete.
         self.target: Node | None = None
         self.root: Value = None
@@ -87,7 +92,9 @@ class _Places:
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
         limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
-        self.machine = Machine(data, len(data), self, limits, found)
+        if end < len(data):
+            found[_FRAME] = _unframed
+        self.machine = Machine(data, end, self, limits, found)
 
     # --- steps ------------------------------------------------------------------------
 
@@ -106,6 +113,11 @@ class _Places:
                 found = machine.stack[-1]
                 if type(found) is not Node or found is OTHER or found is LOST:
                     found = machine.stack[-1] = self._unlimited("other")
+                if machine.data[after : after + 1] == b"0":
+                    # What a call gives is thrown away: it puts the state into its first argument.
+                    _, arguments = self._calls.get(id(found), (None, ()))
+                    if arguments and type(arguments[0]) is Node:
+                        found = arguments[0]
                 self.target, self.after = found, after
             return after
 
@@ -155,7 +167,7 @@ class _Places:
 
     def new(self, cls: Value, arguments: Sequence[Value]) -> Value:
         """An instance."""
-        return self._called(cls, arguments)
+        return self._called(cls, arguments, _NEW)
 
     def build(self, obj: Value, state: Value) -> None:
         """Its state."""
@@ -187,6 +199,7 @@ class _Places:
         if self.target is None:
             self.target = hole
             stack.append(hole)
+        _leave_out_setters(stack, marks)
         while True:
             depth = marks.pop() if marks else 0
             self._fold(stack, depth)
@@ -219,6 +232,10 @@ class _Places:
                 return
             if before.kind == "call" and id(before) not in self._states:
                 self._states[id(before)] = last
+            elif before.kind == "dict" and type(owner) is Node and owner.kind == "call":
+                # Attributes and slots, which are to be a tuple.
+                pair = stack[-2] = self._unlimited("tuple")
+                pair.items = [before, last]
             elif before.kind == "global":
                 arguments = last.items if type(last) is Node and last.kind == "tuple" else [last]
                 stack[-2] = self.call(before, arguments or ())
@@ -261,26 +278,29 @@ class _Places:
                 return None
         return path
 
-    def _parts(self, obj: Node, walked: set[int]) -> Iterator[_Part]:
+    def _parts(self, obj: Node, walked: set[int]) -> Iterator[into.Part]:
         """What an object consists of, but for what is walked already, and the steps to that."""
         state = self._states.get(id(obj))
-        if state is not None:
+        if obj.word == "functools.partial" and type(state) is Node and state.kind == "tuple":
+            yield from zip(state.items or (), repeat(into.named), _OF_PARTIAL)
+        elif state is not None:
             yield from self._state_parts(state, walked)
         if type(obj.items) is list:
-            yield from _entries(obj, _entry) if self._is_paired(obj) else _items(obj)
+            yield from into.entries(obj, into.entry) if self._is_paired(obj) else into.items(obj)
         function, arguments = self._calls.get(id(obj), (None, ()))
-        yield function, _itself, None
+        yield function, into.itself, None
         if id(arguments) in walked:
             return
         walked.add(id(arguments))
+        step = into.new_argument if obj.word == _NEW else into.argument
         for number, held in enumerate(arguments):
             refers = number == 0 and obj.word in _REFERENCES
-            yield held, _referent if refers else _argument, number
+            yield held, into.referent if refers else step, number
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
 
-    def _state_parts(self, state: Value, walked: set[int]) -> Iterator[_Part]:
+    def _state_parts(self, state: Value, walked: set[int]) -> Iterator[into.Part]:
         dicts = [state]
         if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
             slots = state.items[1]
@@ -288,66 +308,35 @@ class _Places:
                 dicts = state.items
         for each in dicts:
             if type(each) is Node and each.kind == "dict":
-                yield each, _attributes, None
+                yield each, into.attributes, None
                 if id(each) not in walked:
                     walked.add(id(each))
-                    yield from _entries(each, _attribute)
+                    yield from into.entries(each, into.attribute)
             elif each is state:
-                yield each, _state, None
+                yield each, into.whole_state, None
 
 
-#: The path of a part, given that of its holder and what tells the part from the others.
-_Write = Callable[[str, Any], str]
-_Part = tuple[Value, _Write, Any]
+def _is_global(value: Value) -> bool:
+    return type(value) is Node and value.kind == "global"
 
 
-def _itself(path: str, _: None) -> str:
-    return path
+def _leave_out_setters(stack: list[Value], marks: MutableSequence[int]) -> None:
+    """Functions that put in a state stand between the object and the object, then its state."""
+    kept: list[Value] = []
+    depths: list[int] = []
+    for value in stack:
+        depths.append(len(kept))
+        is_again = len(kept) > 1 and value is kept[-2] and _is_global(kept[-1])
+        if is_again and type(value) is Node and value is not OTHER and value is not LOST:
+            kept.pop()
+        else:
+            kept.append(value)
+    depths.append(len(kept))
+    stack[:] = kept
+    for number, mark in enumerate(marks):
+        marks[number] = min(depths[mark], len(kept))
 
 
-def _referent(path: str, _: int) -> str:
-    return f"{path}()"
-
-
-def _argument(path: str, number: int) -> str:
-    return f"{path}.__reduce__()[1][{number}]"
-
-
-def _attributes(path: str, _: None) -> str:
-    return f"vars({path})"
-
-
-def _state(path: str, _: None) -> str:
-    return f"{path}.__getstate__()"
-
-
-def _attribute(path: str, entry: tuple[int, Value]) -> str:
-    name = entry[1]
-    return f"{path}.{name}" if steps.is_identifier(name) else _entry(f"vars({path})", entry)
-
-
-def _entry(path: str, entry: tuple[int, Value]) -> str:
-    number, key = entry
-    text = None if type(key) is Node else steps.indexed(key)
-    return f"list({path}.values())[{number}]" if text is None else f"{path}[{text}]"
-
-
-def _item(path: str, number: int) -> str:
-    return f"{path}[{number}]"
-
-
-def _member(path: str, number: int) -> str:
-    return f"list({path})[{number}]"
-
-
-def _items(obj: Node) -> Iterator[_Part]:
-    step = _member if obj.kind in ("set", "frozenset") else _item
-    for number, held in enumerate(obj.items):
-        yield held, step, number
-
-
-def _entries(obj: Node, step: _Write) -> Iterator[_Part]:
-    items = obj.items or []
-    for number, (key, held) in enumerate(zip(items[::2], items[1::2], strict=False)):
-        yield held, step, (number, key)
-        yield key, _member, number
+def _unframed(_: Machine, position: int) -> int:
+    """A frame that need not be there whole."""
+    return position + 8
