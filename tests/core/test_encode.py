@@ -7,6 +7,7 @@ unpickler does with a reduction. All that is written has to belong to the standa
 from __future__ import annotations
 
 import collections
+import collections.abc
 import gc
 import weakref
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import weakreduce
-from weakreduce.core.encode import encode
+from weakreduce.core.encode import container_of, encode
 from weakreduce.core.expressions import Call
 from weakreduce.model import kinds
 from weakreduce.model.decide import ARRIVES, Decision, Fate
@@ -107,9 +108,11 @@ class Hand:
         self.home = home
         self.fills: list[Call] = []
         self.firsts = 0
+        #: By id of the referent, where they differ.
+        self.fates: dict[int, Fate] = {}
 
     def decide(self, edge: Edge) -> Decision:
-        return Decision(self.fate, "as the test says")
+        return Decision(self.fates.get(id(edge.referent), self.fate), "as the test says")
 
     def target(self, edge: Edge) -> Any:
         assert self.fate in ARRIVES, "a referent that does not travel is not asked for"
@@ -140,6 +143,13 @@ class Hand:
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
         return edges
+
+
+def arrived_with(hand: Hand, weak: Any) -> Any:
+    """What arrives of a weak thing with many referents, which `hand` knows."""
+    kind = kinds.kind_of(type(weak))
+    assert kind is not None
+    return Loader(weak).load(encode(hand, kind, weak), hand.fills)  # type: ignore[arg-type]
 
 
 class Loader:
@@ -424,3 +434,259 @@ def test_registered_types(fate: Fate, monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(sent.arrived) is Alien
     assert sent.arrived.get() is (sent.copy if fate in ARRIVES else None)
     assert (sent.arrived.pin is not None) is (fate in (Fate.SNAPSHOT, Fate.HOME))
+
+
+# --- what a subclass keeps ------------------------------------------------------------------
+
+
+class AllRef(weakref.ref):  # type: ignore[type-arg]
+    """Has a slot, and attributes besides."""
+
+    __slots__ = ("__dict__", "slot")
+
+
+class OwnStateRef(weakref.ref):  # type: ignore[type-arg]
+    def __getstate__(self) -> Any:
+        return {"of": "its own"}
+
+
+def all_ref(thing: Any) -> AllRef:
+    made = AllRef(thing)
+    made.slot = id(thing)
+    made.number, made.near, made.note = id(thing), float(id(thing)), "note"
+    return made
+
+
+def test_slots_and_attributes_arrive_and_the_numbers_of_the_referent_alone_change() -> None:
+    sent = Sent(all_ref, Fate.LINK)
+    assert sent.arrived.slot == sent.arrived.number == id(sent.copy)
+    assert type(sent.arrived.near) is float
+    assert vars(sent.arrived) == {**vars(sent.weak), "number": id(sent.copy)}
+
+
+def test_attributes_without_such_a_number_are_written_as_they_are() -> None:
+    def make(thing: Any) -> Any:
+        made = AllRef(thing)
+        made.near = float(id(thing))
+        return made
+
+    sent = Sent(make, Fate.LINK)
+    assert sent.reduction[2] == {"near": sent.weak.near}
+    assert type(sent.reduction[2]["near"]) is float
+    assert len(Sent(AllRef, Fate.LINK).reduction) == 2
+
+
+def test_a_state_of_its_own_is_written_as_it_says() -> None:
+    assert Sent(OwnStateRef, Fate.LINK).reduction[2] == {"of": "its own"}
+    assert vars(Sent(OwnStateRef, Fate.DEAD).arrived) == {"of": "its own"}
+
+
+class SubValues(weakref.WeakValueDictionary):  # type: ignore[type-arg]
+    """A class of attributes alone."""
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_nothing_of_the_base_class_is_state(noted: bool) -> None:
+    def make(thing: Any) -> Any:
+        made = SubValues(key=thing)
+        if noted:
+            made.note = "note"
+        return made
+
+    sent = Sent(make, Fate.DANGLE)
+    assert len(sent.reduction[2]) == 1 + noted  # the base class's constructor, and the note
+    assert (vars(sent.arrived).get("note") == "note") is noted
+
+
+# --- many entries ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["WeakSet", "values", "keys"])
+def test_each_entry_has_its_own_fate(kind: str) -> None:
+    things = {name: (Thing(name), Thing(name)) for name in ("linked", "pinned", "left out")}
+    linked, pinned, left_out = (original for original, _ in things.values())
+    weak: Any
+    if kind == "WeakSet":
+        weak = weakref.WeakSet([linked, pinned, left_out])
+    elif kind == "values":
+        weak = weakref.WeakValueDictionary({thing.name: thing for thing in (linked, pinned)})
+        weak["left out"] = left_out
+    else:
+        weak = weakref.WeakKeyDictionary({linked: 1, pinned: 2, left_out: 3})
+    hand = Hand(Fate.LINK, {id(one): copy for one, copy in things.values()})
+    hand.fates = {id(pinned): Fate.SNAPSHOT, id(left_out): Fate.DANGLE}
+    arrived = arrived_with(hand, weak)
+    found = arrived.values() if kind == "values" else arrived
+    assert {id(thing) for thing in found} == {id(things[n][1]) for n in ("linked", "pinned")}
+    del found
+    if kind == "values":
+        assert {key: value.name for key, value in arrived.items()} == {
+            "linked": "linked", "pinned": "pinned"
+        }  # fmt: skip
+    elif kind == "keys":
+        assert {key.name: value for key, value in arrived.items()} == {"linked": 1, "pinned": 2}
+    things.clear()
+    hand.copies.clear()
+    gc.collect()
+    assert len(arrived.data) == 1
+    (kept,) = arrived.values() if kind == "values" else arrived
+    assert kept.name == "pinned"
+
+
+class OrderedSet(collections.abc.MutableSet[Any]):
+    """A collection of a WeakSet's own."""
+
+    def __init__(self) -> None:
+        self.items: dict[Any, None] = {}
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.items
+
+    def __iter__(self) -> Any:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def add(self, value: Any) -> None:
+        self.items[value] = None
+
+    def discard(self, value: Any) -> None:
+        self.items.pop(value, None)
+
+    def __ior__(self, others: Any) -> Any:
+        assert type(others) is list, "its own operator may look at it more than once"
+        for other in others:
+            self.add(other)
+        return self
+
+
+class Reversing(Hand):
+    def ordered(self, edges: list[Edge]) -> list[Edge]:
+        return edges[::-1]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_entries_of_a_set_are_ordered_where_it_has_no_order_of_its_own(own: bool) -> None:
+    weak: Any = weakref.WeakSet()
+    if own:
+        weak.data = OrderedSet()
+    things = [Thing(str(number)) for number in range(5)]
+    for thing in things:
+        weak.add(thing)
+    known = [edge.referent for edge in kinds.kind_of(weakref.WeakSet).edges(weak)]  # type: ignore[union-attr]
+    hand = Reversing(Fate.LINK, {id(thing): thing for thing in things})
+    assert arrived_with(hand, weak) == weak
+    targets: list[Any] = []
+
+    def look(part: Any) -> None:
+        if type(part) is list and part and all(type(item) is Thing for item in part):
+            targets[:] = part
+        for inner in part.reduction if type(part) is Call else part:
+            if type(inner) in (Call, tuple, list):
+                look(inner)
+
+    look(encode(hand, kinds.kind_of(weakref.WeakSet), weak))  # type: ignore[arg-type]
+    assert targets == (known if own else known[::-1])
+
+
+# --- when entries can be put in -------------------------------------------------------------
+
+
+class Plain:
+    """Hashes by what it is."""
+
+
+VALUED = Valued("key")
+
+
+@pytest.mark.parametrize(
+    ("key", "later"),
+    [
+        ("key", False),
+        (("key", 1), False),
+        (Plain(), False),
+        ((Plain(), (1, Plain())), False),
+        (VALUED, True),
+        (("key", VALUED), True),
+        (frozenset([VALUED]), True),
+        ((1, (2, (VALUED, 3))), True),
+    ],
+)
+def test_keys_whose_hash_needs_their_state_wait_for_it(key: Any, later: bool) -> None:
+    sent = Sent(lambda thing: weakref.WeakValueDictionary({key: thing}), Fate.LINK)
+    assert len(sent.hand.fills) == later
+    assert sent.arrived[key] is sent.copy
+
+
+class Choosy(Hand):
+    """Some objects cannot be made yet."""
+
+    lacks: Any = None
+
+    def can_make(self, obj: Any) -> bool:
+        return obj is not self.lacks
+
+
+@pytest.mark.parametrize("lacks", ["referent", "key", "value", "nothing"])
+def test_each_part_of_an_entry_may_have_to_wait(lacks: str) -> None:
+    thing, value = Thing(), ["value"]
+    for weak in (
+        weakref.WeakKeyDictionary({thing: value}),
+        weakref.WeakValueDictionary({"key": thing}),
+    ):
+        hand = Choosy(Fate.LINK, {id(thing): thing})
+        hand.lacks = {"referent": thing, "key": "key", "value": value, "nothing": hand}[lacks]
+        arrived_with(hand, weak)
+        entry = ("referent", "value") if "Key" in type(weak).__name__ else ("referent", "key")
+        assert len(hand.fills) == (lacks in entry)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("cls", [Thing, Valued])
+def test_values_are_written_in_their_place_where_keys_alone_wait(cls: Any, complete: bool) -> None:
+    value = ["value"]
+    sent = Sent(
+        lambda thing: weakref.WeakKeyDictionary({thing: value}), Fate.LINK, cls, complete=complete
+    )
+    steps = sent.reduction[2] if len(sent.reduction) > 2 else []
+    assert any(step == [value] for step in steps) is (cls is Valued and complete)
+    assert sent.arrived[sent.copy] is not None
+
+
+# --- collections of their own, and what is like them ------------------------------------------
+
+
+class WithState(Limited):
+    def __setstate__(self, state: Any) -> None:
+        raise AssertionError("it may need more than settings")
+
+
+def test_collections_that_take_a_state_of_their_own_are_made_without() -> None:
+    def make(thing: Any) -> Any:
+        cache = limited(thing)
+        cache.data = WithState(7)
+        cache[thing] = 1
+        return cache
+
+    sent = Sent(make, Fate.LINK)
+    assert type(sent.arrived.data) is WithState
+    assert sent.arrived.data.limit is None
+    assert sent.arrived[sent.copy] == 1
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("base", [weakref.WeakSet, weakref.WeakValueDictionary])
+def test_containers_whose_entries_share_a_fate(base: Any, pinned: bool) -> None:
+    one, two = Thing("one"), Thing("two")
+    weak = base()
+    hand = Hand(Fate.LINK, {})
+    keys = [] if base is weakref.WeakSet else ["key", "other"]
+    reduction = container_of(hand, base, weak, [one, two], keys, pinned=pinned)  # type: ignore[arg-type]
+    arrived = Loader(weak).load(reduction, [])
+    assert type(arrived) is base
+    assert hand.firsts == 1
+    assert dict(arrived) == {"key": one, "other": two} if keys else set(arrived) == {one, two}
+    del reduction, one, two
+    gc.collect()
+    assert len(arrived.data) == 2 * pinned
