@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import gc
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -129,6 +130,7 @@ class Hand:
         return kinds.Holding(function, callback)
 
     def callback(self, edge: Edge) -> Any:
+        assert self.fate in ARRIVES, "what does not travel calls nobody"
         return edge.callback
 
     def first(self, function: Any) -> Any:
@@ -374,6 +376,7 @@ def test_a_containers_subclass_keeps_its_attributes_and_is_not_constructed() -> 
 def test_own_collections_stay_their_own() -> None:
     sent = Sent(KINDS["own values"][0], Fate.LINK)
     assert type(sent.arrived.data) is collections.OrderedDict
+    assert repr(list) not in repr(shape(sent.reduction))  # which sets alone need
 
 
 class Limited(collections.OrderedDict[Any, Any]):
@@ -447,7 +450,10 @@ class AllRef(weakref.ref):  # type: ignore[type-arg]
 
 class OwnStateRef(weakref.ref):  # type: ignore[type-arg]
     def __getstate__(self) -> Any:
-        return {"of": "its own"}
+        return "its own"
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
 
 def all_ref(thing: Any) -> AllRef:
@@ -477,8 +483,36 @@ def test_attributes_without_such_a_number_are_written_as_they_are() -> None:
 
 
 def test_a_state_of_its_own_is_written_as_it_says() -> None:
-    assert Sent(OwnStateRef, Fate.LINK).reduction[2] == {"of": "its own"}
-    assert vars(Sent(OwnStateRef, Fate.DEAD).arrived) == {"of": "its own"}
+    for fate in (Fate.LINK, Fate.DEAD):
+        assert Sent(OwnStateRef, fate).arrived.state == "its own"
+
+
+class SharedStateRef(weakref.ref):  # type: ignore[type-arg]
+    shared: dict[str, Any] = {"of": "many"}
+
+    def __getstate__(self) -> Any:
+        return self.shared
+
+
+def test_a_state_that_many_share_stays_one_object() -> None:
+    assert Sent(SharedStateRef, Fate.LINK).reduction[2] is SharedStateRef.shared
+
+
+def test_slots_alone_are_a_state_without_attributes() -> None:
+    attributes, slots = Sent(KINDS["subclass of ref"][0], Fate.LINK).reduction[2]
+    assert attributes is None
+    assert slots.keys() == {"note", "identity"}
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_nothing_of_a_weak_methods_own_is_state(noted: bool) -> None:
+    def make(thing: Any) -> Any:
+        made = SubMethod(thing.method)
+        if noted:
+            made.note = "note"
+        return made
+
+    assert Sent(make, Fate.LINK).reduction[2:] == (({"note": "note"},) if noted else ())
 
 
 class SubValues(weakref.WeakValueDictionary):  # type: ignore[type-arg]
@@ -496,6 +530,85 @@ def test_nothing_of_the_base_class_is_state(noted: bool) -> None:
     sent = Sent(make, Fate.DANGLE)
     assert len(sent.reduction[2]) == 1 + noted  # the base class's constructor, and the note
     assert (vars(sent.arrived).get("note") == "note") is noted
+
+
+# --- methods --------------------------------------------------------------------------------
+
+
+class Caller:
+    """No function, but a callable that a method may be of."""
+
+    def __call__(self, thing: Thing) -> str:
+        return thing.name
+
+
+CALLER = Caller()
+METHODS: dict[str, Callable[[Any], Any]] = {
+    "function": lambda thing: weakref.WeakMethod(thing.method),
+    "other callable": lambda thing: weakref.WeakMethod(types.MethodType(CALLER, thing)),
+}
+
+
+@pytest.mark.parametrize("fate", [Fate.TOKEN, Fate.LINK, Fate.SNAPSHOT])
+@pytest.mark.parametrize("kind", METHODS)
+def test_methods_are_of_what_the_walk_gives_for_their_function(kind: str, fate: Fate) -> None:
+    sent = Sent(METHODS[kind], fate)
+    method = sent.arrived()
+    assert type(method) is types.MethodType
+    assert method.__func__ is sent.weak().__func__
+    assert method() == "copy"
+    del method
+    assert sent.keeps(instance) is (fate is Fate.SNAPSHOT)
+
+
+@pytest.mark.parametrize("found", [False, True])
+@pytest.mark.parametrize("kind", METHODS)
+def test_methods_that_go_home_find_their_function_there(kind: str, found: bool) -> None:
+    asked = []
+
+    class Homing(Hand):
+        def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
+            asked.append(obj)
+            return super().at_home(obj, copy)
+
+    original, copy = Thing("original"), Thing("copy")
+    weak = METHODS[kind](original)
+    hand = Homing(Fate.HOME, {id(original): copy}, home=found)
+    arrived = arrived_with(hand, weak)
+    assert asked == [original, weak().__func__]
+    assert arrived()() == ("original" if found else "copy")
+    assert weakreduce.is_pinned(arrived) is not found
+
+
+def test_a_method_that_goes_home_holds_its_function() -> None:
+    """Where a class travels by value, nothing else has it when the original's is replaced."""
+    thing, caller = Thing("original"), Caller()
+    weak = weakref.WeakMethod(types.MethodType(caller, thing))
+    hand = Hand(Fate.HOME, {id(thing): Thing("copy")}, home=True)
+    arrived = arrived_with(hand, weak)
+    function = weakref.ref(caller)
+    del caller, weak
+    gc.collect()
+    assert arrived()() == "original"
+    del arrived
+    gc.collect()
+    assert function() is None
+
+
+def shape(part: Any) -> Any:
+    """What is written, without who is who."""
+    if type(part) is Call:
+        return [shape(part.reduction)]
+    if type(part) in (tuple, list):
+        return type(part)(map(shape, part))
+    return part if callable(part) else type(part)
+
+
+@pytest.mark.parametrize("fate", [Fate.DEAD, Fate.DANGLE])
+def test_nothing_of_a_function_is_in_a_method_without_its_referent(fate: Fate) -> None:
+    function, other = (Sent(make, fate) for make in METHODS.values())
+    assert shape(function.reduction) == shape(other.reduction)
+    assert function.arrived() is other.arrived() is None
 
 
 # --- many entries ---------------------------------------------------------------------------
@@ -590,6 +703,15 @@ def test_entries_of_a_set_are_ordered_where_it_has_no_order_of_its_own(own: bool
     assert targets == (known if own else known[::-1])
 
 
+def test_entries_of_dicts_stay_in_their_order() -> None:
+    things = [Thing(str(number)) for number in range(5)]
+    hand = Reversing(Fate.LINK, {id(thing): thing for thing in things})
+    values = weakref.WeakValueDictionary({thing.name: thing for thing in things})
+    assert list(arrived_with(hand, values)) == ["0", "1", "2", "3", "4"]
+    keys = weakref.WeakKeyDictionary({thing: thing.name for thing in things})
+    assert list(arrived_with(hand, keys)) == things
+
+
 # --- when entries can be put in -------------------------------------------------------------
 
 
@@ -617,6 +739,18 @@ def test_keys_whose_hash_needs_their_state_wait_for_it(key: Any, later: bool) ->
     sent = Sent(lambda thing: weakref.WeakValueDictionary({key: thing}), Fate.LINK)
     assert len(sent.hand.fills) == later
     assert sent.arrived[key] is sent.copy
+
+
+def test_one_of_many_that_needs_its_state_makes_all_wait() -> None:
+    plain, valued = Thing("plain"), Valued("valued")
+    for weak in (
+        weakref.WeakValueDictionary({"key": plain, VALUED: valued}),
+        weakref.WeakKeyDictionary({plain: 1, valued: 2}),
+        weakref.WeakSet([plain, valued]),
+    ):
+        hand = Hand(Fate.LINK, {id(thing): thing for thing in (plain, valued)})
+        assert arrived_with(hand, weak) == weak
+        assert len(hand.fills) == 1
 
 
 class Choosy(Hand):
@@ -652,6 +786,12 @@ def test_values_are_written_in_their_place_where_keys_alone_wait(cls: Any, compl
     steps = sent.reduction[2] if len(sent.reduction) > 2 else []
     assert any(step == [value] for step in steps) is (cls is Valued and complete)
     assert sent.arrived[sent.copy] is not None
+
+
+def test_other_containers_have_no_values_to_write() -> None:
+    assert len(Sent(KINDS["WeakSet"][0], Fate.LINK, Valued).reduction) == 2
+    sent = Sent(lambda thing: weakref.WeakValueDictionary({VALUED: thing}), Fate.LINK)
+    assert len(sent.reduction) == 2
 
 
 # --- collections of their own, and what is like them ------------------------------------------
