@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import weakreduce
-from weakreduce.core.encode import container_of, encode
+from weakreduce.core.encode import _empty, container_of, encode
 from weakreduce.core.expressions import Call
 from weakreduce.model import kinds
 from weakreduce.model.decide import ARRIVES, Decision, Fate
@@ -124,6 +124,7 @@ class Hand:
 
     def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
         """Found, or not: known when it is loaded, so an expression."""
+        assert self.fate is Fate.HOME, "what does not go home is not asked for there"
         return (obj if self.home else copy), Call(bool, [] if self.home else [1])
 
     def holding(self, function: Any, callback: Any) -> Any:
@@ -425,8 +426,64 @@ def test_finalizers_are_armed_where_they_link(fate: Fate) -> None:
 def test_finalizers_keep_their_keywords() -> None:
     sent = Sent(lambda thing: weakref.finalize(thing, called, 1, two=[2]), Fate.LINK)
     assert sent.arrived.peek() == (sent.copy, called, (1,), {"two": [2]})
+    assert sent.arrived.atexit is True
     sent.arrived.detach()
     sent.weak.detach()
+
+
+def test_finalizers_without_keywords_name_nothing_that_scanners_look_for() -> None:
+    sent = Sent(armed, Fate.LINK)
+    assert "partial" not in repr(shape(sent.reduction))
+    assert sent.reduction[:2] == (weakref.finalize, (sent.copy, called, 1))
+
+
+# --- no more is written than has to be -------------------------------------------------------
+
+
+def test_references_are_written_in_the_fewest_words() -> None:
+    link, pinned = Sent(weakref.ref, Fate.LINK), Sent(weakref.ref, Fate.SNAPSHOT)
+    assert link.reduction == (weakref.ref, (link.copy,))
+    assert pinned.reduction == (weakref.ref, (pinned.copy, pinned.copy))
+    proxy = Sent(weakref.proxy, Fate.LINK)
+    assert proxy.reduction[0] is weakref.proxy
+    assert len(proxy.reduction[1]) == 1
+    make, _ = KINDS["ref, called"]
+    link, pinned = Sent(make, Fate.LINK), Sent(make, Fate.SNAPSHOT)
+    assert link.reduction == (weakref.ref, (link.copy, called))
+    assert pinned.reduction == (weakref.ref, (pinned.copy, (pinned.copy, called)))
+
+
+def test_a_function_that_is_made_on_the_way_is_bound_as_a_function() -> None:
+    class Making(Hand):
+        def function(self, edge: Edge) -> Any:
+            return Call(max, (edge.function,))
+
+    thing = Thing()
+    weak = weakref.WeakMethod(thing.method)
+    hand = Making(Fate.LINK, {id(thing): thing})
+    (_, (target,)) = encode(hand, kinds.kind_of(weakref.WeakMethod), weak)  # type: ignore[arg-type]
+    assert target.reduction[0] == classmethod.__get__
+    assert arrived_with(hand, weak)() == thing.method
+
+
+class Slotted(dict[Any, Any]):
+    """A collection without attributes."""
+
+    __slots__ = ()
+
+
+def test_collections_without_settings_are_made_and_no_more() -> None:
+    def make(thing: Any) -> Any:
+        made = weakref.WeakValueDictionary()
+        made.data = Slotted()
+        made["key"] = thing
+        return made
+
+    sent = Sent(make, Fate.LINK)
+    assert type(sent.arrived.data) is Slotted
+    assert sent.arrived["key"] is sent.copy
+    for collection in (Slotted(), collections.OrderedDict()):
+        assert _empty(collection).reduction == (type(collection), ())
 
 
 @pytest.mark.parametrize("fate", [*FATES, Fate.HOME], ids=lambda fate: fate.value)
@@ -459,7 +516,7 @@ class OwnStateRef(weakref.ref):  # type: ignore[type-arg]
 def all_ref(thing: Any) -> AllRef:
     made = AllRef(thing)
     made.slot = id(thing)
-    made.number, made.near, made.note = id(thing), float(id(thing)), "note"
+    made.number, made.near, made.note, made.other = id(thing), float(id(thing)), "note", 7
     return made
 
 
@@ -488,14 +545,18 @@ def test_a_state_of_its_own_is_written_as_it_says() -> None:
 
 
 class SharedStateRef(weakref.ref):  # type: ignore[type-arg]
-    shared: dict[str, Any] = {"of": "many"}
+    shared: dict[str, Any] = {"of": "many", "number": 1}
 
     def __getstate__(self) -> Any:
         return self.shared
 
 
 def test_a_state_that_many_share_stays_one_object() -> None:
-    assert Sent(SharedStateRef, Fate.LINK).reduction[2] is SharedStateRef.shared
+    def make(thing: Any) -> Any:
+        SharedStateRef.shared["near"] = float(id(thing))
+        return SharedStateRef(thing)
+
+    assert Sent(make, Fate.LINK).reduction[2] is SharedStateRef.shared
 
 
 def test_slots_alone_are_a_state_without_attributes() -> None:
@@ -578,6 +639,22 @@ def test_methods_that_go_home_find_their_function_there(kind: str, found: bool) 
     assert asked == [original, weak().__func__]
     assert arrived()() == ("original" if found else "copy")
     assert weakreduce.is_pinned(arrived) is not found
+
+
+class PickyMethod(weakref.WeakMethod):  # type: ignore[type-arg]
+    def __new__(cls, method: Any, note: str) -> PickyMethod:
+        self = super().__new__(cls, method)
+        self.note = note
+        return self
+
+
+@pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.value)
+def test_a_subclass_of_weak_methods_is_not_constructed(fate: Fate) -> None:
+    sent = Sent(lambda thing: PickyMethod(thing.method, "note"), fate)
+    assert type(sent.arrived) is PickyMethod
+    assert instance(sent.arrived) is (sent.copy if fate in ARRIVES else None)
+    assert sent.arrived.note == "note"
+    assert Sent(KINDS["WeakMethod"][0], Fate.LINK).reduction[0] is weakref.WeakMethod
 
 
 def test_a_method_that_goes_home_holds_its_function() -> None:
