@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import weakreduce
+from weakreduce.core.reach import Reach
 
 HOSTS = ("cloudpickle", "dill", "pickle")
 
@@ -76,3 +77,34 @@ def test_a_recorded_refusal_is_one() -> None:
         with pytest.raises(weakreduce.WeakrefPicklingError):
             weakreduce.dumps([weakref.ref(thing)])
     assert [finding.fate for finding in report] == ["refuse"]
+
+
+# --- what is known of it -------------------------------------------------------------------
+
+
+def test_what_is_met_is_inside_and_in_the_order_in_which_it_is_met() -> None:
+    before, first, second, outside = (Thing() for _ in range(4))
+    met = {id(before): before}
+    reach = Reach(met, [id(before)])
+    assert reach.holds(before)
+    assert reach.position(before) == -1
+    assert reach.holds(first) is None
+    assert reach.position(first) == float("inf")
+    met[id(first)] = first
+    assert reach.position(first) == 1
+    met[id(second)] = second
+    assert reach.holds(second) is True
+    assert reach.positions() == {id(before): -1, id(first): 1, id(second): 2}
+    assert reach.position(outside) == float("inf")
+
+
+def test_a_reach_is_open_and_in_order_until_it_is_extended() -> None:
+    first, second, outside = (Thing() for _ in range(3))
+    reach = Reach({id(first): first})
+    assert not reach.complete
+    assert reach.in_order
+    reach.extend({id(second): second}, complete=False)
+    assert not reach.in_order
+    assert (reach.holds(first), reach.holds(second), reach.holds(outside)) == (True, True, None)
+    reach.extend({}, complete=True)
+    assert (reach.holds(first), reach.holds(second), reach.holds(outside)) == (True, True, False)
