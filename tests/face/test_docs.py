@@ -113,8 +113,9 @@ def check(page, blocks, folder, pytestconfig, method=None):
                if "pytest" not in option]  # fmt: skip
     # Ray Data warns of its own settings.
     ignored.append("-Wignore::DeprecationWarning:ray.data.context")
-    # executorlib uses an old name of pydantic's.
-    ignored.append("-Wignore:`pydantic.config.Extra` is deprecated:DeprecationWarning")
+    # executorlib uses pydantic's old ways.
+    for old in ("`pydantic.config.Extra`", "Support for class-based `config`"):
+        ignored.append(f"-Wignore:{old} is deprecated:DeprecationWarning")
     name = f"pasted_{page.stem}.py".replace("-", "_")
     (folder / name).write_text(script(blocks, method), encoding="utf-8")
     done = run("-W", "error", *ignored, name, cwd=folder)
