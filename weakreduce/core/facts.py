@@ -41,7 +41,7 @@ class Facts:
     Args:
         engine: the pickler.
         policy: the one in force.
-        too_large: pickles a referent by itself, for `Policy.max_snapshot_bytes`.
+        excess: pickles a referent by itself, for `Policy.max_snapshot_bytes`, and says why not.
         written_before: ids of what earlier dumps of the same pickler wrote: it shares their memo.
     """
 
@@ -49,13 +49,13 @@ class Facts:
         self,
         engine: Engine,
         policy: Policy,
-        too_large: Callable[[Any], bool],
+        excess: Callable[[Any], str | None],
         written_before: Iterable[int] = (),
     ) -> None:
         self.engine = engine
         self.policy = policy
         self.choice = decide.outside_choice(policy)
-        self.too_large = too_large
+        self.excess = excess
         self.written_before = written_before
         self.reductions = Reductions(engine)
         #: Whether the payload is to import weakreduce on the receiver.
@@ -209,8 +209,8 @@ class Facts:
         if limit is not None and id(referent) not in self._measured:
             self._measured.add(id(referent))
             self.keep(referent)
-            if self.too_large(referent):
-                reason = f"its own pickle is larger than max_snapshot_bytes={limit}"
+            reason = self.excess(referent)
+            if reason is not None:
                 self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
         if not self.failed and not self.failed_entries:
             return None

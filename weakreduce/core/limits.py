@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from weakreduce.core import observe
 from weakreduce.core.engine import Engine
+from weakreduce.core.reductions import is_too_deep
 from weakreduce.core.sink import Limit, TooLarge
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy
 
 
-def is_too_large(engine: Engine, policy: Policy, referent: object) -> bool:
-    """Whether a referent's own pickle is larger than a policy's `max_snapshot_bytes`."""
+def excess(engine: Engine, policy: Policy, referent: object) -> str | None:
+    """Why a referent's own pickle is not known to be within a policy's `max_snapshot_bytes`."""
     limit = policy.max_snapshot_bytes
     assert limit is not None
     try:
         with block(policy, max_snapshot_bytes=None), observe.watching(False):
             engine.sibling_dump(referent, Limit(limit))
     except TooLarge:
-        return True
+        return f"its own pickle is larger than max_snapshot_bytes={limit}"
     except MemoryError as error:
         # It says nothing of the referent; and if it struck while a `TooLarge` was on its way, who
         # looks for signals of the dump around this one is not to find that.
         error.__context__ = None
         raise
-    except Exception:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
-        return False
-    return False
+    except Exception as error:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
+        # But here it may have fewer frames than there.
+        if is_too_deep(error):
+            return f"it is too deep to be measured for max_snapshot_bytes={limit}"
+    return None

@@ -17,7 +17,7 @@ from weakreduce.core import encode, words
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Call, Reduction
 from weakreduce.core.facts import Facts
-from weakreduce.core.limits import is_too_large
+from weakreduce.core.limits import excess
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.model import homes
@@ -78,7 +78,7 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
         # A subclass that somebody gave its base's entry has a __reduce__ of its own.
         return weak.__reduce_ex__(engine.protocol)  # type: ignore[no-any-return]
     policy = get_policy()
-    facts = Facts(engine, policy, functools.partial(is_too_large, engine, policy))
+    facts = Facts(engine, policy, functools.partial(excess, engine, policy))
     walk = LoneWalk(facts)
     try:
         found = walk.reduction(kind, weak)

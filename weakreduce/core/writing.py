@@ -14,7 +14,7 @@ from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
-from weakreduce.core.limits import is_too_large
+from weakreduce.core.limits import excess
 from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import OrderMatters, SecondWalk
@@ -279,9 +279,7 @@ class Writing:
 
 def _facts_of(engine: Engine, watch: Watch | None) -> Facts:
     policy = get_policy()
-    facts = Facts(
-        engine, policy, functools.partial(is_too_large, engine, policy), engine.memo_before()
-    )
+    facts = Facts(engine, policy, functools.partial(excess, engine, policy), engine.memo_before())
     if watch is not None:
         facts.left_out = watch.left_out
     return facts
