@@ -348,3 +348,14 @@ def test_modules_are_searched_once_for_a_function_that_knows_none(
     assert Searched.count <= 2
     for weight in exact:
         assert weight.bytes == len(weakreduce.dumps(eval(weight.path, {"root": root})))
+
+
+def test_a_finalizer_weighs_what_it_takes_in_the_payload() -> None:
+    """By itself it would be detached, and weigh nothing."""
+    thing = things.Thing()
+    finalizer = weakref.finalize(thing, things.called, bytes(300_000))
+    report = weakreduce.explain([thing, finalizer], policy=weakreduce.Policy(finalizers="rearm"))
+    finalizer.detach()
+    (weight,) = report.heaviest
+    assert (weight.path, weight.exact) == ("root[1]", False)
+    assert weight.bytes > 300_000

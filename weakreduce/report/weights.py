@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from weakreduce.core.watches import Payload
 from weakreduce.model.bound import Bound
+from weakreduce.model.kinds import kind_of
 from weakreduce.model.texts import class_name, printable
 from weakreduce.paths import search
 from weakreduce.paths.parts import LEAVES, Shapes, parts
@@ -68,6 +69,8 @@ def heaviest(
         for part in sorted(listed, key=lambda part: part.size):
             if scale.budget < part.size:
                 break
+            if kind_of(type(part.obj)) is not None:
+                continue  # by itself it would have other fates
             size = scale.weigh(part.obj, with_snapshots=False)
             if size is not None:
                 exact[id(part.obj)] = size
