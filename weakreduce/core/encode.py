@@ -67,9 +67,31 @@ class Writer(Protocol):
         """The entries of a WeakSet in an order that every process agrees on."""
 
 
-def _dead_target(is_callable: bool = True) -> Any:
-    # Unique for each dead reference, hashable, weakly referenceable, and gone after the load.
-    return Call(contextlib.ContextDecorator) if is_callable else set()
+def _dead(walk: Writer, make: object, *before: object, through: Any = None) -> Reduction:
+    """The reduction of a weak thing whose referent is gone as soon as it is made.
+
+    An unpickler's memo keeps what a payload constructs until the load ends, but not what `map` and
+    `starmap` make. So they put the referent, and what `make` makes on it, into lists, and those
+    that hold the referent are emptied. A reference is hashed before that, or it could never be a
+    key again.
+
+    Args:
+        walk: the walk.
+        make: what makes the weak thing.
+        before: its arguments, before the referent.
+        through: a function that the referent is to be bound to first, for a WeakMethod.
+    """
+    is_plain_proxy = make is weakref.proxy and before == (False,)
+    target: Any = set if is_plain_proxy else contextlib.ContextDecorator
+    holders = [Call(list, Call(itertools.starmap, target, [()]))]
+    if through is not None:
+        bound = Call(map, classmethod.__get__, [Call(classmethod, through)], [None], holders[0])
+        holders.append(Call(list, bound))
+    parts = [] if make is weakref.proxy else [[part] for part in before]
+    made = Call(operator.getitem, Call(list, Call(map, make, *parts, holders[-1])), 0)
+    steps = [] if make is weakref.proxy else [Call(hash, made)]
+    steps += [Call(operator.delitem, holder, 0) for holder in reversed(holders)]
+    return (walk.first(operator.getitem), ((made, *steps), 0))
 
 
 def user_state(weak: object, internals: frozenset[str]) -> Any:
@@ -131,51 +153,41 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     cls = type(weak)
-    alive = fate in ARRIVES
-    target, pin = _target(walk, edge, fate) if alive else (_dead_target(), False)
-    holds: Any = False
-    state = user_state(weak, kind.internals)
-    if alive and state is not None:
-        state = _with_new_identity(state, edge.referent, target)
-    if kind.base is weakref.WeakMethod:
-        function: Any = copy.copy
-        if alive:
-            function = walk.function(edge)
-            if fate is Fate.HOME:
-                function, holds = walk.at_home(edge.function, function)
-        target = bound_method(edge.function if alive else function, function, target)
-    slot = None
-    if alive:
-        callback = walk.callback(edge)
-        slot = _slot(edge, target, callback, pin)
-        if holds is not False:
-            slot = _either(walk.holding(function, callback), (target, callback), pin)
-    construct: Any
-    if kind.base is weakref.WeakMethod and cls is not weakref.WeakMethod:
-        construct, arguments = weakref.WeakMethod.__new__, [cls, target]
-    elif kind.base is weakref.WeakMethod or cls is weakref.ref:
-        construct, arguments = cls, [target]
-    else:
+    is_method = kind.base is weakref.WeakMethod
+    construct: Any = cls
+    before: tuple[Any, ...] = ()
+    if cls is not weakref.ref and cls is not weakref.WeakMethod:
         # Not the subclass's own __new__ and __init__: they may ask for arguments.
-        construct, arguments = weakref.ref.__new__, [cls, target]
-    if slot is not None:
-        arguments.append(slot)
-    reduction: Reduction = (walk.first(construct), tuple(arguments))
-    if not alive:
-        # Hashed while its referent lives, or it could never be a key again.
-        made = Call(*reduction[:1], *reduction[1])
-        reduction = (operator.getitem, ((made, Call(hash, made)), 0))
+        construct = weakref.WeakMethod.__new__ if is_method else weakref.ref.__new__
+        before = (cls,)
+    state = user_state(weak, kind.internals)
+    if fate not in ARRIVES:
+        dead = _dead(walk, construct, *before, through=copy.copy if is_method else None)
+        return dead if state is None else (*dead, state)
+    target, pin = _target(walk, edge, fate)
     if state is not None:
-        reduction = (*reduction, state)
-    return reduction
+        state = _with_new_identity(state, edge.referent, target)
+    holds: Any = False
+    function: Any = None
+    if is_method:
+        function = walk.function(edge)
+        if fate is Fate.HOME:
+            function, holds = walk.at_home(edge.function, function)
+        target = bound_method(edge.function, function, target)
+    callback = walk.callback(edge)
+    slot = _slot(edge, target, callback, pin)
+    if holds is not False:
+        slot = _either(walk.holding(function, callback), (target, callback), pin)
+    arguments = (*before, target) if slot is None else (*before, target, slot)
+    reduction: Reduction = (walk.first(construct), arguments)
+    return reduction if state is None else (*reduction, state)
 
 
 def _proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     if fate not in ARRIVES:
-        dead = _dead_target(type(weak) is weakref.CallableProxyType)
-        return (walk.first(weakref.proxy), (dead,))
+        return _dead(walk, weakref.proxy, type(weak) is weakref.CallableProxyType)
     target, pin = _target(walk, edge, fate)
     slot = _slot(edge, target, walk.callback(edge), pin)
     arguments = (target,) if slot is None else (target, slot)

@@ -97,6 +97,9 @@ def _itself(meaning: Meaning, arguments: Sequence[Value]) -> Value:
 
 def _item(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     # ``getitem([x, ...], 0)`` is x, ``getitem(vars(x), "name")`` is ``x.name``.
+    if len(arguments) == 2 and type(arguments[0]) is Node and arguments[0].kind == "one":
+        only: Value = arguments[0].items[0]
+        return only
     if len(arguments) == 2 and type(arguments[0]) is Node and arguments[0].kind == "attributes":
         return meaning.attribute(arguments[0].items[0], arguments[1])
     if len(arguments) == 2 and type(arguments[0]) is Node and type(arguments[0].items) is list:
@@ -115,7 +118,20 @@ def _attribute(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     return meaning.attribute(*arguments[:2]) if len(arguments) >= 2 else OTHER
 
 
+def _afresh(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    # ``starmap(set, [()])`` gives an object that nobody else has.
+    return meaning.node("fresh" if arguments and full_name(arguments[0]) in FRESH else "object")
+
+
 def _map(meaning: Meaning, arguments: Sequence[Value]) -> Value:
+    last = arguments[-1] if len(arguments) > 1 else None
+    if type(last) is Node and last.kind == "fresh":
+        made = full_name(arguments[0])
+        kind = REFERENCES.get(made.removesuffix(".__new__"))
+        if kind is not None:
+            # The list that holds it is emptied.
+            return meaning.node("one", (meaning.reference(kind, [meaning.node("fresh")]),))
+        return meaning.node("fresh" if made == "builtins.classmethod.__get__" else "object")
     if len(arguments) >= 2 and full_name(arguments[0]) in REFERENCES:
         return meaning.node("entries", (arguments[1], arguments[2] if len(arguments) > 2 else None))
     return meaning.node("object")
@@ -123,7 +139,7 @@ def _map(meaning: Meaning, arguments: Sequence[Value]) -> Value:
 
 def _passed_on(meaning: Meaning, arguments: Sequence[Value]) -> Value:
     for value in arguments[:2]:
-        if type(value) is Node and value.kind == "entries":
+        if type(value) is Node and value.kind in ("entries", "fresh", "one"):
             return value
     return meaning.node("object")
 
@@ -268,6 +284,7 @@ CALLS: Final[Words] = {
     "builtins.min": _itself,
     "operator.getitem": _item,
     "builtins.map": _map,
+    "itertools.starmap": _afresh,
     "builtins.zip": _passed_on,
     "builtins.list": _passed_on,
     "builtins.dict": _passed_on,
