@@ -29,7 +29,7 @@ _SURVEYS: Final = 20
 def survey(
     prober: Prober,
     inside: Reach,
-    roots: list[Any],
+    root: object,
     snapshots: list[Edge],
     entries: list[Edge],
     watch: Watch | None,
@@ -41,7 +41,8 @@ def survey(
     Args:
         prober: probes each.
         inside: what needs no look, as it is in the payload anyway.
-        roots: the root, where weak things of it may be further on than the failed walk came.
+        root: probed where the reach is complete: it has weak things that the failed walk had not
+            come to yet.
         snapshots: an edge to each referent that a snapshot takes along, as far as it came.
         entries: those of WeakKeyDictionaries that travel because their key is a snapshot.
         watch: who sees the refusals of a dump that goes on after them.
@@ -59,9 +60,9 @@ def survey(
         *((edge, edge.referent) for edge in snapshots),
     ]
     seen = {id(subject): subject for _, subject in subjects}
-    for root in roots:
+    if inside.complete:
         prober.probe(root)
-    subjects[:0] = _come_upon(prober, inside, seen)
+        subjects[:0] = _come_upon(prober, inside, seen)
     failures = 0
     while subjects:
         edge, subject = subjects.pop()

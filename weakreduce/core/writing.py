@@ -187,7 +187,7 @@ class Writing:
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(Reach({}), [], [], []):
+            if not self._survey(Reach({}), [], []):
                 raise
             return False
         self.place.cut(mark)
@@ -212,7 +212,7 @@ class Writing:
                 self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
             except Exception:
-                if not self._survey(reach, [self.root], walk.snapshot_edges(), walk.entries):
+                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
                     raise
                 return None
             if walk.construction.postpones:
@@ -224,15 +224,13 @@ class Writing:
             self._may_look_ahead = False
             return None
 
-    def _survey(
-        self, inside: Reach, roots: list[Any], snapshots: list[Edge], entries: list[Edge]
-    ) -> bool:
+    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
         self._may_look_ahead = False
         if self.watch is not None:
             self.watch.begin()
         prober = self.prober()
         try:
-            return survey(prober, inside, roots, snapshots, entries, self.watch)
+            return survey(prober, inside, self.root, snapshots, entries, self.watch)
         finally:
             prober.take_apart()
 
