@@ -303,3 +303,14 @@ def test_errors_of_predicates_are_the_users() -> None:
 
     with pytest.raises(ZeroDivisionError):
         decide.matches(raises, weakref.ref(THING), THING)
+
+
+def test_a_lack_of_memory_is_no_answer_of_a_rules_type() -> None:
+    class Lacks(type):
+        def __instancecheck__(cls, obj: Any) -> bool:
+            raise MemoryError
+
+        __subclasscheck__ = __instancecheck__
+
+    with pytest.raises(MemoryError):
+        decide.matches(Lacks("Lacking", (), {}), weakref.ref(THING), THING)

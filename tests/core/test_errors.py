@@ -14,6 +14,7 @@ from things import Thing
 from ways import path_to
 
 import weakreduce
+from weakreduce.core import expressions, notes
 
 
 class Slots:
@@ -259,3 +260,46 @@ def test_a_key_without_an_expression_gets_a_place(key: Any) -> None:
     assert "list(root.values())[0].lock" in caught.value.__notes__[-1]
     weakreduce.dumps(weakref.WeakSet(kept[2:]))
     weakreduce.explain(weakref.WeakValueDictionary({key: kept[1]}))
+
+
+# --- notes of picklers, which are there from Python 3.14 on ------------------------------------
+
+OURS = f"when serializing {expressions.__name__}.Call"
+
+
+def noted(error: BaseException, *texts: str) -> list[str]:
+    for text in texts:
+        error.add_note(text)
+    notes.clean(error)
+    return error.__notes__
+
+
+def test_what_picklers_say_of_our_own_objects_is_taken_away() -> None:
+    assert noted(
+        TypeError("cannot"),
+        "when serializing list item 0",
+        "when serializing tuple item 1",
+        "when serializing tuple item 0",
+        f"{OURS} reconstructor arguments",
+        f"{OURS} object",
+        "when serializing dict item 'key'",
+    ) == ["when serializing dict item 'key'"]
+
+
+def test_what_is_no_argument_of_ours_stays() -> None:
+    texts = "when serializing user.Thing state", "when serializing tuple item 1"
+    assert noted(TypeError("cannot"), *texts, f"{OURS} reconstructor arguments") == [texts[0]]
+    assert noted(TypeError("cannot"), *texts, f"{OURS} state") == list(texts)
+    assert noted(TypeError("cannot"), f"{OURS} reconstructor arguments") == []
+
+
+def test_of_an_error_of_ours_all_that_picklers_say_is_taken_away() -> None:
+    error = weakreduce.WeakreduceError("ours")
+    assert noted(error, "when serializing dict item 'key'", "of the user's") == ["of the user's"]
+
+
+def test_an_error_whose_notes_are_no_list_is_left_alone() -> None:
+    error = TypeError("cannot")
+    error.__notes__ = "nonsense"  # type: ignore[assignment]
+    notes.clean(error)
+    assert error.__notes__ == "nonsense"

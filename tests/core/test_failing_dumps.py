@@ -216,3 +216,46 @@ def test_threads_do_not_wait_for_one_another() -> None:
         thread.join(60)
     assert errors == [TypeError] * 4
     assert Nested.calls == 8
+
+
+# --- many that fail --------------------------------------------------------------------------
+
+
+def _chain(locks: list[Any]) -> tuple[Any, Any]:
+    kept: list[Any] = [None]
+    for lock in locks:
+        before = None if kept[-1] is None else weakref.ref(kept[-1])
+        kept.append(Thing(lock=weakref.ref(lock), before=before))
+    return weakref.ref(kept[-1]), kept
+
+
+def _holders(locks: list[Any]) -> tuple[Any, Any]:
+    holders = [Thing(lock=weakref.ref(lock)) for lock in locks]
+    return [weakref.ref(holder) for holder in holders], holders
+
+
+def _one_holder(locks: list[Any]) -> tuple[Any, Any]:
+    holder = Thing(locks=[weakref.ref(lock) for lock in locks])
+    return weakref.ref(holder), holder
+
+
+#: What leads to the locks, and what has to be kept alive for it.
+MANY: dict[str, Any] = {
+    "refs": lambda locks: ([weakref.ref(lock) for lock in locks], None),
+    "proxies": lambda locks: ([weakref.proxy(lock) for lock in locks], None),
+    "sets": lambda locks: ([weakref.WeakSet([lock]) for lock in locks], None),
+    "one set": lambda locks: (weakref.WeakSet(locks), None),
+    "holders": _holders,
+    "one holder": _one_holder,
+    "chain": _chain,
+}
+
+
+@pytest.mark.parametrize("shape", MANY)
+def test_however_many_cannot_be_pickled_all_of_them_dangle(shape: str) -> None:
+    """One survey finds them all: not one for each walk that fails, until no more are made."""
+    locks = [Locked() for _ in range(50)]
+    root, _kept = MANY[shape](locks)
+    with pytest.warns(weakreduce.DanglingWarning, match="cannot be pickled"):
+        data = dumps(root)
+    pickle.loads(data)

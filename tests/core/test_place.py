@@ -249,6 +249,12 @@ def test_a_limit_takes_so_much_and_no_more() -> None:
     assert place.delivered == [5]
 
 
+def test_a_limit_stands_where_every_alignment_is_right() -> None:
+    limit = Limit(5)
+    assert limit.write(b"123") == 3
+    assert limit.tell() == 0
+
+
 def test_a_limit_that_a_file_of_the_users_names_is_none() -> None:
     class Named(Recorded):
         limit = 1

@@ -31,6 +31,7 @@ from things import Thing
 
 import weakreduce
 from weakreduce import explain
+from weakreduce.report.findings import DRAWN, Picture
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 
@@ -866,3 +867,24 @@ def test_looking_at_an_object_leaves_it_as_it_was(
     with pytest.raises(TypeError):
         weakreduce.dumps(unpicklable, host=host)
     assert (pickle.dumps(obj), weakreduce.dumps(payload, host=host)) == before
+
+
+# --- reports by themselves -----------------------------------------------------------------
+
+
+def test_a_report_says_in_one_line_what_it_is() -> None:
+    report = explain(weakref.WeakSet())
+    assert repr(report) == f"<weakreduce.Report: {report.summary()}>"
+
+
+def test_pictures_are_put_side_by_side_as_long_as_they_can_be_looked_at() -> None:
+    one = Picture({0: "list", 1: "Thing"}, {(0, 1): "[0]"}, [(0, 1, "()", "link")])
+    both = one.beside(one)
+    assert both == Picture(
+        {0: "list", 1: "Thing", 2: "list", 3: "Thing"},
+        {(0, 1): "[0]", (2, 3): "[0]"},
+        [(0, 1, "()", "link"), (2, 3, "()", "link")],
+    )
+    full = Picture(one.nodes, one.strong, one.weak * DRAWN)
+    assert full.beside(one) is full
+    assert Picture({}, {}, []).beside(one).weak == one.weak

@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 from typing import Any, final
 
+from weakreduce.core import encode
 from weakreduce.core.dispatch import watched_run
 from weakreduce.core.engine import Engine
+from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk
 from weakreduce.core.reach import Reach
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.walk import Refused
+from weakreduce.model.kinds import Kind
 
 
 class Enough(BaseException):
@@ -27,6 +30,14 @@ class Met(list[Any]):
     """Objects that were asked for, in order, kept alive; up to a limit."""
 
     limit = float("inf")
+
+
+class _Probing(FirstWalk):
+    """Notes each weak edge that it comes to, however certain a second walk may be."""
+
+    def weak(self, kind: Kind, weak: object) -> Reduction:
+        """The reduction of a weak thing."""
+        return encode.encode(self, kind, weak)
 
 
 class Prober:
@@ -43,7 +54,7 @@ class Prober:
         self.engine: Engine = facts.engine
         self.place = place
         self.met = Met()
-        self.walk = FirstWalk(
+        self.walk = _Probing(
             facts,
             Reach(dict.fromkeys(facts.written_before), facts.written_before),
             goes_on=goes_on,

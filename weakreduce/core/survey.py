@@ -27,7 +27,12 @@ _SURVEYS: Final = 20
 
 
 def survey(
-    prober: Prober, inside: Reach, snapshots: list[Edge], entries: list[Edge], watch: Watch | None
+    prober: Prober,
+    inside: Reach,
+    root: object,
+    snapshots: list[Edge],
+    entries: list[Edge],
+    watch: Watch | None,
 ) -> bool:
     """Find every snapshot and callback that cannot be pickled; False if there is none.
 
@@ -36,14 +41,16 @@ def survey(
     Args:
         prober: probes each.
         inside: what needs no look, as it is in the payload anyway.
-        snapshots: an edge to each referent that a snapshot takes along.
+        root: probed where the reach is complete: it has weak things that the failed walk had not
+            come to yet.
+        snapshots: an edge to each referent that a snapshot takes along, as far as it came.
         entries: those of WeakKeyDictionaries that travel because their key is a snapshot.
         watch: who sees the refusals of a dump that goes on after them.
 
     Raises:
         Refused: where the policy does not let a snapshot dangle.
     """
-    facts, walk = prober.facts, prober.walk
+    facts = prober.facts
     facts.surveys += 1
     if facts.surveys > _SURVEYS:
         return False
@@ -53,6 +60,9 @@ def survey(
         *((edge, edge.referent) for edge in snapshots),
     ]
     seen = {id(subject): subject for _, subject in subjects}
+    if inside.complete:
+        prober.probe(root)
+        subjects[:0] = _come_upon(prober, inside, seen)
     failures = 0
     while subjects:
         edge, subject = subjects.pop()
@@ -65,19 +75,29 @@ def survey(
                 failures += _fail(facts, watch, edge, subject, failure, cause)
         finally:
             del failure  # its traceback leads to this frame, and so back to itself
-        prober.met.clear()
-        for pending in walk.pending:
-            if outside(pending, facts, walk).fate not in PINS:
-                continue
-            for found in (pending.referent, pending.value):
-                if found is not None and id(found) not in seen and not inside.holds(found):
-                    seen[id(found)] = found
-                    subjects.append((pending, found))
-        subjects += ((None, held) for held in walk.queue if callable(held))
-        walk.pending.clear()
-        walk.queue.clear()
-        walk.waiting.clear()
+        subjects += _come_upon(prober, inside, seen)
     return failures > 0
+
+
+def _come_upon(
+    prober: Prober, inside: Reach, seen: dict[int, Any]
+) -> list[tuple[Edge | None, Any]]:
+    """What a probe came upon that was not `seen`, and is to be probed as well: with its edge."""
+    walk = prober.walk
+    found: list[tuple[Edge | None, Any]] = []
+    for edge in walk.pending:
+        if outside(edge, prober.facts, walk).fate not in PINS:
+            continue
+        for subject in (edge.referent, edge.value):
+            if subject is not None and id(subject) not in seen and not inside.holds(subject):
+                seen[id(subject)] = subject
+                found.append((edge, subject))
+    found += ((None, held) for held in walk.queue if callable(held))
+    prober.met.clear()
+    walk.pending.clear()
+    walk.queue.clear()
+    walk.waiting.clear()
+    return found
 
 
 def _fail(

@@ -230,7 +230,7 @@ class Writing:
             self.watch.begin()
         prober = self.prober()
         try:
-            return survey(prober, inside, snapshots, entries, self.watch)
+            return survey(prober, inside, self.root, snapshots, entries, self.watch)
         finally:
             prober.take_apart()
 

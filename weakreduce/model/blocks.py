@@ -16,7 +16,7 @@ from weakref import ref
 
 try:  # as `functools` has it, which takes longer to import
     from _functools import partial  # type: ignore[import-not-found]
-except ImportError:  # other interpreters than CPython keep it there alone
+except ImportError:  # pragma: no cover - other interpreters than CPython keep it there alone
     from functools import partial
 
 TYPE_CHECKING = False

@@ -88,8 +88,8 @@ def _zlib(data: Source, most: int) -> bytes:
     return found
 
 
-def _zstandard(data: Source, most: int) -> bytes:
-    module: Any = importlib.import_module("compression.zstd")  # from Python 3.14 on
+def _zstandard(data: Source, most: int) -> bytes:  # pragma: no cover - from Python 3.14 on
+    module: Any = importlib.import_module("compression.zstd")
     try:
         return _opened_by(module.ZstdFile)(data, most)
     except module.ZstdError as error:
