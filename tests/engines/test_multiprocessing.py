@@ -46,6 +46,18 @@ def modules_and_methods() -> list[Any]:
     ]
 
 
+def managing() -> list[Any]:
+    """The same for managers: multiprocess's send a method by value, but under fork."""
+    found = modules_and_methods()
+    by_value = pytest.mark.needs(gaps.DILL_BY_VALUE)
+    return [
+        param._replace(marks=[*param.marks, by_value])
+        if param.values[0][0] == "multiprocess" and param.values[0][1] != "fork"
+        else param
+        for param in found
+    ]
+
+
 @pytest.fixture(params=modules_and_methods(), scope="module")
 def context(request: pytest.FixtureRequest) -> Any:
     module, method = request.param
@@ -318,6 +330,7 @@ def test_processes_and_pipes(context: Any) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.parametrize("context", managing(), indirect=True)
 def test_managers(context: Any) -> None:
     with context.Manager() as manager:
         kept = manager.dict()

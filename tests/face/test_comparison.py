@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import gaps
+import pytest
 import run_comparison
 
 
@@ -13,6 +15,7 @@ def rows(text: str, part: str) -> list[str]:
     return found[1].splitlines()
 
 
+@pytest.mark.needs(gaps.DILL_BY_VALUE)
 def test_the_page_is_what_is_found() -> None:
     shown = run_comparison.PAGE.read_text(encoding="utf-8")
     made = run_comparison.made()[run_comparison.PAGE]

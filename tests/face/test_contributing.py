@@ -21,6 +21,7 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), r
 pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.needs("mypy", "pre_commit", "ruff", "sphinx", "tox", "twine"),
+    pytest.mark.needs("atom", "executorlib", "ray"),  # or pip does not install the test extra
 ]
 
 

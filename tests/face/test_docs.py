@@ -113,6 +113,8 @@ def check(page, blocks, folder, pytestconfig, method=None):
                if "pytest" not in option]  # fmt: skip
     # Ray Data warns of its own settings.
     ignored.append("-Wignore::DeprecationWarning:ray.data.context")
+    # Where there is no older pandas: on a new Python.
+    ignored.append("-Wignore:PySpark does not yet fully support pandas:FutureWarning")
     # executorlib uses pydantic's old ways.
     for old in ("`pydantic.config.Extra`", "Support for class-based `config`"):
         ignored.append(f"-Wignore:{old} is deprecated:DeprecationWarning")
