@@ -907,3 +907,35 @@ def test_containers_whose_entries_share_a_fate(base: Any, pinned: bool) -> None:
     del reduction, one, two
     gc.collect()
     assert len(arrived.data) == 2 * pinned
+
+
+class Watching:
+    """Looks at its own reference as soon as that is there."""
+
+    def __init__(self, weak: Any) -> None:
+        self.weak = weak
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
+        try:
+            self.seen = bool(self.weak) if type(self.weak) in weakref.ProxyTypes else self.weak()
+        except ReferenceError:
+            self.seen = None
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_a_dead_reference_is_dead_while_the_payload_loads(host: Any, protocol: int) -> None:
+    thing, function = Thing(), Caller()
+    made: list[Any] = [
+        weakref.ref(thing), weakref.KeyedRef(thing, None, "key"), weakref.proxy(thing),
+        weakref.proxy(function), weakref.WeakMethod(thing.method),
+    ]  # fmt: skip
+    for weak in made:
+        hashable = type(weak) not in weakref.ProxyTypes
+        root = [Watching(weak), {weak: 1} if hashable else weak]
+        data = weakreduce.dumps(root, host=host, policy="dangle", protocol=protocol)
+        watching, holder = weakreduce.loads(data, host=host)
+        assert watching.seen is None
+        assert type(watching.weak) is type(weak)
+        assert (list(holder)[0] if hashable else holder) is watching.weak

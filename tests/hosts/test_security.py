@@ -139,8 +139,8 @@ NAMESPACES = {
 NOT_WRITTEN = {
     f"builtins.{name}"
     for name in (
-        "bool", "bytes", "complex", "float", "frozenset", "int", "set", "str", "tuple",
-        "copyreg.__newobj__", "object.__getstate__",
+        "bool", "bytes", "complex", "float", "frozenset", "int", "str", "tuple",
+        "copyreg.__newobj__", "object.__eq__", "object.__getstate__", "object.__hash__",
     )
 }  # fmt: skip
 WRITERS = sorted(path.stem for path in (ROOT / "weakreduce/core").glob("[a-z]*.py"))

@@ -81,8 +81,9 @@ def _dead(walk: Writer, make: object, *before: object, through: Any = None) -> R
         before: its arguments, before the referent.
         through: a function that the referent is to be bound to first, for a WeakMethod.
     """
-    is_plain_proxy = make is weakref.proxy and before == (False,)
-    target: Any = set if is_plain_proxy else contextlib.ContextDecorator
+    target: Any = contextlib.ContextDecorator
+    if make is weakref.proxy and before == (False,):
+        target = set  # which cannot be called
     holders = [Call(list, Call(itertools.starmap, target, [()]))]
     if through is not None:
         bound = Call(map, classmethod.__get__, [Call(classmethod, through)], [None], holders[0])
@@ -158,8 +159,9 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
     before: tuple[Any, ...] = ()
     if cls is not weakref.ref and cls is not weakref.WeakMethod:
         # Not the subclass's own __new__ and __init__: they may ask for arguments.
-        construct = weakref.WeakMethod.__new__ if is_method else weakref.ref.__new__
-        before = (cls,)
+        construct, before = weakref.ref.__new__, (cls,)
+        if is_method:
+            construct = weakref.WeakMethod.__new__
     state = user_state(weak, kind.internals)
     if fate not in ARRIVES:
         dead = _dead(walk, construct, *before, through=copy.copy if is_method else None)
