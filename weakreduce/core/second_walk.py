@@ -63,7 +63,8 @@ class SecondWalk(Walk):
         self._fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
         self.snapshots: dict[int, Edge] = {}
-        #: The same, as plugs note them: weak things, each with its referents and their keys.
+        #: The same, as plugs note them: refs, and containers with their referents and keys.
+        self.taken_refs: list[Any] = []
         self.taken: list[tuple[Any, Sequence[Any], Sequence[Any]]] = []
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
@@ -160,6 +161,10 @@ class SecondWalk(Walk):
 
     def snapshot_edges(self) -> list[Edge]:
         """An edge to each referent that a snapshot takes along."""
+        for reference in self.taken_refs:
+            referent = reference()
+            if referent is not None:
+                self.snapshots.setdefault(id(referent), Edge(reference, referent))
         for weak, referents, keys in self.taken:
             for referent, key in zip(referents, keys, strict=True):
                 self.snapshots.setdefault(id(referent), Edge(weak, referent, key=key))

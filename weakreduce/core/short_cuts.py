@@ -183,7 +183,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     `decide` says link or snapshot, and `encode` writes this.
     """
     met, inside, shared, ref = walk.met, walk.reach.met, names.shared_ids, weakref.ref
-    snapshots, took = walk.policy.outside == "snapshot", walk.taken.append
+    snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
     under_way, shell = walk.construction.under_way, walk.shell_at_once
     is_referable = walk.facts.is_referable
     nameable, referable = walk.facts.nameable, walk.facts.referable
@@ -214,7 +214,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
             if target is not MISSING:
                 if linked:
                     return (ref, (target,))
-                took((weak, (referent,), (None,)))
+                took(weak)
                 return (ref, (target, target))
         return walk.weak(kind, weak)
 
