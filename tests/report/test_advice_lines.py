@@ -76,6 +76,12 @@ def a_module() -> types.ModuleType:
     return module
 
 
+def a_weak_set() -> Any:
+    made: Any = weakref.WeakSet()
+    made.note = bytes(5000)
+    return made
+
+
 class Outer:
     class Inner(Thing):
         pass
@@ -93,7 +99,7 @@ REFERENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: io.BytesIO(bytes(5000)), "io.BytesIO"),
     (lambda: re.compile("x" * 5000), "re.Pattern"),
     (lambda: type("Made", (), {"data": bytes(5000)}), "type"),
-    (lambda: weakref.WeakSet({Big(size=5000)}), "weakref.WeakSet"),
+    (a_weak_set, "weakref.WeakSet"),
     (lambda: random.Random(3), "random.Random"),
     (lambda: Big(size=5000), "things.Big"),
     (lambda: Outer.Inner(data=bytes(5000)), f"{__name__}.Outer.Inner"),

@@ -107,8 +107,9 @@ class Session(Writing):
             found = words.refusal(self.policy, root, error.edge, error.decision)
             found.__cause__ = error.__cause__
         seen_error = error if found is None else found
-        if isinstance(seen_error, Exception) and self.place.limit is None:
+        if self.place.limit is None:
             notes.clean(seen_error)
+        if isinstance(seen_error, Exception) and self.place.limit is None:
             ran = self.last_walk()
             prober = self.prober(goes_on=True)
             try:

@@ -73,6 +73,6 @@ def shown(value: Any, depth: int = 0) -> str:
         end = "," if known is tuple and len(value) == 1 else ""
         left, right = "{}" if known is dict else "[]" if known is list else "()"
         return f"{left}{text}{end}{right}"
-    if isinstance(value, type):
+    if issubclass(known, type):  # a dead proxy would raise if it were asked
         return f"<class {printable(class_name(value))}>"
     return printable(steps.named(value))
