@@ -42,9 +42,11 @@ def written(host: str, whose: str, folder: Path) -> dict[str, Any]:
     """What `foreign.py` wrote: with classes by value, where the host can write those."""
     program = ["-c", "import foreign, sys; foreign.main(*sys.argv[1:])"]
     script = program if host == "pickle" else [str(Path(foreign.__file__))]
+    # From 3.13 on a class has a tuple of names that are in the order of their hashes.
+    environment = programs.environment(WEAKREDUCE_INSTALL="1", PYTHONHASHSEED="1")
     subprocess.run(
         [sys.executable, "-W", "ignore", *script, host, whose, str(folder)],
-        check=True, timeout=300, env=programs.environment(WEAKREDUCE_INSTALL="1"),
+        check=True, timeout=300, env=environment,
     )  # fmt: skip
     return json.loads((folder / "expected.json").read_text())  # type: ignore[no-any-return]
 

@@ -65,7 +65,7 @@ def registries() -> dict[str, Any]:
             continue
         for key, value in vars(module).items():
             if isinstance(value, _REGISTRIES):
-                if key != "__builtins__" and f"{name}.{key}" not in _NUMBERED:
+                if key[:2] != "__" and f"{name}.{key}" not in _NUMBERED:
                     found[f"{name}.{key}"] = _shown(value)
             elif not isinstance(value, _FIXED):
                 found[f"{name}.{key}"] = id(value)
