@@ -62,20 +62,6 @@ class Shells(Presence):
             return NotImplemented
         return self.shelled(obj, self.engine.reduction)
 
-    def shelling(self, reduction: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`shelled`, for a plan."""
-        under_way, is_closed = self.under_way, self.is_closed_construction
-
-        def reduce(obj: object) -> Any:
-            if id(obj) in under_way:
-                return self.shelled(obj, reduction)
-            found = reduction(obj)
-            if type(found) is not tuple or is_closed(found):
-                return NotImplemented if found is None else found
-            return self._begin(Standin(obj, found))
-
-        return reduce
-
     def shelled(self, obj: object, reduction: Callable[[Any], Any]) -> Any:
         """What is written of an object met strongly whose construction may lead back to it."""
         standin = self.under_way.get(id(obj))

@@ -7,6 +7,7 @@ value are filled last. So nothing depends on the order of edges, and nothing rec
 
 from __future__ import annotations
 
+import functools
 import operator
 import types
 import weakref
@@ -90,7 +91,8 @@ class SecondWalk(Walk):
         return plan
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
-        return self.construction.shelling(self.facts.reductions.by_type[obj_type])
+        of = self.facts.reductions.by_type[obj_type]
+        return functools.partial(self.construction.shelled, reduction=of)
 
     def reduce_with_arguments(self, obj: object) -> Any:
         return self.construction.shelled(obj, self.engine.reduction)
@@ -219,11 +221,12 @@ class SecondWalk(Walk):
             return NOTHING
         cls, facts = type(referent), self.facts
         reductions = facts.reductions
-        if facts.plain[cls] and not reductions.overridden[cls]:
+        if facts.plain[cls]:
             if is_leaf(referent):
                 return None
-            found: Any = referent.__reduce_ex__(self.engine.protocol)
-            return found  # type: ignore[no-any-return]
+            if not reductions.overridden[cls]:
+                found: Any = referent.__reduce_ex__(self.engine.protocol)
+                return found  # type: ignore[no-any-return]
         kind = self.kind(cls)
         if kind is not None:
             return None if kind.is_finalizer else self.weak(kind, referent)
@@ -234,7 +237,7 @@ class SecondWalk(Walk):
             whole = facts.sets_state_unseen[cls] and _is_leaf(found)
             closed = whole and self.construction.is_closed_construction(found)
             return None if closed else found
-        return None if facts.plain[cls] and is_leaf(referent) else self.engine.reduction(referent)
+        return self.engine.reduction(referent)
 
     def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:

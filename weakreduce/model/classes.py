@@ -86,7 +86,7 @@ def has_own_arguments(obj_type: type) -> bool:
 def is_bare(obj_type: type) -> bool:
     """Whether instances can be constructed when the attributes of their class are not there yet."""
     own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
-    if any(vars(base).get("__abstractmethods__") for base in obj_type.__mro__):
+    if any(names_of(base).get("__abstractmethods__") for base in bases_of(obj_type)):
         return False  # a method that is there makes it a class that has instances
     return not any(
         issubclass(type(class_attribute(obj_type, name)), types.FunctionType) for name in own
