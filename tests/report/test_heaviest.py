@@ -23,6 +23,7 @@ import things
 import weakreduce
 from weakreduce.report import extents
 from weakreduce.report.findings import Weight
+from weakreduce.report.measure import Scale
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 
@@ -359,3 +360,18 @@ def test_a_finalizer_weighs_what_it_takes_in_the_payload() -> None:
     (weight,) = report.heaviest
     assert (weight.path, weight.exact) == ("root[1]", False)
     assert weight.bytes > 300_000
+
+
+def test_memory_that_lacks_a_report_costs_no_payload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is weighed for a report is written where the payload stood, which is put back."""
+
+    def lacks(_scale: Scale, *_exception: object) -> None:
+        raise MemoryError
+
+    thing = things.Thing("outside")
+    root = [weakref.ref(thing), "text" * 100]
+    expected = cloudpickle.dumps(root)
+    monkeypatch.setattr(Scale, "__exit__", lacks)
+    with weakreduce.record() as report:
+        assert cloudpickle.dumps(root) == expected
+    assert "could not be reported" in " ".join(report.errors)

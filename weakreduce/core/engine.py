@@ -47,9 +47,6 @@ class Engine(Protocol):
     def drive(self, override: Override, obj: object) -> None:
         """Run the host's own dump, with an override that is asked of every instance."""
 
-    def dump_alone(self, obj: object) -> None:
-        """Run it as it is."""
-
     def memo(self) -> dict[int, Any]:
         """A copy of the memo, which keeps all that it names alive."""
 

@@ -92,10 +92,6 @@ class PicklerEngine:
         self.pickler.__dict__["reducer_override"] = override
         self.stock(self.pickler, obj)
 
-    def dump_alone(self, obj: Any) -> None:
-        """Run the host's dump as it is."""
-        self.stock(self.pickler, obj)
-
     def memo_before(self) -> dict[int, Any]:
         """The memo as it was when the dump began."""
         if type(self._before) is not dict:
