@@ -32,9 +32,9 @@ _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
 ABSENT: Final = object()
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
-#: Types that picklers write by a construction. (Compared by identity, as all classes here are: a
-#: metaclass may say what it likes, or raise.)
-_NAMELESS = (type(None), type(...), type(NotImplemented))
+#: By id, types that picklers write by a construction. (By identity, as all classes here are compared:
+#: a metaclass may say what it likes, or raise.)
+_NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
 
 
 class PicklerEngine:
@@ -351,7 +351,7 @@ def importable(obj: Any) -> bool:
     ):
         return False
     name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
-    if any(obj is nameless for nameless in _NAMELESS):
+    if id(obj) in _NAMELESS:
         return True
     return _is_global(obj, name)
 
