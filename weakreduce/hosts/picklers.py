@@ -32,8 +32,8 @@ _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
 ABSENT: Final = object()
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
-#: By id, types that picklers write by a construction. (By identity, as all classes here are compared:
-#: a metaclass may say what it likes, or raise.)
+#: By id, types that picklers write by a construction. (All classes here are compared by identity: a
+#: metaclass may say what it likes, or raise.)
 _NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
 
 
