@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from weakreduce.core import look_ahead, short_cuts
+from weakreduce.core import look_ahead, notes, short_cuts
 from weakreduce.core.dispatch import Plan, noting, watched_run
 from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED_TYPES
@@ -180,14 +180,16 @@ class Writing:
             watched_run(self.engine, override, first.rest())
         except (Refused, TooLarge):
             raise
-        except Exception:
+        except Exception as error:
             if not first.reach.in_order:  # a walk to the end tells better what is wrong
                 self._may_look_ahead = False
                 return False
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(Reach({}), [], []):
+            with notes.as_they_are(error):
+                failed = self._survey(Reach({}), [], [])
+            if not failed:
                 raise
             return False
         self.place.cut(mark)
@@ -211,8 +213,10 @@ class Writing:
             except OrderMatters:
                 self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
-            except Exception:
-                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
+            except Exception as error:
+                with notes.as_they_are(error):
+                    failed = self._survey(reach, walk.snapshot_edges(), walk.entries)
+                if not failed:
                     raise
                 return None
             if walk.construction.postpones:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, final
 
+from weakreduce.core import notes
 from weakreduce.model import signals
 from weakreduce.model.classes import overrides_reduce
 from weakreduce.model.files import BufferCallback, Writable
@@ -75,7 +76,8 @@ class Asked:
 
     def __init__(self) -> None:
         self.answers: list[tuple[Any, Any]] = []
-        self.errors: list[tuple[Any, Exception]] = []
+        #: With the notes that the error had then, before a pickler added its own.
+        self.errors: list[tuple[Any, Exception, list[Any]]] = []
 
     def asking(self, reducer: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A reducer whose answers are kept."""
@@ -84,7 +86,7 @@ class Asked:
             try:
                 found = kept = reducer(obj)
             except Exception as error:
-                self.errors.append((obj, error))
+                self.errors.append((obj, error, notes.of(error).copy()))
                 raise
             if (
                 isinstance(found, tuple)
