@@ -70,11 +70,13 @@ class Place:
         "buffers",
         "claims",
         "delivered",
+        "end_walk",
         "engine",
         "file",
         "kept",
         "later",
         "limit",
+        "passed",
         "thread",
         "under_way",
         "used",
@@ -87,6 +89,10 @@ class Place:
         self.later: list[tuple[int, int, Callable[[], Any]]] = []
         #: Bytes that it refuses to grow past, if any.
         self.limit: float | None = file.limit if type(file) is Limit else None
+        #: Ends the walk under way, if it can without an exception.
+        self.end_walk: Callable[[], bool] | None = None
+        #: Whether the limit was passed, and that was done.
+        self.passed = False
         #: Whether a dump was made here before.
         self.used = False
         #: Gives the `UnderWay` of the dump of ours that runs, or None.
@@ -111,8 +117,12 @@ class Place:
         return written
 
     def _check_limit(self) -> None:
-        if self.limit is not None and self.size() > self.limit:
-            raise TooLarge
+        if self.passed:
+            self.kept = io.BytesIO()
+        elif self.limit is not None and self.size() > self.limit:
+            self.passed = self.end_walk is not None and self.end_walk()
+            if not self.passed:
+                raise TooLarge
 
     def size(self) -> int:
         """Bytes of the dump under way."""
@@ -165,6 +175,7 @@ class Place:
     def clear(self) -> None:
         """Forget what was written."""
         self.kept = io.BytesIO()  # one that memory lacked for is closed
+        self.end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:
@@ -197,6 +208,7 @@ class Place:
     def end(self) -> None:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
+        self.end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:

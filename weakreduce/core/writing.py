@@ -17,7 +17,7 @@ from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.limits import excess
 from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
-from weakreduce.core.second_walk import OrderMatters, SecondWalk
+from weakreduce.core.second_walk import SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
 from weakreduce.core.walk import Lost, Refused, Walk
@@ -98,8 +98,11 @@ class Writing:
 
     def _walk_first(self, override: Override) -> None:
         try:
-            watched_run(self.engine, override, self.root)
+            self._run(override, self.root)
+            whole = self.first is None or not self.first.ended
         except LookedAhead:
+            whole = False
+        if not whole:
             self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
@@ -177,7 +180,7 @@ class Writing:
         mark = self.place.mark()
         try:
             override = first.override_of_rest()
-            watched_run(self.engine, override, first.rest())
+            self._run(override, first.rest())
         except (Refused, TooLarge):
             raise
         except Exception as error:
@@ -207,17 +210,22 @@ class Writing:
             )
             self.walks.append(walk)
             try:
-                watched_run(self.engine, self._override(walk), walk.envelope())
-            except (Refused, TooLarge):
+                self._run(self._override(walk), walk.envelope())
+            except TooLarge:
                 raise
-            except OrderMatters:
-                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
-                return None
             except Exception as error:
+                if walk.lacks_order:
+                    self._may_look_ahead = False
+                    return None
+                if isinstance(error, Refused):
+                    raise
                 with notes.as_they_are(error):
                     failed = self._survey(reach, walk.snapshot_edges(), walk.entries)
                 if not failed:
                     raise
+                return None
+            if walk.lacks_order:
+                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
             if walk.construction.postpones:
                 continue
@@ -227,6 +235,18 @@ class Writing:
             self.facts.learn_circular(walk.circular)
             self._may_look_ahead = False
             return None
+
+    def _run(self, override: Override, obj: object) -> None:
+        """Let the pickler run with an override of the walk that is the last."""
+        place = self.place
+        if place.limit is not None:
+            place.end_walk = self._end_walk
+        watched_run(self.engine, override, obj)
+        if place.passed:
+            raise TooLarge
+
+    def _end_walk(self) -> bool:
+        return (self.walks[-1] if self.walks else self._begin()).end()
 
     def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
         self._may_look_ahead = False

@@ -57,6 +57,9 @@ class Way:
         self.opener = opener
         self.names = names
 
+    class Left(Exception):  # noqa: N818 - an answer, not an error
+        """Raised by `dumps`: this is for the engine to report."""
+
     def unused(self) -> None:
         """The bytes are not sent: the engine pickles again."""
 
@@ -157,6 +160,8 @@ def written(obj: object, dumps: Callable[[Any], Payload]) -> tuple[Payload | Non
     since = Since()
     try:
         return dumps(obj), since.met_weak
+    except Way.Left:
+        return None, False
     except BaseException as error:
         # Whatever comes first in it: the weak thing, or what cannot be pickled.
         if is_left(error, since.met_weak or holds_weak(obj)):

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import Any, Final, final
 
 from weakreduce.core import notes
+from weakreduce.core.expressions import write_nothing
 from weakreduce.model import signals
 from weakreduce.model.classes import overrides_reduce
 from weakreduce.model.files import BufferCallback, Writable
@@ -145,18 +146,37 @@ class Table(dict[type, Any]):
         self.default = _BY_PROTOCOL[protocol]
         self.reducers = reducers
         self.asked = asked
+        #: What is raised when the dump has come to its end, of which nothing more is written.
+        self.ended: WeakThingMet | None = None
+        self._metaclasses: set[type] = set()
+
+    def _stop(self, text: str) -> Callable[[Any], Any]:
+        """End the dump: by a signal, unless that would run code of the user's.
+
+        Raises:
+            WeakThingMet: the signal.
+        """
+        signal = WeakThingMet(f"{text}: {_LEFT}", self.asked)
+        if not signals.would_run_code((*self, *self._metaclasses)):
+            raise signal
+        self.clear()
+        self.ended = signal
+        return write_nothing
 
     def __missing__(self, cls: type) -> Any:
+        if self.ended is not None:
+            return write_nothing
         kind = kind_of(cls)
         if kind is not None:
-            raise WeakThingMet(f"a weak thing ({kind.name}): {_LEFT}", self.asked)
+            return self._stop(f"a weak thing ({kind.name})")
         own = cls not in HARMLESS
         reducer = self.reducers.get(cls)
         if reducer is not None and own:
-            raise WeakThingMet(f"a reducer that may have effects: {_LEFT}", self.asked)
+            return self._stop("a reducer that may have effects")
         reducer = reducer or copyreg.dispatch_table.get(cls)
         if reducer is None:
             if issubclass(cls, type):
+                self._metaclasses.add(cls)
                 raise KeyError(cls)  # classes are written as names
             reducer, own = self.default, overrides_reduce(cls)
         if own and self.asked is not None:
@@ -203,7 +223,7 @@ class WithoutWeakThings(_pickle.Pickler):
         asked: Asked | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
-        self.dispatch_table = Table(protocol_of(protocol), reducers or {}, asked)
+        self.dispatch_table = self._table = Table(protocol_of(protocol), reducers or {}, asked)
 
     def dump(self, obj: object) -> None:
         """Write the payload of `obj`.
@@ -219,6 +239,8 @@ class WithoutWeakThings(_pickle.Pickler):
             raise
         finally:
             del handled  # its traceback may lead to this frame
+        if self._table.ended is not None:
+            raise self._table.ended
 
 
 def dumps(
@@ -256,9 +278,9 @@ def message(
     """
     file = io.BytesIO()
     pickler = _pickle.Pickler(file, protocol)
-    pickler.dispatch_table = Table(protocol_of(protocol), reducers, asked)
+    pickler.dispatch_table = table = Table(protocol_of(protocol), reducers, asked)
     try:
         pickler.dump(obj)
     except Exception:  # noqa: BLE001 - the other pickler comes across it, too, and tells more
         return None
-    return file.getbuffer()
+    return file.getbuffer() if table.ended is None else None
