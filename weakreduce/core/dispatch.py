@@ -127,15 +127,16 @@ class Dispatch:
         return found  # type: ignore[no-any-return]
 
     def end(self) -> bool:
-        """Let the pickler come to its end fast, where an exception would run code of the user's.
+        """Write nothing more.
 
         Returns:
-            Whether that is so; else a signal does it.
+            Whether the pickler has to come to its own end, as a signal would run code of the
+            user's; else who calls raises one.
         """
-        if signals.would_run_code(self.plans):
-            self.ended = True
-            self.plans.clear()
-        return self.ended
+        quietly = signals.would_run_code(self.plans)
+        self.ended = True
+        self.plans.clear()
+        return quietly
 
     def _make_plan(self, obj_type: type) -> Plan:
         if self.ended:

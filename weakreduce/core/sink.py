@@ -67,10 +67,10 @@ class Place:
     """
 
     __slots__ = (
+        "_end_walk",
         "buffers",
         "claims",
         "delivered",
-        "end_walk",
         "engine",
         "file",
         "kept",
@@ -89,8 +89,8 @@ class Place:
         self.later: list[tuple[int, int, Callable[[], Any]]] = []
         #: Bytes that it refuses to grow past, if any.
         self.limit: float | None = file.limit if type(file) is Limit else None
-        #: Ends the walk under way, if it can without an exception.
-        self.end_walk: Callable[[], bool] | None = None
+        #: Ends the walk under way, and says whether that was done without an exception.
+        self._end_walk: Callable[[], bool] | None = None
         #: Whether the limit was passed, and that was done.
         self.passed = False
         #: Whether a dump was made here before.
@@ -120,9 +120,22 @@ class Place:
         if self.passed:
             self.kept = io.BytesIO()
         elif self.limit is not None and self.size() > self.limit:
-            self.passed = self.end_walk is not None and self.end_walk()
+            self.passed = self._end_walk is not None and self._end_walk()
             if not self.passed:
                 raise TooLarge
+
+    def may_end(self, end_walk: Callable[[], bool]) -> None:
+        """Let the walk that begins come to its own end where the limit is passed, if it can."""
+        self._end_walk = end_walk
+
+    def check_passed(self) -> None:
+        """Raise where the limit was passed, and the walk was let come to its end.
+
+        Raises:
+            TooLarge: then.
+        """
+        if self.passed:
+            raise TooLarge
 
     def size(self) -> int:
         """Bytes of the dump under way."""
@@ -175,7 +188,7 @@ class Place:
     def clear(self) -> None:
         """Forget what was written."""
         self.kept = io.BytesIO()  # one that memory lacked for is closed
-        self.end_walk, self.passed = None, False
+        self._end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:
@@ -208,7 +221,7 @@ class Place:
     def end(self) -> None:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
-        self.end_walk, self.passed = None, False
+        self._end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:

@@ -5,6 +5,7 @@ See `session.py` for the theory. Nothing here knows what becomes of a payload or
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -60,8 +61,7 @@ class Writing:
         self.walks: list[Walk] = []
         self._met: dict[int, Any] = {}
         self._plans = engine.plans()
-        if facts is not None:
-            self._facts = facts
+        self._facts = facts
 
     # --- the three steps ----------------------------------------------------------------
 
@@ -97,12 +97,9 @@ class Writing:
         self._walk_first(override)
 
     def _walk_first(self, override: Override) -> None:
-        try:
-            self._run(override, self.root)
-            whole = self.first is None or not self.first.ended
-        except LookedAhead:
-            whole = False
-        if not whole:
+        with contextlib.suppress(LookedAhead):
+            _run(self, override, self.root)
+        if self.first is not None and self.first.ended:
             self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
@@ -136,12 +133,7 @@ class Writing:
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
         before = facts.written_before
-        looks = (
-            self._may_look_ahead
-            and self.watch is None
-            and not (before or look_ahead.STOPS_OTHERS)
-            and not self.engine.has_persistent_ids
-        )
+        looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
         walk = FirstWalk(
             facts,
             Reach(met, before),
@@ -180,7 +172,7 @@ class Writing:
         mark = self.place.mark()
         try:
             override = first.override_of_rest()
-            self._run(override, first.rest())
+            _run(self, override, first.rest())
         except (Refused, TooLarge):
             raise
         except Exception as error:
@@ -190,9 +182,7 @@ class Writing:
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            with notes.as_they_are(error):
-                failed = self._survey(Reach({}), [], [])
-            if not failed:
+            if not self._survey(error, Reach({}), [], []):
                 raise
             return False
         self.place.cut(mark)
@@ -210,19 +200,16 @@ class Writing:
             )
             self.walks.append(walk)
             try:
-                self._run(self._override(walk), walk.envelope())
+                _run(self, self._override(walk), walk.envelope())
             except TooLarge:
                 raise
             except Exception as error:
-                if walk.lacks_order:
-                    self._may_look_ahead = False
-                    return None
-                if isinstance(error, Refused):
+                if not walk.lacks_order and (
+                    isinstance(error, Refused)
+                    or not self._survey(error, reach, walk.snapshot_edges(), walk.entries)
+                ):
                     raise
-                with notes.as_they_are(error):
-                    failed = self._survey(reach, walk.snapshot_edges(), walk.entries)
-                if not failed:
-                    raise
+                self._may_look_ahead = False
                 return None
             if walk.lacks_order:
                 self._may_look_ahead = False  # that was in vain: the next walk goes to its end
@@ -236,25 +223,16 @@ class Writing:
             self._may_look_ahead = False
             return None
 
-    def _run(self, override: Override, obj: object) -> None:
-        """Let the pickler run with an override of the walk that is the last."""
-        place = self.place
-        if place.limit is not None:
-            place.end_walk = self._end_walk
-        watched_run(self.engine, override, obj)
-        if place.passed:
-            raise TooLarge
-
-    def _end_walk(self) -> bool:
-        return (self.walks[-1] if self.walks else self._begin()).end()
-
-    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
+    def _survey(
+        self, error: Exception, inside: Reach, snapshots: list[Edge], entries: list[Edge]
+    ) -> bool:
         self._may_look_ahead = False
         if self.watch is not None:
             self.watch.begin()
         prober = self.prober()
         try:
-            return survey(prober, inside, self.root, snapshots, entries, self.watch)
+            with notes.as_they_are(error):
+                return survey(prober, inside, self.root, snapshots, entries, self.watch)
         finally:
             prober.take_apart()
 
@@ -299,6 +277,20 @@ class Writing:
         if self._facts is not None:
             self._facts.take_apart()
         self.forget_walks()
+
+
+def _can_look_ahead(facts: Facts) -> bool:
+    beyond = facts.written_before or look_ahead.STOPS_OTHERS
+    return not beyond and not facts.engine.has_persistent_ids
+
+
+def _run(writing: Writing, override: Override, obj: object) -> None:
+    """Let the pickler run with an override of the walk that is the last."""
+    place = writing.place
+    if place.limit is not None:
+        place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
+    watched_run(writing.engine, override, obj)
+    place.check_passed()
 
 
 def _facts_of(engine: Engine, watch: Watch | None) -> Facts:

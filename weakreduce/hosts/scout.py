@@ -146,8 +146,8 @@ class Table(dict[type, Any]):
         self.default = _BY_PROTOCOL[protocol]
         self.reducers = reducers
         self.asked = asked
-        #: What is raised when the dump has come to its end, of which nothing more is written.
-        self.ended: WeakThingMet | None = None
+        #: Why nothing more is written, and the dump, once it has come to its end, is of no use.
+        self.ended: str | None = None
         self._metaclasses: set[type] = set()
 
     def _stop(self, text: str) -> Callable[[Any], Any]:
@@ -156,11 +156,11 @@ class Table(dict[type, Any]):
         Raises:
             WeakThingMet: the signal.
         """
-        signal = WeakThingMet(f"{text}: {_LEFT}", self.asked)
+        text = f"{text}: {_LEFT}"
         if not signals.would_run_code((*self, *self._metaclasses)):
-            raise signal
+            raise WeakThingMet(text, self.asked)
         self.clear()
-        self.ended = signal
+        self.ended = text
         return write_nothing
 
     def __missing__(self, cls: type) -> Any:
@@ -240,7 +240,7 @@ class WithoutWeakThings(_pickle.Pickler):
         finally:
             del handled  # its traceback may lead to this frame
         if self._table.ended is not None:
-            raise self._table.ended
+            raise WeakThingMet(self._table.ended, self._table.asked)
 
 
 def dumps(
