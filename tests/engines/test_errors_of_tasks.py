@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -47,6 +48,11 @@ def submitting(executor: Executor) -> Iterator[Submit]:
         ).result(60)
 
 
+def started(method: str) -> Iterator[Submit]:
+    context = multiprocessing.get_context(method)
+    yield from submitting(ProcessPoolExecutor(1, mp_context=context))
+
+
 def loky() -> Iterator[Submit]:
     from loky.process_executor import ProcessPoolExecutor as Loky
 
@@ -62,7 +68,10 @@ def interpreters() -> Iterator[Submit]:
 ENGINES: dict[str, Callable[[], Iterator[Submit]]] = {
     "multiprocessing": lambda: packing("multiprocessing"),
     "multiprocess": lambda: packing("multiprocess"),
-    "concurrent.futures": lambda: submitting(ProcessPoolExecutor(1)),
+    **{
+        f"concurrent.futures, {method}": functools.partial(started, method)
+        for method in ("fork", "spawn", "forkserver")
+    },
     "loky": loky,
 } | ({"interpreters": interpreters} if sys.version_info >= (3, 14) else {})
 
