@@ -134,9 +134,19 @@ class Dispatch:
             user's; else who calls raises one.
         """
         quietly = signals.would_run_code(self.plans)
-        self.ended = True
-        self.plans.clear()
+        if not self.ended:
+            self.ended, self._plans_before = True, self.plans.copy()
+            self.plans.clear()
         return quietly
+
+    def go_on(self) -> bool:
+        """Write again what is met from now on; whether nothing was written."""
+        if not self.ended:
+            return False
+        self.ended = False
+        self.plans.clear()
+        self.plans.update(self._plans_before)
+        return True
 
     def _make_plan(self, obj_type: type) -> Plan:
         if self.ended:

@@ -99,7 +99,7 @@ class Writing:
     def _walk_first(self, override: Override) -> None:
         with contextlib.suppress(LookedAhead):
             _run(self, override, self.root)
-        if self.first is not None and self.first.ended:
+        if self.first is not None and self.first.go_on():
             self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
