@@ -34,7 +34,7 @@ class Engine(Protocol):
     opened: dict[int, Any]
     #: Objects and what their own code has answered, or raised, to another pickler in this dump.
     answers: Iterable[tuple[Any, Any]]
-    errors: Iterable[tuple[Any, Exception]]
+    errors: Iterable[tuple[Any, Exception, list[Any]]]
 
     # --- one dump -----------------------------------------------------------------------
 

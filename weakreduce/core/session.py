@@ -111,6 +111,8 @@ class Session(Writing):
         if self.place.limit is not None:
             return found  # who measures wants no more than that
         notes.clean(seen_error)
+        if found is not None and found.__cause__ is not None:
+            notes.clean(found.__cause__)
         if isinstance(seen_error, Exception):
             ran = self.last_walk()
             prober = self.prober(goes_on=True)

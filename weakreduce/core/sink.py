@@ -70,6 +70,9 @@ class Place:
 
     #: Bytes that it refuses to grow past, if any.
     limit: float | None = None
+    #: Whether the limit was passed, and the walk under way was ended without an exception.
+    passed = False
+    _end_walk: Callable[[], bool] | None = None
     #: Whether a dump was made here before.
     used = False
     #: Gives the `UnderWay` of the dump of ours that runs, or None.
@@ -98,7 +101,24 @@ class Place:
         return written
 
     def _check_limit(self) -> None:
-        if self.limit is not None and self.size() > self.limit:
+        if self.passed:
+            self.kept = io.BytesIO()
+        elif self.limit is not None and self.size() > self.limit:
+            self.passed = self._end_walk is not None and self._end_walk()
+            if not self.passed:
+                raise TooLarge
+
+    def may_end(self, end_walk: Callable[[], bool]) -> None:
+        """Let the walk that begins come to its own end where the limit is passed, if it can."""
+        self._end_walk = end_walk
+
+    def check_passed(self) -> None:
+        """Raise where the limit was passed, and the walk was let come to its end.
+
+        Raises:
+            TooLarge: then.
+        """
+        if self.passed:
             raise TooLarge
 
     def size(self) -> int:
@@ -158,6 +178,7 @@ class Place:
     def clear(self) -> None:
         """Forget what was written."""
         self.kept = io.BytesIO()  # one that memory lacked for is closed
+        self._end_walk, self.passed = None, False
         self.later = []
         if self.buffers is not None:
             self.buffers.met.clear()
@@ -189,6 +210,7 @@ class Place:
     def end(self) -> None:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
+        self._end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:

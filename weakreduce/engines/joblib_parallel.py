@@ -202,7 +202,7 @@ def _packed_for_dask(
         task = functools.partial(_filling(), function, kept, left, **kept_keywords)
     else:
         task = functools.partial(function, *args, **kept_keywords)
-    data, weak = looked_at(task, dumps, loses=True)
+    data, weak = looked_at(task, dumps)
     if weak:
         data = dumps(task) if data is None else data
     elif data is None or len(data) > _SCATTERED or _waits_for_others(args, keywords):

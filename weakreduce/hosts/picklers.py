@@ -48,7 +48,7 @@ class PicklerEngine:
     _own_persistent: Any = ABSENT
     #: Nobody has asked before (`scout.Asked`).
     answers: Iterable[tuple[Any, Any]] = ()
-    errors: Iterable[tuple[Any, Exception]] = ()
+    errors: Iterable[tuple[Any, Exception, list[Any]]] = ()
 
     def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
         self.pickler = pickler
