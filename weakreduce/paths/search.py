@@ -15,7 +15,7 @@ from weakreduce.model.blocks import Block, Scope
 from weakreduce.model.classes import NAMEABLE
 from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.texts import class_name
-from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, parts
+from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, finalizer_parts, parts
 from weakreduce.paths.steps import named
 
 #: The step to the root itself.
@@ -145,7 +145,9 @@ class Search:
                 place += 1
                 continue
             kind = kind_of(type(obj))
-            if kind is not None and not kind.is_finalizer:
+            if kind is not None and kind.is_finalizer:
+                weak += [(place, *part) for part in finalizer_parts(obj, HOLDER)]
+            elif kind is not None:
                 for edge in kind.edges(obj):
                     if edge.referent is not None and id(edge.referent) not in seen:
                         weak.append((place, edge_path(kind, HOLDER, edge), edge.referent))
