@@ -29,7 +29,7 @@ from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import Since
-from weakreduce.paths import parts, search
+from weakreduce.paths import parts, search, tasks
 
 Payload = bytes | memoryview
 
@@ -99,9 +99,6 @@ def pack(obj: object, way: Way, description: str, loses: bool = False) -> Bound 
     return None
 
 
-Arguments = tuple[Iterable[Any], Mapping[str, Any]]
-
-
 def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any], way: Way) -> Any:
     """What is to be called, without arguments, in place of a function; None for the call itself.
 
@@ -111,7 +108,7 @@ def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any]
     if not callable(function) or plain((function, args, keywords), way.names):
         return None
     task = functools.partial(function, *args, **keywords)
-    with search.naming(named(*_parts_of(task))):
+    with search.naming(tasks.named(tasks.calls(function, args, keywords))):
         return pack(task, way, "a task")
 
 
@@ -218,38 +215,6 @@ class _Share:
     def __del__(self) -> None:
         if self.process == os.getpid():
             waiting.give_back(self.size)
-
-
-# --- what the user gave -------------------------------------------------------------------
-
-#: Where an engine calls the user's function for many items: name of the engine's function ->
-#: the user's, and the arguments of each call.
-_MANY: Final[dict[str, Callable[..., tuple[Any, list[Any]]]]] = {
-    "_process_chunk": lambda function, chunk: (function, list(chunk)),
-    "process_chunk": lambda function, chunk: (function, list(chunk)),
-    "mapstar": lambda task: (task[0], [(item,) for item in task[1]]),
-    "starmapstar": lambda task: (task[0], list(task[1])),
-}
-_ENGINES: Final = ("concurrent", "loky", "joblib", "pebble", "multiprocessing", "multiprocess")
-
-
-def _parts_of(task: functools.partial[Any]) -> tuple[Any, list[Arguments]]:
-    """The user's function, and the arguments of each of its calls."""
-    function = task.func
-    if (
-        type(function) is types.FunctionType
-        and function.__name__ in _MANY
-        and str(function.__module__).partition(".")[0] in _ENGINES
-    ):
-        function, many = _MANY[function.__name__](*task.args)
-        return function, [(args, {}) for args in many if isinstance(args, (tuple, list))]
-    return function, [(task.args, task.keywords)]
-
-
-def named(function: object, calls: Iterable[Arguments]) -> list[search.Named]:
-    """A function and the arguments of its calls, by the names that paths are to begin with."""
-    given = (search.arguments(args, keywords) for args, keywords in calls)
-    return [("func", function), *(pair for pairs in given for pair in pairs)]
 
 
 # --- whose failure it is ------------------------------------------------------------------

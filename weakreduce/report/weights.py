@@ -157,24 +157,22 @@ class _Descent:
         self.seen: set[int] = set()
         #: How many objects may be looked into for what is written elsewhere.
         self.left = _THROUGH + _AGAIN * (len(payload.memo) - payload.first)
-        #: What an engine was given, where the root is a wrapping of its own.
-        self.given: tuple[search.Named, ...] = search.given.get(())
 
     def listed(self, root: object) -> list[_Part]:
         """All that is to be listed."""
         self.seen.add(id(root))
-        given: list[_Part] = []
-        self.sort(self.given, given, [])
         # What is complete only after the root is the root's as well.
         whole = _Part(self.total, "root", root)
-        levels = [self.with_elsewhere(whole, given)]
-        for holder in levels[0].copy() or [whole]:
+        # The root may be an engine's wrapping of that.
+        given = search.given_for(root)
+        levels = [self.parts_among(given, whole)]
+        for holder in levels[0].copy() if given else [whole]:
             self.descend(holder, levels)
         found = [part for level in levels for part in level]
         if len(found) > _MOST:
             # Of a long way, its beginning and its end.
             found = found[:_BEGINNING] + found[_BEGINNING - _MOST :]
-        if found or self.unsent or type(root) in self.told:
+        if found or given or self.unsent or type(root) in self.told:
             return found
         return [whole._replace(size=self.total)]
 
@@ -195,9 +193,13 @@ class _Descent:
 
     def held(self, holder: _Part) -> list[_Part]:
         """The parts of a holder that are in the payload."""
+        return self.parts_among(self.strong(holder.obj, holder.path), holder)
+
+    def parts_among(self, held: Iterable[tuple[str, Any]], holder: _Part) -> list[_Part]:
+        """What is in the payload of all that a holder holds, and of what is behind the rest."""
         found: list[_Part] = []
         passed: list[tuple[str, Any]] = []
-        self.sort(self.strong(holder.obj, holder.path), found, passed)
+        self.sort(held, found, passed)
         # A reduction that hands over what is inside its attributes, and not those.
         left = _THROUGH
         while passed and left and 2 * sum(part.size for part in found) < holder.size:
