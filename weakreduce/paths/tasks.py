@@ -60,7 +60,7 @@ _WRAPPINGS: Final[dict[tuple[str, str], Callable[[Any], Iterable[Call]]]] = {
     ("loky", "_CallItem"): _item,
     ("joblib", "_CallItem"): _item,
     ("joblib", "BatchedCalls"): lambda batch: batch.items,
-    ("joblib", "SafeFunction"): lambda safe: [(safe.func, (), {})],
+    ("joblib", "_TracebackCapturingWrapper"): lambda wrapper: [(wrapper.func, (), {})],
     ("pebble", "WorkerTask"): lambda task: [
         (task.payload.function, task.payload.args, task.payload.kwargs)
     ],
