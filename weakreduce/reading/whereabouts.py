@@ -39,6 +39,7 @@ _LONGEST: Final = 4000
 _OBJECTS: Final = 200_000
 _PER_OBJECT: Final = 4
 _FRAME: Final = 0x95
+_POP: Final = ord("0")
 #: The word of an instance, and what the state of a `functools.partial` consists of.
 _NEW: Final = "__new__"
 _OF_PARTIAL: Final = ("func", "args", "keywords", "__dict__")
@@ -89,6 +90,7 @@ class _Places:
         found = list(STEPS)
         for code in b"su":
             found[code] = self._pairing(found[code])
+        found[_POP] = self._putting_in(found[_POP])
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
         limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
@@ -105,6 +107,18 @@ class _Places:
             return after
 
         return paired
+
+    def _putting_in(self, step: Step) -> Step:
+        def put_in(machine: Machine, position: int) -> int:
+            made = machine.stack[-1] if machine.stack else None
+            after = step(machine, position)
+            # What a call gives is thrown away: it puts the state into its first argument.
+            _, arguments = self._calls.get(id(made), (None, ()))
+            if len(arguments) == 2 and type(arguments[0]) is Node:
+                self._states.setdefault(id(arguments[0]), arguments[1])
+            return after
+
+        return put_in
 
     def _watching(self, step: Step, wanted: int) -> Step:
         def watched(machine: Machine, position: int) -> int:
@@ -288,14 +302,25 @@ class _Places:
         if type(obj.items) is list:
             yield from into.entries(obj, into.entry) if self._is_paired(obj) else into.items(obj)
         function, arguments = self._calls.get(id(obj), (None, ()))
-        yield function, into.itself, None
+        yield function, self._step_to_maker(obj, function), None
         if id(arguments) in walked:
             return
         walked.add(id(arguments))
+        made = into.OF_MAKERS.get(obj.word.rpartition(".")[2], ())
         step = into.new_argument if obj.word == _NEW else into.argument
         for number, held in enumerate(arguments):
+            if number < len(made):
+                yield held, into.formatted, made[number]
+                continue
             refers = number == 0 and obj.word in _REFERENCES
             yield held, into.referent if refers else step, number
+
+    def _step_to_maker(self, obj: Node, function: Value) -> into.Write:
+        """An importable class or function stands for what it makes."""
+        if type(function) is not Node or function.kind != "call":
+            return into.itself
+        is_class = function.word.rpartition(".")[2] in into.CLASS_MAKERS
+        return into.class_of if is_class or obj.word == _NEW else into.function_of
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
