@@ -21,8 +21,8 @@ import argparse
 import contextlib
 import datetime
 import fnmatch
-import json
 import importlib.util
+import json
 import os
 import platform
 import re
