@@ -298,11 +298,11 @@ class _Places:
         if obj.word == "functools.partial" and type(state) is Node and state.kind == "tuple":
             yield from zip(state.items or (), repeat(into.named), _OF_PARTIAL)
         elif state is not None:
-            yield from self._state_parts(state, walked)
+            yield from _state_parts(state, walked)
         if type(obj.items) is list:
             yield from into.entries(obj, into.entry) if self._is_paired(obj) else into.items(obj)
         function, arguments = self._calls.get(id(obj), (None, ()))
-        yield function, self._step_to_maker(obj, function), None
+        yield function, _step_to_maker(obj, function), None
         if id(arguments) in walked:
             return
         walked.add(id(arguments))
@@ -315,30 +315,32 @@ class _Places:
             refers = number == 0 and obj.word in _REFERENCES
             yield held, into.referent if refers else step, number
 
-    def _step_to_maker(self, obj: Node, function: Value) -> into.Write:
-        """An importable class or function stands for what it makes."""
-        if type(function) is not Node or function.kind != "call":
-            return into.itself
-        is_class = function.word.rpartition(".")[2] in into.CLASS_MAKERS
-        return into.class_of if is_class or obj.word == _NEW else into.function_of
-
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
 
-    def _state_parts(self, state: Value, walked: set[int]) -> Iterator[into.Part]:
-        dicts = [state]
-        if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
-            slots = state.items[1]
-            if type(slots) is Node and slots.kind == "dict":
-                dicts = state.items
-        for each in dicts:
-            if type(each) is Node and each.kind == "dict":
-                yield each, into.attributes, None
-                if id(each) not in walked:
-                    walked.add(id(each))
-                    yield from into.entries(each, into.attribute)
-            elif each is state:
-                yield each, into.whole_state, None
+
+def _step_to_maker(obj: Node, function: Value) -> into.Write:
+    """An importable class or function stands for what it makes."""
+    if type(function) is not Node or function.kind != "call":
+        return into.itself
+    is_class = function.word.rpartition(".")[2] in into.CLASS_MAKERS
+    return into.class_of if is_class or obj.word == _NEW else into.function_of
+
+
+def _state_parts(state: Value, walked: set[int]) -> Iterator[into.Part]:
+    dicts = [state]
+    if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
+        slots = state.items[1]
+        if type(slots) is Node and slots.kind == "dict":
+            dicts = state.items
+    for each in dicts:
+        if type(each) is Node and each.kind == "dict":
+            yield each, into.attributes, None
+            if id(each) not in walked:
+                walked.add(id(each))
+                yield from into.entries(each, into.attribute)
+        elif each is state:
+            yield each, into.whole_state, None
 
 
 def _is_global(value: Value) -> bool:
