@@ -68,7 +68,7 @@ def _submit(
     if callable(fn) and not plain((fn, args, keywords), True):
         # A function travels without a pickler, too.
         alone = isinstance(fn, types.FunctionType)
-        with given((fn, [(args, keywords)]), notes.OF_TUPLE):
+        with given([(fn, args, keywords)], notes.OF_TUPLE):
             packed = _packed((None if alone else fn, args, keywords), "a task")
         if packed is not None:
             return stock(executor, run, fn if alone else None, packed)

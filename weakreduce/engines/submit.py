@@ -31,7 +31,7 @@ from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import Since
-from weakreduce.paths import parts, search
+from weakreduce.paths import parts, search, tasks
 
 Payload = bytes | memoryview
 
@@ -103,9 +103,6 @@ def pack(obj: object, way: Way, description: str) -> Bound | None:
     return None
 
 
-Arguments = tuple[Iterable[Any], Mapping[str, Any]]
-
-
 def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any], way: Way) -> Any:
     """What is to be called, without arguments, in place of a function; None for the call itself.
 
@@ -115,7 +112,7 @@ def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any]
     if not callable(function) or plain((function, args, keywords), way.names):
         return None
     task = functools.partial(function, *args, **keywords)
-    with given(_parts_of(function, args, keywords), notes.OF_PARTIAL):
+    with given(tasks.calls(function, args, keywords), notes.OF_PARTIAL):
         return pack(task, way, "a task")
 
 
@@ -222,55 +219,23 @@ class _Share:
 
 # --- what the user gave -------------------------------------------------------------------
 
-#: Where an engine calls the user's function for many items: name of the engine's function ->
-#: the user's, and the arguments of each call.
-_MANY: Final[dict[str, Callable[..., tuple[Any, list[Any]]]]] = {
-    "_process_chunk": lambda function, chunk: (function, list(chunk)),
-    "process_chunk": lambda function, chunk: (function, list(chunk)),
-    "mapstar": lambda task: (task[0], [(item,) for item in task[1]]),
-    "starmapstar": lambda task: (task[0], list(task[1])),
-}
-_ENGINES: Final = ("concurrent", "loky", "joblib", "pebble", "multiprocessing", "multiprocess")
-
-
-def _parts_of(
-    called: Callable[..., object], args: Iterable[Any], keywords: Mapping[str, Any]
-) -> tuple[Any, list[Arguments]]:
-    """The user's function, and the arguments of each of its calls."""
-    task = functools.partial(called, *args)
-    function: Any = task.func  # of a partial of an engine's function, as an executor's `map` has it
-    if (
-        type(function) is types.FunctionType
-        and function.__name__ in _MANY
-        and str(function.__module__).partition(".")[0] in _ENGINES
-    ):
-        function, many = _MANY[function.__name__](*task.args)
-        return function, [(args, {}) for args in many if isinstance(args, (tuple, list))]
-    return called, [(args, keywords)]
-
 
 @contextlib.contextmanager
-def given(parts: tuple[Any, list[Arguments]], wrapping: tuple[str, ...]) -> Iterator[None]:
-    """In the block, a function and the arguments of its calls are pickled in a wrapping.
+def given(calls: Iterable[tasks.Call], wrapping: tuple[str, ...]) -> Iterator[None]:
+    """In the block, functions and the arguments of their calls are pickled in a wrapping.
 
-    What an error says of the way to its cause begins at the function, or at an argument.
+    What an error says of the way to its cause begins at a function, or at an argument.
 
     Args:
-        parts: the function, and the arguments of each call.
+        calls: the user's.
         wrapping: what notes say of the wrapping, as for `notes.cut`.
     """
-    with search.naming(named(*parts)):
+    with search.naming(tasks.named(calls)):
         try:
             yield
         except Exception as error:
             notes.cut(error, wrapping)
             raise
-
-
-def named(function: object, calls: Iterable[Arguments]) -> list[search.Named]:
-    """A function and the arguments of its calls, by the names that paths are to begin with."""
-    given = (search.arguments(args, keywords) for args, keywords in calls)
-    return [("func", function), *(pair for pairs in given for pair in pairs)]
 
 
 # --- whose failure it is ------------------------------------------------------------------
