@@ -173,3 +173,12 @@ def test_what_is_recorded() -> None:
     paths = [weight.path for weight in report.heaviest]
     assert "root['weak']" in paths
     assert paths[-1] == "root['weak'][0].__callback__.__closure__[0].cell_contents"
+
+
+def test_what_weighs_less_than_half_is_listed_besides() -> None:
+    kept = Target()
+    root = [bytes(4 * SIZE), kept, weakref.ref(kept, closing(bytes(SIZE)))]
+    report = weakreduce.explain(root)
+    weights = {weight.path: weight.bytes for weight in report.heaviest}
+    assert SIZE < weights["root[2]"] < SIZE + 2000
+    assert weights["root[0]"] >= 4 * SIZE

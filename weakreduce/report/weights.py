@@ -218,9 +218,10 @@ class _Descent:
         known = sum(part.size for part in found)
         covered = _Covered(self.extent(id(part.obj)) for part in found)
         more: Counter[int] = Counter()
-        met = self.seen.copy() if found and known * _SHARE < holder.size else set()
+        # For as long as what is not known might be listed.
+        met = self.seen.copy() if found and (holder.size - known) * SMALL >= self.total else set()
         waiting = deque((number, part.path, part.obj) for number, part in enumerate(found))
-        while waiting and self.left and known * _SHARE < holder.size:
+        while waiting and self.left and (holder.size - known) * SMALL >= self.total:
             self.left -= 1
             number, path, obj = waiting.popleft()
             for step, held in self.strong(obj, path):
