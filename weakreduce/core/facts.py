@@ -106,8 +106,16 @@ class Facts:
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
         self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
-        #: Whether code of their own reduces instances, and none of it sees their attributes come.
-        self.sets_state_unseen = Answers(lambda cls: once[cls] and sets_state_unseen(cls))
+        #: `may_come_whole`, where code of their own reduces instances, or sees their state come.
+        self.may_come_whole = Answers(
+            lambda cls: (
+                (
+                    once[cls]
+                    or (constructs_by_default(cls) and not self.reductions.own_arguments[cls])
+                )
+                and may_come_whole(cls)
+            )
+        )
         #: Whether instances hash by their identity.
         self.hashed_by_identity = Answers(
             lambda cls: class_attribute(cls, "__hash__") is object.__hash__
@@ -248,11 +256,13 @@ def is_plain(obj_type: type) -> bool:
     )
 
 
-def sets_state_unseen(obj_type: type) -> bool:
-    """Whether a state of attributes is put into instances without any code of their class."""
+def may_come_whole(obj_type: type) -> bool:
+    """Whether instances may be written with their state before all else of the payload is there.
+
+    Not where a hash may need the state: what is written of them depends on that.
+    """
     return (
-        class_attribute(obj_type, "__setattr__") is object.__setattr__
-        and not defines(obj_type, "__setstate__")
+        bool(flags_of(obj_type) & HEAP_TYPE)
         and not hashed_by_value(obj_type)
         and kind_of(obj_type) is None
         and not may_pretend(obj_type)

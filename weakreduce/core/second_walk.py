@@ -32,7 +32,7 @@ from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import NAMEABLE, bases_of, holds_atoms, is_leaf
+from weakreduce.model.classes import NAMEABLE, bases_of, is_leaf, leads_nowhere
 from weakreduce.model.decide import CIRCULAR, PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
 
@@ -204,15 +204,14 @@ class SecondWalk(Walk):
         found = facts.reductions.reduced_or_none(referent)
         if found is None or not self.construction.is_closed_construction(found):
             return MISSING
-        if id(referent) not in self.standins and facts.sets_state_unseen[cls] and _is_leaf(found):
+        if id(referent) not in self.standins and facts.may_come_whole[cls] and _is_leaf(found):
             return referent
         return self.shell(referent)
 
     def _parts_of(self, referent: object) -> Reduction | None:
         """What a referent is made of, in steps; None where it is to be written whole.
 
-        So it is where it leads nowhere, as its state holds atoms alone, and where no code of its
-        class sees that the state comes early.
+        So it is where it leads nowhere, as its state holds atoms alone.
         """
         if id(referent) in self.facts.left_out:
             return NOTHING
@@ -227,14 +226,13 @@ class SecondWalk(Walk):
         kind = self.kind(cls)
         if kind is not None:
             return None if kind.is_finalizer else self.weak(kind, referent)
-        if not issubclass(cls, type) and reductions.once[cls]:
-            found = reductions.reduced(referent)
-            if type(found) is not tuple:
-                return None
-            whole = facts.sets_state_unseen[cls] and _is_leaf(found)
-            closed = whole and self.construction.is_closed_construction(found)
-            return None if closed else found
-        return self.engine.reduction(referent)
+        if issubclass(cls, type):
+            return self.engine.reduction(referent)
+        found = reductions.reduced(referent)
+        if type(found) is not tuple:
+            return None
+        whole = facts.may_come_whole[cls] and _is_leaf(found)
+        return None if whole and self.construction.is_closed_construction(found) else found
 
     def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:
@@ -252,6 +250,4 @@ class SecondWalk(Walk):
 def _is_leaf(reduction: Reduction) -> bool:
     """The same as `is_leaf`, of an object that code of its own reduces."""
     state, *more = (*reduction[2:], None)
-    if any(part is not None for part in more):
-        return False
-    return state is None or (type(state) is dict and holds_atoms(state))
+    return all(part is None for part in more) and leads_nowhere(state)

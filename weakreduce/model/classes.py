@@ -183,8 +183,19 @@ _get_state: Final[Any] = object.__getstate__
 
 def is_leaf(obj: object) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
-    state = _get_state(obj)
-    return state is None or (type(state) is dict and holds_atoms(state))
+    return leads_nowhere(_get_state(obj))
+
+
+def leads_nowhere(state: Any) -> bool:
+    """Whether a state holds atoms alone: attributes, those in slots, or a list of values."""
+    if type(state) is dict:
+        return holds_atoms(state)
+    if type(state) is not tuple and type(state) is not list:
+        return state is None
+    return all(
+        type(part) in LEAF_ATOMS or (type(part) is dict and holds_atoms(part))
+        for part in tuple(state)
+    )
 
 
 def holds_atoms(attributes: dict[Any, Any]) -> bool:
