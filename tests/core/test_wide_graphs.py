@@ -155,6 +155,17 @@ FOUND: dict[str, Graph] = {
         (Weak("set", (0,)),),
         (1,),
     ),
+    "what is under way is not done where a weak edge leads back to it": Graph(
+        (
+            Node("class", strong=(3,), key=0, of="default"),
+            Node(key=0, cls=0),
+            Node(strong=(0,)),
+            Node("class", strong=(1,), weak=(0,), of="default", loose=True),
+        ),
+        (Weak("ref", (1,)), Weak("keys", (0, 1), (1, 2))),
+        (),
+        (1,),
+    ),
     "dill calls a partial of its own": Graph(
         (Node("class", weak=(0,), of="generic"), Node("generic", cls=0)),
         (Weak("ref", (0,)),),
@@ -167,6 +178,7 @@ FOUND: dict[str, Graph] = {
 NOT_BY_DILL = (
     "a class by value that is met weakly first is open while it is written",
     "what is made already is there, though its class is open",
+    "what is under way is not done where a weak edge leads back to it",
 )
 
 

@@ -50,7 +50,9 @@ class Shells(Presence):
     def of_guarded(self, guarded: Guarded) -> Reduction:
         """The same, where its arguments may lead back to it."""
         standin = guarded.standin
-        self.under_way.setdefault(id(standin.obj), standin)
+        if id(standin.obj) in self.under_way:  # whose arguments lead here, and are not done yet
+            return (max, ((standin,),))
+        self.under_way[id(standin.obj)] = standin
         expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
         return (*expression, None, self._when_known(standin.obj, None))
 
