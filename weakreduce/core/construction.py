@@ -10,7 +10,7 @@ The state comes after that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
@@ -18,6 +18,9 @@ from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
+
+#: How many objects are looked at for what leads back from the arguments of a construction.
+_LOOKED_AT: Final = 100
 
 
 class Shells(Presence):
@@ -183,9 +186,31 @@ class Shells(Presence):
         return edge.referent
 
     def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
-        return self.is_circular(weak, referent) or (
-            holder is not None and self.is_made_from(referent, holder)
+        return (
+            self.is_circular(weak, referent)
+            or (holder is not None and self.is_made_from(referent, holder))
+            or self.is_made_on_the_way_back(referent)
         )
+
+    def is_made_on_the_way_back(self, obj: object) -> bool:
+        """Whether a weak thing among the arguments of a construction leads to what is under way.
+
+        Written here, such a weak thing would have no referent. What the arguments are made from
+        counts, too, and what their weak things refer to.
+        """
+        if not self.under_way:
+            return False
+        waiting, seen = [obj], {id(obj)}
+        while waiting and len(seen) < _LOOKED_AT:
+            for part in self.made_from(waiting.pop()).values():
+                referent = self._referent_of_a_single(part)
+                if referent is not None and self.is_circular(part, referent):
+                    return True
+                leads_to = part if referent is None else referent
+                if id(leads_to) not in seen:
+                    seen.add(id(leads_to))
+                    waiting.append(leads_to)
+        return False
 
 
 # Pickle asks for the items of an object when that is made; here they are none.

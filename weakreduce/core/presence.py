@@ -96,12 +96,22 @@ class Presence:
             # Where there are no empty classes, one that is met now is written with all it holds.
             there = self.engine.has_skeletons or id(obj) in self.walk.met
             return not there and not self.engine.by_name(obj)
-        if not self.under_way:
+        # What an open class needs, with all its methods, may be anywhere behind those arguments.
+        opened = self.engine.has_skeletons and bool(self.engine.opened)
+        if not self.under_way and not opened:
             return False
         if id(obj) in self.under_way:
             return self._lacks_arguments(obj)
         reductions, cls = self.facts.reductions, type(obj)
-        return reductions.once[cls] or reductions.own_arguments[cls]
+        return (
+            reductions.once[cls]
+            or reductions.own_arguments[cls]
+            or (opened and any(map(self._brings_more, bases_of(cls))))
+        )
+
+    def _brings_more(self, cls: type) -> bool:
+        """Whether a class is written where its first instance is, by value with all it holds."""
+        return id(cls) not in self.walk.met and not self.engine.by_name(cls)
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
@@ -130,7 +140,7 @@ class Presence:
             identity in self.under_way
             and not self._is_made(part)
             and not can_make(self.facts, self.walk.met, part)
-            for identity, part in self._made_from[id(obj)][1].items()
+            for identity, part in self.made_from(obj).items()
         )
 
     def _lacks_arguments(self, obj: object) -> bool:
@@ -155,17 +165,24 @@ class Presence:
 
         (`MISSING`: from any.) It has to wait for the state of that.
         """
+        found = self.made_from(referent)
+        if holder is not MISSING:
+            return id(holder) in found
+        return not self.walk.met.keys().isdisjoint(found)
+
+    def made_from(self, referent: object) -> dict[int, Any]:
+        """By id, what an object that is not there yet, nor under way, is constructed from."""
         identity, cls = id(referent), type(referent)
         standin = self.standins.get(identity)
-        reductions, met = self.facts.reductions, self.walk.met
+        reductions = self.facts.reductions
         if (
-            identity in met
+            identity in self.walk.met
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
             or not (reductions.once[cls] or reductions.own_arguments[cls])
         ):
-            return False
+            return {}
         found = self._made_from.get(identity)
         if found is None:
             reduction = reductions.reduced_or_none(referent)
@@ -173,9 +190,7 @@ class Presence:
             # Whether classes and functions are there, `can_make` tells.
             holders = {i: part for i, part in parts.items() if _may_hold(part)}
             found = self._made_from[identity] = (referent, holders)
-        if holder is not MISSING:
-            return id(holder) in found[1]
-        return not met.keys().isdisjoint(found[1])
+        return found[1]
 
 
 def _may_hold(part: object) -> bool:
