@@ -186,6 +186,25 @@ FOUND: dict[str, Graph] = {
         (Weak("values", (3,)),),
         (4,),
     ),
+    "a reference of an open class waits for that, too": Graph(
+        (
+            Node("class", weak=(0,), key=0, of="with_all_six"),
+            Node("with_all_six", key=0, cls=0),
+            Node("given_state", given=(1,)),
+        ),
+        (Weak("ref", (2,)),),
+        (0,),
+    ),
+    "and where that is behind other objects, and under way": Graph(
+        (
+            Node("given_list", given=(1,)),
+            Node(strong=(3,)),
+            Node("class", weak=(0,), of="given_fresh", loose=True),
+            Node("given_fresh", given=(0,), cls=2),
+        ),
+        (Weak("proxy", (0,)),),
+        (3,),
+    ),
     "a state waits for what is made from a reference to what is under way": Graph(
         (
             Node("given_list", given_weak=(1,)),
@@ -239,11 +258,13 @@ NOT_BY_DILL = (
     "a class by value that is met weakly first is open while it is written",
     "what is made already is there, though its class is open",
     "what is under way is not done where a weak edge leads back to it",
+    "and where that is behind other objects, and under way",
 )
 #: What it cannot take along either: with a strong edge in the place of the weak one it fails, too.
 NOT_TAKEN_BY_DILL = (
     "a container of an open class waits for what needs that with its methods",
     "and for what needs another class, which holds that",
+    "a reference of an open class waits for that, too",
 )
 
 

@@ -134,7 +134,7 @@ class Shells(Presence):
         """
         found = self.engine.stock_override(obj)
         for names, put_in in self.engine.namespaces(obj, found):
-            early = [name for name in names if self.leads_back_to(names[name]) is not MISSING]
+            early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:
                 self.later(put_in(name, names.pop(name)))
         return self.engine.closing(obj, found)
@@ -160,22 +160,35 @@ class Shells(Presence):
         reductions = self.facts.reductions
         return reductions.ask(obj) if reductions.once[type(obj)] else self.engine.reduction(obj)
 
+    def _comes_too_early(self, value: object) -> bool:
+        """Whether an attribute of a class, or a global of a function, cannot be made before it."""
+        return any(
+            self._is_missing(part, referent, None) or self.needs_open_class(referent)
+            for part, referent in self._singles(value)
+        )
+
     def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
+        for part, referent in self._singles(value):
+            if self._is_missing(part, referent, holder):
+                return referent
+        return MISSING
+
+    def _singles(self, value: object) -> Iterator[tuple[Any, Any]]:
+        """The weak things with one edge in builtin containers, each with its referent."""
         waiting, seen = [value], {id(value)}
         while waiting:
             part = waiting.pop()
             items = items_of(part)
             if items is None:
                 referent = self._referent_of_a_single(part)
-                if referent is not None and self._is_missing(part, referent, holder):
-                    return referent
+                if referent is not None:
+                    yield part, referent
                 continue
             for item in items:
                 if id(item) not in seen:
                     seen.add(id(item))
                     waiting.append(item)
-        return MISSING
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""

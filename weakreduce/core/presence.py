@@ -15,9 +15,12 @@ from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of
+from weakreduce.paths.parts import parts
 
 #: The construction that the default reduction names.
 NEWOBJ: Final = copyreg.__newobj__  # type: ignore[attr-defined]
+#: How many objects behind the arguments of a construction are looked at.
+_LOOKED_OVER: Final = 1000
 
 
 class Presence:
@@ -48,8 +51,8 @@ class Presence:
         """Whether a class or function is there, with all that it holds."""
         if id(obj) in self._complete:
             return True
-        parts = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
-        found = all(map(self._is_there, parts))
+        needed = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
+        found = all(map(self._is_there, needed))
         if found:
             self._complete[id(obj)] = obj
         return found
@@ -112,6 +115,32 @@ class Presence:
     def _brings_more(self, cls: type) -> bool:
         """Whether a class is written where its first instance is, by value with all it holds."""
         return id(cls) not in self.walk.met and not self.engine.by_name(cls)
+
+    def needs_open_class(self, obj: object) -> bool:
+        """Whether something that code of an open class makes is written before an object is made.
+
+        As far as a look at what is behind the arguments of its construction, and its class, tells.
+        """
+        # (A class or function that is met weakly is written empty.)
+        if issubclass(type(obj), NAMEABLE) or self._is_made(obj):
+            return False
+        waiting = [type(obj), *self.made_from(obj).values()]
+        seen = {id(obj), *map(id, waiting)}
+        while waiting and len(seen) < _LOOKED_OVER:
+            part = waiting.pop()
+            kind = self.walk.kind(type(part))
+            if issubclass(type(part), NAMEABLE):
+                if id(part) in self.walk.met or self.engine.by_name(part):
+                    continue
+            elif kind is not None or self._is_made(part):
+                continue
+            elif not can_make(self.facts, self.walk.met, part):
+                return True
+            for _, each in parts(part, ""):
+                if id(each) not in seen and type(each) not in ATOMS:
+                    seen.add(id(each))
+                    waiting.append(each)
+        return False
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
@@ -186,9 +215,9 @@ class Presence:
         found = self._made_from.get(identity)
         if found is None:
             reduction = reductions.reduced_or_none(referent)
-            parts = {} if reduction is None else held(reduction[1])
+            given = {} if reduction is None else held(reduction[1])
             # Whether classes and functions are there, `can_make` tells.
-            holders = {i: part for i, part in parts.items() if _may_hold(part)}
+            holders = {i: part for i, part in given.items() if _may_hold(part)}
             found = self._made_from[identity] = (referent, holders)
         return found[1]
 
