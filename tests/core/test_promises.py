@@ -46,18 +46,6 @@ class Reduces(Takes):
         return Reduces, ()
 
 
-class GetsState(Takes):
-    def __getstate__(self) -> Any:
-        self.held.clear()
-        return {"held": [], "taken": []}
-
-
-class HasArguments(Takes):
-    def __getnewargs__(self) -> Any:
-        self.held.clear()
-        return ()
-
-
 class ByTable(Takes):
     pass
 
@@ -69,7 +57,7 @@ def _by_table(obj: ByTable) -> Any:
 
 copyreg.pickle(ByTable, _by_table)
 
-TAKERS = (Reduces, GetsState, HasArguments, ByTable)
+TAKERS = (Reduces, ByTable)
 #: Weak things, and what they refer to.
 KINDS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "ref": (weakref.ref, lambda ref: ref()),

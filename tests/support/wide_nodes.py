@@ -76,8 +76,12 @@ class Node:
 
     @property
     def hashes_early(self) -> bool:
-        """Whether it may be in a set that is filled before its state is there."""
-        return self.key is None or self.form not in LATE_KEYS
+        """Whether it may be in a set that is filled before its state is there.
+
+        An exception of a class by value may be made while that has no ``__init__`` yet.
+        """
+        is_late = self.form in LATE_KEYS or (self.form == "exception" and self.cls is not None)
+        return self.key is None or not is_late
 
     @property
     def is_called(self) -> bool:

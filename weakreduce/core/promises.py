@@ -1,8 +1,8 @@
 """What the second walk has promised: that the referents of links are strongly in the payload.
 
 The first walk met them there; but it runs code of the user's, which may have taken them out again.
-What such code answers is remembered, so walks that begin anew see what the second one saw. Nothing
-here decides or writes.
+What a `__reduce__` answers is remembered, so walks that begin anew see what the second one saw. (A
+`__getstate__` is run in each walk, and may go on.) Nothing here decides or writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import ATOMS
 from weakreduce.core.reach import Reach
-from weakreduce.model.classes import NAMEABLE, defines
+from weakreduce.model.classes import NAMEABLE
 from weakreduce.paths.parts import parts
 
 #: How many objects more than were met are looked at: behind what does not travel may be all the
@@ -35,16 +35,10 @@ def is_broken(root: object, promised: list[Any], reach: Reach, facts: Facts) -> 
         for referent in promised
         if id(referent) in reach.met and id(referent) not in facts.callbacks
     }
-    if not missing or facts.begun_anew or not _has_own_code(reach, facts):
+    if not missing or facts.begun_anew or not facts.reductions.found:
         return False
     facts.begun_anew = _is_gone(root, missing, reach, facts)
     return facts.begun_anew
-
-
-def _has_own_code(reach: Reach, facts: Facts) -> bool:
-    return bool(facts.reductions.found) or any(
-        defines(cls, "__getstate__") for cls in set(map(type, reach.met.values()))
-    )
 
 
 def _is_gone(root: object, missing: set[int], reach: Reach, facts: Facts) -> bool:
