@@ -25,11 +25,12 @@ GIVEN_AS = {form.__name__: way for form, way in GIVEN.items()}
 IN_ITEMS = {form.__name__ for form in ITEMS}
 #: A lock of `functools.cached_property` does not travel before Python 3.12.
 BY_VALUE = [name for name in FORMS if name != "cached"]
-#: Forms whose construction runs code of the class, and that whose proxies ask the class.
+#: Forms whose construction runs code of the class (a deque calls its class, too), and that whose
+#: proxies ask the class.
 NEED_CLASS = frozenset(
     {*GIVEN_AS, "with_setter", "with_all_six", "new_arguments", "new_arguments_by_name", "abstract",
      "exception", "text", "own_reduce_ex", "by_copyreg", "own_list_items", "own_dict_items",
-     "callable_"}
+     "callable_", "deque_items"}
 )  # fmt: skip
 #: Forms that are constructed with another key, or get it when their items are there.
 LATE_KEYS = ("with_setter", "with_all_six", "own_reduce_ex", "deque_items")
@@ -75,8 +76,12 @@ class Node:
 
     @property
     def hashes_early(self) -> bool:
-        """Whether it may be in a set that is filled before its state is there."""
-        return self.key is None or self.form not in LATE_KEYS
+        """Whether it may be in a set that is filled before its state is there.
+
+        An exception of a class by value may be made while that has no ``__init__`` yet.
+        """
+        is_late = self.form in LATE_KEYS or (self.form == "exception" and self.cls is not None)
+        return self.key is None or not is_late
 
     @property
     def is_called(self) -> bool:

@@ -10,7 +10,7 @@ The state comes after that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
@@ -18,6 +18,9 @@ from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
+
+#: How many objects are looked at for what leads back from the arguments of a construction.
+_LOOKED_AT: Final = 100
 
 
 class Shells(Presence):
@@ -50,7 +53,9 @@ class Shells(Presence):
     def of_guarded(self, guarded: Guarded) -> Reduction:
         """The same, where its arguments may lead back to it."""
         standin = guarded.standin
-        self.under_way.setdefault(id(standin.obj), standin)
+        if id(standin.obj) in self.under_way:  # whose arguments lead here, and are not done yet
+            return (max, ((standin,),))
+        self.under_way[id(standin.obj)] = standin
         expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
         return (*expression, None, self._when_known(standin.obj, None))
 
@@ -129,7 +134,7 @@ class Shells(Presence):
         """
         found = self.engine.stock_override(obj)
         for names, put_in in self.engine.namespaces(obj, found):
-            early = [name for name in names if self.leads_back_to(names[name]) is not MISSING]
+            early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:
                 self.later(put_in(name, names.pop(name)))
         return self.engine.closing(obj, found)
@@ -155,22 +160,35 @@ class Shells(Presence):
         reductions = self.facts.reductions
         return reductions.ask(obj) if reductions.once[type(obj)] else self.engine.reduction(obj)
 
+    def _comes_too_early(self, value: object) -> bool:
+        """Whether an attribute of a class, or a global of a function, cannot be made before it."""
+        return any(
+            self._is_missing(part, referent, None) or self.needs_open_class(referent)
+            for part, referent in self._singles(value)
+        )
+
     def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
+        for part, referent in self._singles(value):
+            if self._is_missing(part, referent, holder):
+                return referent
+        return MISSING
+
+    def _singles(self, value: object) -> Iterator[tuple[Any, Any]]:
+        """The weak things with one edge in builtin containers, each with its referent."""
         waiting, seen = [value], {id(value)}
         while waiting:
             part = waiting.pop()
             items = items_of(part)
             if items is None:
                 referent = self._referent_of_a_single(part)
-                if referent is not None and self._is_missing(part, referent, holder):
-                    return referent
+                if referent is not None:
+                    yield part, referent
                 continue
             for item in items:
                 if id(item) not in seen:
                     seen.add(id(item))
                     waiting.append(item)
-        return MISSING
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
@@ -181,9 +199,31 @@ class Shells(Presence):
         return edge.referent
 
     def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
-        return self.is_circular(weak, referent) or (
-            holder is not None and self.is_made_from(referent, holder)
+        return (
+            self.is_circular(weak, referent)
+            or (holder is not None and self.is_made_from(referent, holder))
+            or self.is_made_on_the_way_back(referent)
         )
+
+    def is_made_on_the_way_back(self, obj: object) -> bool:
+        """Whether a weak thing among the arguments of a construction leads to what is under way.
+
+        Written here, such a weak thing would have no referent. What the arguments are made from
+        counts, too, and what their weak things refer to.
+        """
+        if not self.under_way:
+            return False
+        waiting, seen = [obj], {id(obj)}
+        while waiting and len(seen) < _LOOKED_AT:
+            for part in self.made_from(waiting.pop()).values():
+                referent = self._referent_of_a_single(part)
+                if referent is not None and self.is_circular(part, referent):
+                    return True
+                leads_to = part if referent is None else referent
+                if id(leads_to) not in seen:
+                    seen.add(id(leads_to))
+                    waiting.append(leads_to)
+        return False
 
 
 # Pickle asks for the items of an object when that is made; here they are none.

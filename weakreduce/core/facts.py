@@ -77,6 +77,8 @@ class Facts:
         #: Ids of weak things with a callback whose referent is constructed from them: that edge
         #: dangles, and what the callback holds does not count.
         self.circular: set[int] = set()
+        #: Whether walks began anew since what was inside had left the payload meanwhile.
+        self.begun_anew = False
         #: How often it was looked for what cannot be pickled.
         self.surveys = 0
         #: Whether snapshots travel; not where the dump is run to measure all the rest.

@@ -66,10 +66,11 @@ class Construction(Shells):
         """
         referent = edge.referent
         circular = self.is_circular(edge.weak, referent)
-        if not circular and not self.is_made_from(referent, MISSING):
+        needs_more = not circular and self.is_made_on_the_way_back(referent)
+        if not circular and not needs_more and not self.is_made_from(referent, MISSING):
             return None
         holder = self._holder(edge)
-        if holder is not None and (circular or self.is_made_from(referent, holder)):
+        if holder is not None and (circular or needs_more or self.is_made_from(referent, holder)):
             self._postpone_like(holder, edge)
             return WAITS
         return CIRCULAR if circular else None

@@ -15,9 +15,12 @@ from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of
+from weakreduce.paths.parts import parts
 
 #: The construction that the default reduction names.
 NEWOBJ: Final = copyreg.__newobj__  # type: ignore[attr-defined]
+#: How many objects behind the arguments of a construction are looked at.
+_LOOKED_OVER: Final = 1000
 
 
 class Presence:
@@ -48,8 +51,8 @@ class Presence:
         """Whether a class or function is there, with all that it holds."""
         if id(obj) in self._complete:
             return True
-        parts = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
-        found = all(map(self._is_there, parts))
+        needed = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
+        found = all(map(self._is_there, needed))
         if found:
             self._complete[id(obj)] = obj
         return found
@@ -96,12 +99,48 @@ class Presence:
             # Where there are no empty classes, one that is met now is written with all it holds.
             there = self.engine.has_skeletons or id(obj) in self.walk.met
             return not there and not self.engine.by_name(obj)
-        if not self.under_way:
+        # What an open class needs, with all its methods, may be anywhere behind those arguments.
+        opened = self.engine.has_skeletons and bool(self.engine.opened)
+        if not self.under_way and not opened:
             return False
         if id(obj) in self.under_way:
             return self._lacks_arguments(obj)
         reductions, cls = self.facts.reductions, type(obj)
-        return reductions.once[cls] or reductions.own_arguments[cls]
+        return (
+            reductions.once[cls]
+            or reductions.own_arguments[cls]
+            or (opened and any(map(self._brings_more, bases_of(cls))))
+        )
+
+    def _brings_more(self, cls: type) -> bool:
+        """Whether a class is written where its first instance is, by value with all it holds."""
+        return id(cls) not in self.walk.met and not self.engine.by_name(cls)
+
+    def needs_open_class(self, obj: object) -> bool:
+        """Whether something that code of an open class makes is written before an object is made.
+
+        As far as a look at what is behind the arguments of its construction, and its class, tells.
+        """
+        # (A class or function that is met weakly is written empty.)
+        if issubclass(type(obj), NAMEABLE) or self._is_made(obj):
+            return False
+        waiting = [type(obj), *self.made_from(obj).values()]
+        seen = {id(obj), *map(id, waiting)}
+        while waiting and len(seen) < _LOOKED_OVER:
+            part = waiting.pop()
+            kind = self.walk.kind(type(part))
+            if issubclass(type(part), NAMEABLE):
+                if id(part) in self.walk.met or self.engine.by_name(part):
+                    continue
+            elif kind is not None or self._is_made(part):
+                continue
+            elif not can_make(self.facts, self.walk.met, part):
+                return True
+            for _, each in parts(part, ""):
+                if id(each) not in seen and type(each) not in ATOMS:
+                    seen.add(id(each))
+                    waiting.append(each)
+        return False
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
@@ -130,7 +169,7 @@ class Presence:
             identity in self.under_way
             and not self._is_made(part)
             and not can_make(self.facts, self.walk.met, part)
-            for identity, part in self._made_from[id(obj)][1].items()
+            for identity, part in self.made_from(obj).items()
         )
 
     def _lacks_arguments(self, obj: object) -> bool:
@@ -155,27 +194,32 @@ class Presence:
 
         (`MISSING`: from any.) It has to wait for the state of that.
         """
+        found = self.made_from(referent)
+        if holder is not MISSING:
+            return id(holder) in found
+        return not self.walk.met.keys().isdisjoint(found)
+
+    def made_from(self, referent: object) -> dict[int, Any]:
+        """By id, what an object that is not there yet, nor under way, is constructed from."""
         identity, cls = id(referent), type(referent)
         standin = self.standins.get(identity)
-        reductions, met = self.facts.reductions, self.walk.met
+        reductions = self.facts.reductions
         if (
-            identity in met
+            identity in self.walk.met
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
             or not (reductions.once[cls] or reductions.own_arguments[cls])
         ):
-            return False
+            return {}
         found = self._made_from.get(identity)
         if found is None:
             reduction = reductions.reduced_or_none(referent)
-            parts = {} if reduction is None else held(reduction[1])
+            given = {} if reduction is None else held(reduction[1])
             # Whether classes and functions are there, `can_make` tells.
-            holders = {i: part for i, part in parts.items() if _may_hold(part)}
+            holders = {i: part for i, part in given.items() if _may_hold(part)}
             found = self._made_from[identity] = (referent, holders)
-        if holder is not MISSING:
-            return id(holder) in found[1]
-        return not met.keys().isdisjoint(found[1])
+        return found[1]
 
 
 def _may_hold(part: object) -> bool:

@@ -66,6 +66,8 @@ class SecondWalk(Walk):
         self.lacks_order = False
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
+        #: Referents that were met weakly first.
+        self.promised: list[Any] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[Lost] = []
         #: Weak things whose callback counted, though they turned out to dangle.
@@ -182,6 +184,7 @@ class SecondWalk(Walk):
         if standin is None:
             if self.facts.is_named(referent):
                 return referent
+            self.promised.append(referent)
             parts = self._parts_of(referent)
             if parts is None:
                 return referent
@@ -205,6 +208,7 @@ class SecondWalk(Walk):
         if found is None or not self.construction.is_closed_construction(found):
             return MISSING
         if id(referent) not in self.standins and facts.may_come_whole[cls] and _is_leaf(found):
+            self.promised.append(referent)
             return referent
         return self.shell(referent)
 

@@ -17,6 +17,7 @@ from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.limits import excess
 from weakreduce.core.probing import Prober
+from weakreduce.core.promises import is_broken
 from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.core.sink import Place, TooLarge
@@ -216,10 +217,10 @@ class Writing:
                 return None
             if walk.construction.postpones:
                 continue
-            if not walk.circular:
+            if walk.circular:  # what their callbacks hold was taken to be inside
+                self.facts.learn_circular(walk.circular)
+            elif not is_broken(self.root, walk.promised, reach, self.facts):
                 return walk.lost
-            # What their callbacks hold was taken to be inside.
-            self.facts.learn_circular(walk.circular)
             self._may_look_ahead = False
             return None
 

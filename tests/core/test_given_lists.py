@@ -1,0 +1,110 @@
+"""References in builtin containers that are arguments of their referent's own construction.
+
+Those containers have no state that could wait, so no receiver could make such a reference: it
+arrives dead, and a warning says so, wherever the referent is met first.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from typing import Any
+
+import pytest
+
+import weakreduce
+
+
+class Reduces:
+    def __init__(self, given: Any = None) -> None:
+        self.given = given
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.given,)
+
+
+class New:
+    def __new__(cls, given: Any = None) -> Any:
+        made = super().__new__(cls)
+        made.given = given
+        return made
+
+    def __getnewargs__(self) -> Any:
+        return (self.given,)
+
+
+class NewByName:
+    def __new__(cls, *, given: Any = None) -> Any:
+        made = super().__new__(cls)
+        made.given = given
+        return made
+
+    def __getnewargs_ex__(self) -> Any:
+        return (), {"given": self.given}
+
+
+def rebuild(state: Any) -> Any:
+    made = GivesState()
+    vars(made).update(state)
+    return made
+
+
+class GivesState:
+    given: Any = None
+
+    def __reduce__(self) -> Any:
+        return rebuild, (dict(vars(self)),)
+
+
+def callback(_: Any) -> None: ...
+
+
+MAKE: dict[str, Any] = {
+    "ref": weakref.ref,
+    "proxy": weakref.proxy,
+    "with a callback": lambda obj: weakref.ref(obj, callback),
+}
+PUT: dict[str, Any] = {
+    "bare": (lambda weak: weak, lambda found: found),
+    "list": (lambda weak: [weak], lambda found: found[0]),
+    "dict": (lambda weak: {1: weak}, lambda found: found[1]),
+    "tuple": (lambda weak: (weak,), lambda found: found[0]),
+    "nested": (lambda weak: [{1: ([weak],)}], lambda found: found[0][1][0][0]),
+}
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+@pytest.mark.parametrize("put", PUT)
+@pytest.mark.parametrize("make", MAKE)
+@pytest.mark.parametrize("cls", [Reduces, New, NewByName, GivesState])
+def test_what_is_lost_is_warned_of(cls: Any, make: str, put: str, policy: str, host: Any) -> None:
+    into, out_of = PUT[put]
+    for protocol in (2, 5):
+        for weak_first in (False, True):
+            obj = cls()
+            obj.given = into(MAKE[make](obj))
+            root = [weakref.WeakSet([obj]), obj] if weak_first else [obj]
+            with pytest.warns(weakreduce.DanglingWarning, match=f"{cls.__name__} arrives dead"):
+                data = weakreduce.dumps(root, policy=policy, host=host, protocol=protocol)
+            copy = weakreduce.loads(data)[-1]
+            weak = out_of(copy.given)
+            if make == "proxy":
+                with pytest.raises(ReferenceError):
+                    weak.given  # noqa: B018
+            else:
+                assert weak() is None
+            assert type(copy) is cls
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_or_is_an_error_or_meant(host: Any) -> None:
+    obj = Reduces()
+    obj.given = [weakref.ref(obj)]
+    with pytest.raises(weakreduce.WeakrefPicklingError, match="constructed from"):
+        weakreduce.dumps(obj, policy=weakreduce.Policy(unpicklable="raise"), host=host)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        meant = weakreduce.Policy(rules=((Reduces, "sever"),))
+        data = weakreduce.dumps(obj, policy=meant, host=host)
+    assert weakreduce.loads(data).given[0]() is None
