@@ -479,3 +479,17 @@ for thread in threads:
 print(json.dumps(codes))
 """
     assert script(source) == [0] * 20
+
+
+def test_of_many_homes_the_first_and_the_last_ones_are_remembered() -> None:
+    """A copy that wanders for ever may not carry an ever longer list."""
+    copy = things.Thing()
+    stations = [(f"process {number}", number) for number in range(1, 13)]
+    homes.remember(copy, tuple(part for pair in stations for part in pair))
+    kept = [stations[0], *stations[-7:]]
+    assert homes.homes_of(copy, ours=False) == tuple(part for pair in kept for part in pair)
+    # And so they are where this process comes last.
+    mine = homes.homes_of(copy, ours=True)
+    assert mine[:-2] == homes.homes_of(copy, ours=False)
+    with weakreduce.policy(identity="home"):
+        assert weakreduce.loads(weakreduce.dumps(weakref.ref(copy)))() is copy
