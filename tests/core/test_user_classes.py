@@ -525,3 +525,28 @@ def test_arguments_that_a_class_method_gives(host: str) -> None:
     assert copy.weak() is copy
     stock = pickle.loads(STOCK["pickle"](MadeOfItsClass()))
     assert copy.arguments == stock.arguments == ()
+
+
+# --- reducers of the user's -----------------------------------------------------------------------
+
+
+def found_again(name: str) -> Any:
+    return ["found again", name]
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "pickle"])
+def test_a_reducer_for_methods_of_builtin_types(host: str) -> None:
+    """It reduces theirs, and those that we write are written by their names all the same."""
+    thing = Thing()
+    copyreg.pickle(types.MethodDescriptorType, lambda found: (found_again, (found.__name__,)))
+    try:
+        strong = weakreduce.dumps([thing, str.upper], host=host)
+        payload = weakreduce.dumps(
+            [thing, str.upper, weakref.WeakSet([thing]), str.lower], host=host
+        )
+    finally:
+        del copyreg.dispatch_table[types.MethodDescriptorType]
+    assert weakreduce.loads(strong)[1] == ["found again", "upper"]
+    copy, upper, members, lower = weakreduce.loads(payload)
+    assert (upper, lower) == (["found again", "upper"], ["found again", "lower"])
+    assert list(members) == [copy]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import warnings
 import weakref
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from things import Thing
 
 import weakreduce
 from weakreduce import explain
+from weakreduce.core import observe
 from weakreduce.report.findings import DRAWN, Picture
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -786,6 +788,17 @@ def test_the_reports_are_imported_by_the_first_dump_that_is_watched() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("dump of list with cloudpickle: 1 link; "), done.stdout
+
+
+def test_a_dump_while_another_thread_imports_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module is there then, and empty: nobody can listen yet."""
+    target = Thing()
+    payload = weakreduce.dumps([target, weakref.ref(target)])
+    with monkeypatch.context() as patch:
+        patch.setattr(observe, "_logger", None)
+        patch.setitem(sys.modules, "logging", types.ModuleType("logging"))
+        assert weakreduce.dumps([target, weakref.ref(target)]) == payload
+        assert observe._logger is None  # it is looked for again
 
 
 def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
