@@ -493,3 +493,31 @@ def test_of_many_homes_the_first_and_the_last_ones_are_remembered() -> None:
     assert mine[:-2] == homes.homes_of(copy, ours=False)
     with weakreduce.policy(identity="home"):
         assert weakreduce.loads(weakreduce.dumps(weakref.ref(copy)))() is copy
+
+
+def test_a_fork_in_mid_dump() -> None:
+    """The child's dump goes on, with numbers that the parent gave: none of its own objects has one."""
+    source = """
+import json, os, weakref
+import things, weakreduce
+from weakreduce.model import homes
+home = weakreduce.Policy(identity="home")
+
+class Forking(things.Thing):
+    child = None
+    def __reduce__(self):
+        if Forking.child is None:
+            Forking.child = os.fork()
+        return things.Thing, (self.name,)
+
+first, last = things.Thing("first"), Forking("last")
+payload = weakreduce.dumps([weakref.ref(first), weakref.ref(last)], policy=home)
+if Forking.child == 0:
+    copies = weakreduce.loads(payload)
+    right = copies[0]() is not first and copies[0]().name == "first" and first.name == "first"
+    again = weakreduce.loads(weakreduce.dumps(weakref.ref(first), policy=home))() is first
+    os._exit(0 if right and again else 1)
+code = os.waitstatus_to_exitcode(os.waitpid(Forking.child, 0)[1])
+print(json.dumps([code, weakreduce.loads(payload)[0]() is first]))
+"""
+    assert script(source) == [0, True]
