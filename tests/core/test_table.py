@@ -691,6 +691,56 @@ def test_unpin_keeps_what_subclasses_add() -> None:
     assert (reference.identity, reference.note) == (3, "note")
 
 
+class Meddling(Thing):
+    """Its hash is a moment in which a container is written to, as a thread may do at any."""
+
+    meddle: Any = None
+
+    def __hash__(self) -> int:
+        act, Meddling.meddle = Meddling.meddle, None
+        if act is not None:
+            act()
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Meddling) and self.name == other.name
+
+
+def test_unpin_brings_nothing_back_that_is_gone_by_then() -> None:
+    thing, other = Meddling("a"), Meddling("b")
+    makes: list[tuple[Any, Any]] = [
+        (weakref.WeakSet([thing, other]), lambda weak: weak.data.clear()),
+        (weakref.WeakKeyDictionary({thing: 1, other: 2}), lambda weak: weak.data.clear()),
+        (weakref.WeakValueDictionary({thing: other}), lambda weak: weak.data.clear()),
+    ]
+    for weak, act in makes:
+        pinned = copied(weak, "cloudpickle")
+        assert weakreduce.is_pinned(pinned)
+        Meddling.meddle = lambda pinned=pinned, act=act: act(pinned)
+        assert weakreduce.unpin(pinned) is pinned
+        assert Meddling.meddle is None
+        assert len(pinned) == 0
+
+
+def test_unpin_leaves_what_took_an_entrys_place() -> None:
+    key, thing = Meddling("key"), Thing("first")
+    pinned = copied(weakref.WeakValueDictionary({key: thing}), "cloudpickle")
+    newer = Thing("newer")
+    (kept,) = pinned.keys()
+    Meddling.meddle = lambda: pinned.__setitem__(kept, newer)
+    weakreduce.unpin(pinned)
+    assert list(pinned.values()) == [newer]
+    del newer
+    gc.collect()
+    assert list(pinned.values()) == []
+
+
+def test_what_is_not_pinned_is_given_back_as_it_is() -> None:
+    thing = Thing()
+    for weak in (weakref.ref(thing), weakref.proxy(thing), weakref.WeakSet([thing])):
+        assert weakreduce.unpin(weak) is weak
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_weak_sets_have_one_order_of_bytes(host: str) -> None:
     def payload() -> bytes:
