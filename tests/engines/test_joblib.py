@@ -576,6 +576,21 @@ def test_members_that_another_collection_tells_apart() -> None:
     assert joblib.hash(told_apart(2)[1]) != joblib.hash(kept[0][1])
 
 
+def test_members_that_share_what_they_point_at() -> None:
+    """What is behind that counts for each of them, however often it is come to."""
+
+    def sharing(end: str) -> Any:
+        last = Node(end)
+        hub = Node("hub", points=weakref.ref(last))
+        members = [Node("member", points=weakref.ref(hub)) for _ in range(4)]
+        return last, hub, members, weakref.WeakSet(members)
+
+    kept = [sharing(end) for end in ("a", "a", "b")]
+    one, same, other = (joblib.hash(members) for *_, members in kept)
+    assert one == same
+    assert one != other
+
+
 def test_a_long_chain() -> None:
     nodes = [Node(number) for number in range(20_000)]
     for node, following in zip(nodes, nodes[1:]):
@@ -745,6 +760,26 @@ def test_one_hasher_for_weak_things_and_others() -> None:
     assert NumpyHasher().hash(weakref.ref(target), return_digest=False) is None
 
 
+class Wrapping(Hasher):  # type: ignore[misc, unused-ignore]
+    """Raises an error of its own in the place of whatever ends it."""
+
+    def save(self, obj: Any) -> None:
+        try:
+            super().save(obj)
+        except BaseException as error:
+            raise ValueError("wrapped") from error
+
+
+def test_a_hasher_that_raises_errors_of_its_own() -> None:
+    """What we tell it by, that there is a weak thing, is found behind them; and it hashes on."""
+    node = Node("it")
+    roots: list[Any] = [[weakref.ref(node)], [weakref.WeakSet([node, Node])], [1, "a"]]
+    for root in roots:
+        assert Wrapping("md5").hash(root) == Hasher("md5").hash(root)
+    with pytest.raises(ValueError, match="wrapped"):
+        Wrapping("md5").hash([lambda: None])
+
+
 def test_a_hash_asked_for_by_the_objects_own_code() -> None:
     target = cargo.Target("a")
     assert joblib.hash([Asking(target), weakref.ref(target)]) == joblib.hash(
@@ -766,7 +801,8 @@ class Asking:
     ("make", "path"),
     [
         (lambda node: {"key": [weakref.ref(node)]}, r"root\['key'\]\[0\]\(\)\.held: generator"),
-        (lambda node: weakref.WeakSet([node, Node("b")]), r"root\[<Node>\]\.held: generator"),
+        (lambda node: weakref.WeakSet([node]), r"root\[<Node>\]\.held: generator"),
+        (lambda node: weakref.WeakSet([node, KEPT]), r"root\[<Node>\]\.held: generator"),
         (lambda node: weakref.WeakValueDictionary(a=node), r"root\['a'\]\.held: generator"),
         (lambda node: [weakref.ref(node), node], r"root\[1\]\.held: generator"),
     ],
@@ -778,6 +814,9 @@ def test_what_cannot_be_pickled_says_where_it_is(make: Any, path: str) -> None:
         joblib.hash(weak)
     assert not isinstance(raised.value, TypeError)
     assert isinstance(raised.value.__cause__, TypeError)
+
+
+KEPT = Node("b")
 
 
 def test_nothing_that_was_hashed_is_kept_alive() -> None:
