@@ -167,6 +167,10 @@ class Keeper:
     def __init__(self, load: cargo.Cargo) -> None:
         self.load = load
 
+    @property
+    def held(self) -> cargo.Cargo:
+        return self.load
+
     def kept(self) -> str:
         return cargo.look(self.load)
 
@@ -264,6 +268,7 @@ def test_actors(local: Client) -> None:
     assert pinned.result(PATIENCE) == ["pinned", "pinned"]
     assert keeper.kept().result(PATIENCE) == "pinned"
     assert keeper.total(np.ones(10)).result(PATIENCE) == 10
+    assert cargo.look(keeper.held) == "pinned"  # no method: it is sent back, and nothing goes there
 
 
 def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:
@@ -274,6 +279,18 @@ def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:
         with pytest.raises(Exception, match=r"pickle|serialize"):
             keeper.look(*arguments)
     assert keeper.kept().result(PATIENCE) == "pinned"
+
+
+def test_what_only_another_task_holds_is_outside(local: Client) -> None:
+    """Each task is opened by itself, wherever it runs, however they are sent."""
+    target = errands.Target("far")
+    tasks = [dask.delayed(one)(target), dask.delayed(errands.named)(weakref.ref(target))]
+    with (
+        weakreduce.policy("strict"),
+        pytest.raises(weakreduce.WeakrefPicklingError, match="outside"),
+    ):
+        local.compute(tasks)
+    assert local.compute(tasks)[1].result(PATIENCE) == ("far",)
 
 
 def test_scatter_is_refused_in_our_words(local: Client) -> None:
