@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
 from holders import HOLDERS, Plain, Target, check, with_attribute
 
+import weakreduce
 from weakreduce.paths import search
 
 
@@ -86,3 +88,60 @@ def test_a_function_leads_to_the_globals_that_it_names_alone() -> None:
     assert not ways.places
     assert any(obj is Target for obj in ways.objects)
     assert not any(obj is Plain for obj in ways.objects)
+
+
+def test_a_variable_without_a_value_is_passed_by() -> None:
+    """It has a cell in the closure, and nothing in it."""
+
+    def outer() -> Any:
+        def function() -> Any:
+            return early, late
+
+        early = target
+        return function
+        late = None
+
+    target = Target()
+    check([outer(), target], target)
+    assert search.paths_to(outer(), [target])[id(target)].endswith(".cell_contents")
+
+
+def test_what_a_weak_container_keeps_in_a_slot_is_its_own() -> None:
+    class SlotSet(weakref.WeakSet[Any]):
+        __slots__ = ("data", "more")
+
+    target, member = Target(), Target()
+    root = SlotSet([member])
+    root.more = target
+    assert search.paths_to(root, [target, root.data]) == {id(target): "root.more"}
+
+
+def test_a_class_that_cannot_be_asked_for_its_name_is_not_opened() -> None:
+    """It is on the way of the search, and a pickler has never come to it."""
+    outside = Target()
+
+    class Unnamed(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):
+                raise ZeroDivisionError
+            return super().__getattribute__(name)
+
+    class Odd(metaclass=Unnamed):
+        held = outside
+
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\[0\]\[0\]\[0\]: "):
+        weakreduce.dumps([[[weakref.ref(outside)]], Odd], policy="forbid")
+    ways = search.Search([Odd], [id(outside)], lambda obj: obj.__module__ == "builtins")
+    assert not ways.places
+
+
+def test_a_way_into_an_argument_that_is_too_long_has_no_beginning() -> None:
+    """A part of it may be shown, and not with the argument's name, as if it were the whole."""
+    target = Target()
+    deep: Any = target
+    for _ in range(2 * search.LONGEST):
+        deep = [deep]
+    for given, expected in ((deep, "root…[0]"), ([target], "args[0][0]")):
+        with search.naming([("args[0]", given)]):
+            found = search.paths_to([None, given], [target])[id(target)]
+        assert found.startswith(expected)
