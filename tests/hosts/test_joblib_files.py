@@ -319,6 +319,19 @@ def test_a_result_with_weak_references_is_computed_once(tmp_path: Path, settings
     assert asked == ["root"]
 
 
+def test_a_pickler_that_was_made_before_install_writes_as_stock() -> None:
+    root = [np.arange(10), np.array([{"a": 1}], object)]
+    reference, found = io.BytesIO(), io.BytesIO()
+    weakreduce.uninstall()
+    try:
+        NumpyPickler(reference, 4).dump(root)
+        pickler = NumpyPickler(found, 4)
+    finally:
+        weakreduce.install()
+    pickler.dump(root)
+    assert found.getvalue() == reference.getvalue()
+
+
 class Full(io.BytesIO):
     """A file on a disk that is full at the second write of it."""
 
