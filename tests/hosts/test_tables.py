@@ -410,7 +410,8 @@ def test_a_saver_that_travels_and_that_stock_lacks_does_as_stock_without_it() ->
         dispatch = savers
 
     class WithTheirs(WithIt):
-        dispatch_table = {weakref.WeakSet: lambda weak: "A_SET"}
+        dispatch = savers | {OwnSet: saver}
+        dispatch_table = {OwnSet: lambda weak: "A_SET"}
 
     for pickler in (WithIt, Without):
         with pytest.raises(TypeError, match=r"cannot pickle 'weakref.ReferenceType' object"):
@@ -418,14 +419,19 @@ def test_a_saver_that_travels_and_that_stock_lacks_does_as_stock_without_it() ->
     assert through(WithTheirs, A_SET) is A_SET
 
 
-A_SET: Any = weakref.WeakSet()
+class OwnSet(weakref.WeakSet[Any]):
+    pass
+
+
+A_SET: Any = OwnSet()
 
 
 def test_a_reducer_that_gives_a_name() -> None:
     """A user's own, which wins, and says by which name the weak thing itself is found."""
 
     class Naming(WithSavers):
-        dispatch_table = {weakref.WeakSet: lambda weak: "A_SET"}
+        dispatch = WithSavers.dispatch | {OwnSet: dill.Pickler.dispatch[weakref.WeakSet]}
+        dispatch_table = {OwnSet: lambda weak: "A_SET"}
 
     assert through(Naming, [A_SET])[0] is A_SET
 
