@@ -445,3 +445,13 @@ def test_the_version_and_the_commands(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2
+
+
+def test_a_text_that_is_none_is_damage(path: Path) -> None:
+    with pytest.raises(payload.NotAPayload, match="is no text"):
+        read(path, b"V\\u12\n.")
+
+
+def test_a_file_of_joblibs_is_named_even_where_it_ends_as_a_pickle(path: Path) -> None:
+    with pytest.raises(payload.NotAPayload, match="joblib"):
+        read(path, b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n.")

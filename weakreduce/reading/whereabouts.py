@@ -270,10 +270,8 @@ class _Places:
         path = "root"
         while len(way) > 1:
             holder = way.pop()
-            for part, step, detail in self._parts(holder, set()):
-                if part is way[-1]:
-                    path = step(path, detail)
-                    break
+            steps = self._parts(holder, set())
+            path = next(step(path, detail) for part, step, detail in steps if part is way[-1])
             if len(path) > _LONGEST:
                 return None
         return path
