@@ -27,6 +27,8 @@ import pytest
 from joblib import delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.hashing import Hasher, NumpyHasher
+from joblib.parallel import BatchedCalls
+from joblib.pool import PicklingPool
 
 import weakreduce
 from weakreduce.engines import submit
@@ -263,13 +265,43 @@ def total_of(parts: Any) -> tuple[str, float, Any]:
     return total(*parts[:2])
 
 
-def test_a_task_past_the_limit_leaves_no_file(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def total_in(holder: cargo.Target) -> tuple[str, float, Any]:
+    return total(holder.array)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_task_past_the_limit_leaves_no_file(
+    held: bool, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its bytes are thrown away, and the feeding thread asks the reducers again."""
     monkeypatch.setattr(submit, "WAITING_LIMIT", 0)
-    array = np.ones(BIG)
-    found = parallel("loky", temp_folder=fresh)([delayed(total)(array)] * 6)
+    array, holder = np.ones(BIG), cargo.Target()
+    holder.array = array  # type: ignore[attr-defined]
+    task = delayed(total_in)(holder) if held else delayed(total)(array)
+    found = parallel("loky", temp_folder=fresh)([task] * 6)
     assert found == [("memmap", BIG, None)] * 6
     assert emptied(fresh)
+
+
+def test_a_pool_of_joblibs_without_reducers() -> None:
+    """As one that was made by hand; it pickles as the standard library's does."""
+    load, _target = cargo.load("ref", "outside")
+    with PicklingPool(1) as pool:
+        assert pool.apply(cargo.look, (load,)) == "pinned"
+        with weakreduce.policy("dangle"):
+            assert pool.apply(cargo.look, (load,)) == "dead"
+        pool.close()
+        pool.join()
+
+
+def test_a_task_that_nobody_is_called_back_for_raises(backend: str) -> None:
+    """Whoever submits one by hand has no other way to hear of it."""
+    load, _target = cargo.load("ref", "outside")
+    with joblib.Parallel(2, backend=backend) as jobs:
+        batch = BatchedCalls([delayed(cargo.look)(load)], jobs._backend.get_nested_backend())
+        with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
+            jobs._backend.submit(batch)
+        assert jobs([delayed(abs)(-1)] * 2) == [1, 1]
 
 
 def test_calls_in_threads_keep_their_arrays_apart(fresh: Path) -> None:

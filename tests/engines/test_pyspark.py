@@ -103,6 +103,15 @@ def test_what_dies_before_the_action_arrives(once: Any) -> None:
     assert lazy.collect() == [False]
 
 
+def test_the_driver_may_run_the_function_itself(once: Any) -> None:
+    """What stands in its place opens a copy of its own there."""
+    dead, _target = asking()
+    with weakreduce.policy("dangle"):
+        lazy = once.mapPartitions(lambda items: [dead()])
+    assert list(lazy.func(0, iter([1]))) == [True]
+    assert not dead()
+
+
 def test_functions_without_weak_things_are_left_to_the_action(sc: Any, once: Any) -> None:
     values = [1]
     lazy = once.map(lambda item: item + values[0])

@@ -28,6 +28,7 @@ from homing import HOME, nothing_is_left
 import weakreduce
 from weakreduce import wire
 from weakreduce.model import homes
+from weakreduce.model.shipping import shipping
 
 HERE = Path(__file__).parent.parent / "support"
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -521,3 +522,19 @@ code = os.waitstatus_to_exitcode(os.waitpid(Forking.child, 0)[1])
 print(json.dumps([code, weakreduce.loads(payload)[0]() is first]))
 """
     assert script(source) == [0, True]
+
+
+@pytest.mark.parametrize("host", HOSTS[:2])
+def test_a_method_of_a_copy_goes_home_and_its_function_with_it(host: Any) -> None:
+    """The function is of a class by value, and was never sent as a thing of its own."""
+
+    class Local:
+        def method(self) -> str:
+            return "called"
+
+    local = Local()
+    copy = away(weakreduce.dumps(weakref.ref(local), policy=HOME, host=host), host)()
+    assert copy is not local
+    with shipping():
+        back = weakreduce.dumps(weakref.WeakMethod(copy.method), host=host)
+    assert weakreduce.loads(back, host=host)()() == "called"

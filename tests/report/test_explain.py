@@ -303,6 +303,31 @@ def test_a_page_tells_what_cannot_be_pickled() -> None:
     assert "cannot be pickled: root[1][&#x27;key&#x27;] (a things.Locked)" in report.to_html()
 
 
+def test_what_is_refused_is_passed_by_in_the_search_for_what_fails() -> None:
+    thing = Thing()
+
+    class Making:
+        """Its reduction makes what no path leads to, beside a reference that is refused."""
+
+        def __reduce__(self) -> Any:
+            return list, ((weakref.ref(thing), (number for number in ())),)
+
+    report = explain([1, Making()], policy="forbid")
+    assert [failure.path for failure in report.failures] == ["root[1]"]
+    assert "generator" in report.failures[0].text
+    assert report.counts == {}  # it is left out, with all that it holds
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_weighed_may_need_a_walk_to_the_end_for_an_order(host: Any) -> None:
+    """Of the members of a set, those that are inside come in the order in which they are met."""
+    nodes = [Thing(str(number)) for number in range(5)]
+    part = [weakref.ref(nodes[0]), weakref.WeakSet(nodes), nodes, bytes(50_000)]
+    report = explain([part, 1], host=host)
+    (weight,) = (weight for weight in report.heaviest if weight.path == "root[0]")
+    assert weight.bytes == len(weakreduce.dumps(part, host=host))
+
+
 def test_a_record_of_no_dump() -> None:
     with weakreduce.record() as report:
         pass
