@@ -328,6 +328,15 @@ def test_what_the_host_makes_bytes_of() -> None:
         weakreduce.loads(payload)
 
 
+def test_a_buffer_arrives_as_bytes_which_nothing_refers_to() -> None:
+    buffer = pickle.PickleBuffer(b"abc")
+    for root in ([weakref.ref(buffer), buffer], [buffer, weakref.ref(buffer)]):
+        with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced"):
+            payload = weakreduce.dumps(root, protocol=5, host="pickle")
+        found = weakreduce.loads(payload)
+        assert sorted(type(part).__name__ for part in found) == ["ReferenceType", "bytes"]
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_other_copies_are_referred_to(host: str) -> None:
     """Of another class, or of one that says itself what it makes, or made by a function."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
+import pickle
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ import programs
 import pytest
 from distributed import Client, LocalCluster
 from distributed.protocol import deserialize, serialize
-from distributed.protocol.pickle import dumps, loads
+from distributed.protocol.pickle import _DaskPickler, dumps, loads
 from distributed.protocol.serialize import to_serialize
 
 import weakreduce
@@ -291,6 +293,16 @@ def test_what_only_another_task_holds_is_outside(local: Client) -> None:
     ):
         local.compute(tasks)
     assert local.compute(tasks)[1].result(PATIENCE) == ("far",)
+
+
+def test_dasks_own_pickler_stops_at_a_weak_thing() -> None:
+    """It is the one that cloudpickle follows; what it raises looks like an error of pickle's."""
+    target = errands.Target("far")
+    with pytest.raises(pickle.PicklingError, match="a weak thing"):
+        _DaskPickler(io.BytesIO()).dump([1, weakref.ref(target)])
+    file = io.BytesIO()
+    _DaskPickler(file).dump([1, "two"])
+    assert pickle.loads(file.getvalue()) == [1, "two"]
 
 
 def test_scatter_is_refused_in_our_words(local: Client) -> None:

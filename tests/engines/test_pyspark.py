@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import io
 import pickle
+import subprocess
+import sys
 import weakref
 from abc import ABC
 from collections import OrderedDict
@@ -503,3 +505,10 @@ def test_uninstalling_puts_back_what_was_there(spark: Any) -> None:
     finally:
         weakreduce.install("pyspark")
     assert pyspark.core.broadcast.pickle is not pickle
+
+
+def test_importing_the_daemon_starts_nothing() -> None:
+    """Spark runs it; whoever looks at all modules does not."""
+    code = "import sys, weakreduce.engines.spark_daemon; print('pyspark.daemon' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -6,6 +6,7 @@ Into arrays, frames and what else a library keeps: `test_paths_of_libraries.py`.
 from __future__ import annotations
 
 import functools
+import itertools
 import subprocess
 import sys
 import weakref
@@ -145,3 +146,16 @@ def test_a_way_into_an_argument_that_is_too_long_has_no_beginning() -> None:
         with search.naming([("args[0]", given)]):
             found = search.paths_to([None, given], [target])[id(target)]
         assert found.startswith(expected)
+
+
+def test_a_reduction_of_the_users_own_is_not_asked_for_parts() -> None:
+    """It may count, or have effects; what it would hand over is named as the collector sees it."""
+
+    class Chain(itertools.chain[Any]):
+        def __reduce__(self) -> Any:
+            raise AssertionError("code of the user's ran")
+
+    target = Target()
+    root = Chain([target])
+    path = search.paths_to(root, [target])[id(target)]
+    assert path.startswith("gc.get_referents(root)[")
