@@ -86,8 +86,8 @@ def overriding(base: Any) -> Any:
             if type(obj) is Overridden:
                 Short.ask()
                 return Overridden, (obj.name,), vars(obj)
-            return super().reducer_override(obj) if hasattr(super(), "reducer_override") else (
-                NotImplemented)  # fmt: skip
+            theirs = getattr(super(), "reducer_override", None)
+            return NotImplemented if theirs is None else theirs(obj)
 
     return Pickler
 
@@ -112,7 +112,13 @@ def graph(cls: Any) -> tuple[Any, Any]:
     key.name = name
     weak = weakref.WeakKeyDictionary({key: one})
     alone = [cls("alone"), cls("lonely")]  # which nothing puts in order but what they hold
-    root = [weakref.WeakSet(alone), weakly([one, other, one]), weakref.WeakSet([one, other]), weak, weakly([key])]
+    root = [
+        weakref.WeakSet(alone),
+        weakly([one, other, one]),
+        weakref.WeakSet([one, other]),
+        weak,
+        weakly([key]),
+    ]
     return [root, inner, weakly([inner])], (alone, one, other, inner, key)
 
 

@@ -725,12 +725,12 @@ def test_unpin_brings_nothing_back_that_is_gone_by_then() -> None:
 def test_unpin_leaves_what_took_an_entrys_place() -> None:
     key, thing = Meddling("key"), Thing("first")
     pinned = copied(weakref.WeakValueDictionary({key: thing}), "cloudpickle")
-    newer = Thing("newer")
+    newer = [Thing("newer")]
     (kept,) = pinned.keys()
-    Meddling.meddle = lambda: pinned.__setitem__(kept, newer)
+    Meddling.meddle = lambda: pinned.__setitem__(kept, newer[0])
     weakreduce.unpin(pinned)
-    assert list(pinned.values()) == [newer]
-    del newer
+    assert list(pinned.values()) == newer
+    newer.clear()
     gc.collect()
     assert list(pinned.values()) == []
 

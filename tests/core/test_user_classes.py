@@ -406,7 +406,8 @@ def test_proxies_whose_text_tells_no_address(monkeypatch: pytest.MonkeyPatch) ->
     """As that of a later Python may do: then all weak references to what was found are asked."""
     monkeypatch.setattr(proxies, "_TOLD", False)
     lies, other = things.Arithmetic("lies"), Thing()
-    kept: list[Any] = [weakref.proxy(lies), weakref.proxy(lies, things.called), weakref.proxy(other)]
+    kept: list[Any] = [weakref.proxy(lies), weakref.proxy(lies, things.called)]
+    kept.append(weakref.proxy(other))
     assert [proxy_referent(proxy) for proxy in kept] == [lies, lies, other]
     copies = weakreduce.loads(weakreduce.dumps([other, kept[2]]))
     assert proxy_referent(copies[1]) is copies[0]

@@ -497,7 +497,7 @@ def test_of_many_homes_the_first_and_the_last_ones_are_remembered() -> None:
 
 
 def test_a_fork_in_mid_dump() -> None:
-    """The child's dump goes on, with numbers that the parent gave: none of its own objects has one."""
+    """The child's dump goes on, with numbers that its parent gave, and that are not its own."""
     source = """
 import json, os, weakref
 import things, weakreduce

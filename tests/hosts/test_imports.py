@@ -69,7 +69,7 @@ print(hasattr(module.Pool.apply_async, "__wrapped__"))
 
 
 def test_a_loader_of_the_old_kind_is_left_alone() -> None:
-    """It loads a module in one step, behind which nothing can be done; `install` readies it then."""
+    """It loads a module in one step, behind which nothing can be done; `install` can, later."""
     code = """
 import importlib.util, sys, weakreduce
 from importlib.machinery import ModuleSpec

@@ -149,7 +149,8 @@ class Unnameable:
 
 def test_a_variable_whose_name_cannot_be_written_is_passed_by() -> None:
     target = Target()
-    dataset = xarray.Dataset({Unnameable(): ("x", objects(Target())), "known": ("x", objects(target))})
+    held: dict[Any, Any] = {Unnameable(): Target(), "known": target}
+    dataset = xarray.Dataset({name: ("x", objects(each)) for name, each in held.items()})
     check(dataset, target, "root['known'].values[0]")
 
 
