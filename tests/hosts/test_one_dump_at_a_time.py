@@ -78,3 +78,23 @@ def test_what_a_dump_was_kept_from_putting_back_is_put_back_by_the_next(host: st
 class Failing:
     def __reduce__(self) -> Any:
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("host", ["dill", "pickle"])
+def test_an_override_that_was_set_on_a_pickler_is_asked_and_stays(host: str) -> None:
+    file, thing, asked = io.BytesIO(), Thing(), []
+
+    def override(obj: Any) -> Any:
+        if type(obj) is Looking:
+            asked.append(obj)
+            return Thing, ("instead",)
+        return NotImplemented
+
+    pickler = PICKLERS[host](file)
+    pickler.reducer_override = override
+    pickler.dump([weakref.ref(thing), thing, Looking()])
+    assert pickler.reducer_override is override
+    assert asked
+    copy = pickle.loads(file.getvalue())
+    assert copy[0]() is copy[1]
+    assert copy[2].name == "instead"
