@@ -320,6 +320,18 @@ def test_a_copy_that_takes_no_weak_reference(host: str, name: str) -> None:
         weakreduce.loads(weakreduce.dumps(root, policy=severed, host=host), host=host)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_copy_that_takes_no_weak_reference_beside_one_that_does(host: str) -> None:
+    thing, odd = Thing(), next(iter(UNREFERABLE.values()))
+    root = [weakref.ref(thing), thing, odd, weakref.ref(odd), weakref.ref(thing)]
+    with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced") as caught:
+        payload = weakreduce.dumps(root, host=host)
+    assert len(caught) == 1
+    copies = weakreduce.loads(payload, host=host)
+    assert copies[0]() is copies[4]() is copies[1]
+    assert copies[3]() is None
+
+
 def test_what_the_host_makes_bytes_of() -> None:
     view = memoryview(b"abc")
     for root in ([weakref.ref(view), view], [view, weakref.ref(view)], [weakref.ref(view)]):

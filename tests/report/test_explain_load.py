@@ -20,7 +20,7 @@ import things
 
 import weakreduce
 from weakreduce.reading.loader import DillLoader, Inner, Loader
-from weakreduce.reading.loading import LoadReport
+from weakreduce.reading.loading import LoadReport, of_file
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 PROTOCOLS = [2, 3, 4, 5]
@@ -512,3 +512,11 @@ def test_what_seldom_stands_in_a_payload(data: bytes, expected: Any) -> None:
 def test_a_report_says_what_it_knows() -> None:
     assert str(LoadReport("TypeError: x", None, "f(1)")) == "TypeError: x\n  in f(1)"
     assert str(LoadReport("TypeError: x", "root", None)) == "TypeError: x\n  at root"
+
+
+def test_a_file_that_cannot_be_unpacked() -> None:
+    report = of_file(b"\x1f\x8b\x08" + bytes(20), "cloudpickle")
+    assert (report.number, report.count) == (1, 1)
+    assert report.report.error is not None
+    assert report.report.error.startswith("UnpicklingError: ")
+    assert str(report) == str(report.report)
