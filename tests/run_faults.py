@@ -66,7 +66,8 @@ class Tracing(interrupts.Interrupts):
         count = len(self.first) if self.trial.distinct else self.count
         if count == self.next and event == "opcode":
             self.next += self.every
-            if _LOCKS.match(linecache.getline(frame.f_code.co_filename, frame.f_lineno)):
+            line = frame.f_lineno or 0  # some bytecodes are of no line
+            if _LOCKS.match(linecache.getline(frame.f_code.co_filename, line)):
                 return found
             file = Path(frame.f_code.co_filename)
             if self.trial.branch(f"{file.parent.name}/{file.name}:{frame.f_lineno}"):
@@ -161,6 +162,7 @@ class Trial:
         try:
             outcome = self.play.outcome(bench, disturb)
             if self.answer < 0:
+                assert outcome.key == self.expected.key, f"undisturbed, {outcome.told}"
                 return
             found = self._judged(outcome)
             bench.check(self.play.healthy, self.reference)

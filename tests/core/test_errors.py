@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import pickle
+import textwrap
 import threading
 import weakref
 from typing import Any
 
 import cloudpickle
+import programs
 import pytest
 import things
 from things import Thing
@@ -328,3 +331,60 @@ def test_a_refusal_is_one_whatever_hinders_the_search_for_its_path() -> None:
             weakreduce.dumps(root, policy="strict")
         found.append(str(caught.value).partition(":")[0])
     assert found == ["a ReferenceType below root", "root[2][0][0][0]"]
+
+
+class Slotted:
+    """Of this module."""
+
+
+def pasted(text: str) -> Any:
+    """The policy that a message says to write here."""
+    start = text.index("rules=(")
+    line = text[start : text.index(" for this type alone")]
+    return eval(f"weakreduce.policy('strict', {line})", globals())
+
+
+def test_what_a_message_says_to_write_can_be_pasted() -> None:
+    class Local:
+        pass
+
+    class Outer:
+        class Inner:
+            pass
+
+    odd = type("odd name", (), {})
+    for make in (Local, Outer.Inner, odd, things.Thing, Slotted, collections.UserDict):
+        referent = make()
+        with (
+            weakreduce.policy("strict"),
+            pytest.raises(weakreduce.WeakrefPicklingError) as raised,
+        ):
+            weakreduce.dumps([weakref.ref(referent)])
+        with pasted(str(raised.value)):
+            assert weakreduce.loads(weakreduce.dumps([weakref.ref(referent)]))[0]() is None
+
+
+def test_so_can_what_a_worker_is_told() -> None:
+    """There a class by value has another home than where it is written."""
+    program = """
+    import weakref, cloudpickle, weakreduce
+
+    class Mine:
+        class Inner:
+            pass
+
+    def told(make):
+        kept = make()
+        try:
+            with weakreduce.policy("strict"):
+                weakreduce.dumps(weakref.ref(kept))
+        except weakreduce.WeakrefPicklingError as error:
+            return str(error)
+
+    print(cloudpickle.dumps([told, Mine, Mine.Inner]).hex())
+    """
+    told, *classes = cloudpickle.loads(bytes.fromhex(programs.run(textwrap.dedent(program))))
+    for cls in classes:
+        referent = cls()
+        with pasted(told(cls)):
+            assert weakreduce.loads(weakreduce.dumps([weakref.ref(referent)]))[0]() is None

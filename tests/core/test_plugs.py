@@ -20,8 +20,8 @@ import run_random_graphs
 from shapes import SHAPES
 
 import weakreduce
-from weakreduce.core import look_ahead, opcodes_alone, short_cuts
-from weakreduce.hosts import picklers, scout
+from weakreduce.core import look_ahead, short_cuts
+from weakreduce.hosts import opcodes_alone, picklers, scout
 from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")

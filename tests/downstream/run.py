@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import datetime
 import fnmatch
+import importlib.util
 import json
 import os
 import platform
@@ -211,7 +212,10 @@ def make_environment(way: str, suite: Suite, folder: Path) -> Path:
     if way == "ours":
         # A copy: the checkout may change while a suite runs for an hour.
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "weakreduce", packages / "weakreduce", ignore=ignored)
+        found = importlib.util.find_spec("weakreduce")
+        assert found is not None
+        (source,) = found.submodule_search_locations or ()
+        shutil.copytree(source, packages / "weakreduce", ignore=ignored)
         compiled = [str(python), "-m", "compileall", "-q", str(packages / "weakreduce")]
         subprocess.run(compiled, check=True)
         (packages / "z_weakreduce.pth").write_text("import z_weakreduce\n")

@@ -58,7 +58,7 @@ def bound_by_dask(obj: Any) -> Any:
 #: Where no package is named, none is needed.
 WAYS: dict[str, Any] = {
     "multiprocessing": lambda obj: pack(obj, forking_way("multiprocessing"), "it"),
-    "a queue": lambda obj: pack(obj, forking_way("multiprocessing"), "it", loses=True),
+    "a queue": lambda obj: pack(obj, forking_way("multiprocessing"), "it"),
     "multiprocess": lambda obj: pack(obj, forking_way("multiprocess"), "it"),
     "distributed": packed_by_dask,
     "distributed, actors": bound_by_dask,

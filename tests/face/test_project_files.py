@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from run_built import ALONE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -20,6 +21,7 @@ COMMANDS = (
     r"python -m pip install .*",
     r"tox -e .*",
     r"python -m sphinx (-nW|-b linkcheck) docs docs/_build/\w+",
+    r"python -X gil=0 -m pytest( tests/\S+\.py)+",
     r"python -m build",
     r"python -m twine check --strict dist/\*",
     r"python tests/run_built\.py dist",
@@ -70,6 +72,18 @@ def test_the_workflow_has_every_python_and_the_lowest_releases() -> None:
     assert "tox -e ${{ matrix.python }}" in commands_of(jobs["pythons"])
     assert "tox -e lowest" in commands_of(jobs["lowest"])
     assert "lowest" in PYPROJECT["tool"]["tox"]["env"]
+
+
+def test_the_workflow_runs_threads_without_a_gil() -> None:
+    job = read(".github/workflows/tests.yml")["jobs"]["free-threaded"]
+    pythons = job["strategy"]["matrix"]["python"]
+    assert pythons == ["3.13t", "3.14t"]
+    # No package of an extra has to be there.
+    assert job["env"] == {ALONE: "1"}
+    text = (ROOT / "docs" / "reference" / "pythons.md").read_text(encoding="utf-8")
+    (command,) = (line for line in commands_of(job) if "pytest tests" in line)
+    for file in re.findall(r"tests/\S+", command):
+        assert f"`{file}`" in text
 
 
 def test_hooks_run_what_ci_runs() -> None:

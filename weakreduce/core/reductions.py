@@ -11,12 +11,14 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from weakreduce.core import notes
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
 from weakreduce.model.classes import HEAP_TYPE, flags_of, has_own_arguments, overrides_reduce
 
 _T = TypeVar("_T")
+Raised = tuple[Any, Exception, types.TracebackType | None, list[Any]]
 
 
 class Answers(dict[type, _T]):
@@ -47,15 +49,16 @@ class Reductions:
         self.found: dict[int, Reduction | str] = {}
         #: Ids of those that may have items.
         self._unusual: set[int] = set()
-        #: id -> (the object, the error and its traceback), where that code raised.
-        self.raised: dict[int, tuple[Any, Exception, types.TracebackType | None]] = {}
+        #: id -> (the object, the error, its traceback and its notes), where that code raised.
+        self.raised: dict[int, Raised] = {}
         self._keep: list[Any] = []
         #: `of`, for each type.
         self.by_type = Answers(self._of_type)
         for obj, found in engine.answers:
             self.found[id(obj)] = self._checked(obj, None, found)
             self._keep.append(obj)
-        self.raised.update({id(obj): (obj, e, e.__traceback__) for obj, e in engine.errors})
+        for obj, error, said in engine.errors:
+            self.raised[id(obj)] = (obj, error, error.__traceback__, said)
 
     def take_apart(self) -> None:
         """Forget all: a traceback that is kept leads back to what keeps it."""
@@ -100,7 +103,8 @@ class Reductions:
                 answer = found[identity]
                 return _with_iterators(answer) if identity in unusual else answer
             if identity in raised:
-                _, error, traceback = raised[identity]
+                _, error, traceback, said = raised[identity]
+                notes.put_back(error, said)
                 try:
                     raise error.with_traceback(traceback)
                 finally:
@@ -114,7 +118,8 @@ class Reductions:
             except Exception as error:
                 # Of the same depth the next attempt may be another; of an inner dump it is not.
                 if not is_too_deep(error) or left_a_dump(error):
-                    raised[identity] = (obj, error, error.__traceback__)
+                    said = notes.of(error).copy()
+                    raised[identity] = (obj, error, error.__traceback__, said)
                 raise
             keep(obj)
             found[identity] = answer

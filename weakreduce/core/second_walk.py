@@ -35,11 +35,6 @@ from weakreduce.core.watches import Watch
 from weakreduce.model.classes import NAMEABLE, bases_of, holds_atoms, is_leaf
 from weakreduce.model.decide import CIRCULAR, PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
-from weakreduce.model.signals import Signal
-
-
-class OrderMatters(Signal):
-    """The order in which what is inside is met is needed, and not known: a signal."""
 
 
 class SecondWalk(Walk):
@@ -67,6 +62,8 @@ class SecondWalk(Walk):
         #: The same, as plugs note them: refs, and containers with their referents and keys.
         self.taken_refs: list[Any] = []
         self.taken: list[tuple[Any, Sequence[Any], Sequence[Any]]] = []
+        #: Whether the order in which what is inside is met was needed, and is not known.
+        self.lacks_order = False
         #: Entries of WeakKeyDictionaries that travel because their key is a snapshot.
         self.entries: list[Edge] = []
         #: Edges that dangle although nobody asked for that.
@@ -247,7 +244,8 @@ class SecondWalk(Walk):
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
         if not self.reach.in_order and sum(bool(self.holds(edge.referent)) for edge in edges) > 1:
-            raise OrderMatters
+            # No signal: what ends a pickler's dump may run code of the user's (`signals.py`).
+            self.lacks_order = True
         return super().ordered(edges)
 
 

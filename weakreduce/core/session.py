@@ -30,7 +30,7 @@ a session ends, whichever way, it takes itself apart: nothing of the payload out
 
 from __future__ import annotations
 
-from weakreduce.core import blame, notes, observe, opcodes_alone, words
+from weakreduce.core import blame, notes, observe, words
 from weakreduce.core.engine import Engine
 from weakreduce.core.sink import Place
 from weakreduce.core.walk import Lost, Refused, Walk
@@ -58,10 +58,6 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
             return
     engine.begin(place.used)
     place.begin(engine)
-    if watch is None and opcodes_alone.is_of_opcodes(root) and not engine.has_persistent_ids:
-        engine.dump_alone(root)
-        place.deliver()
-        return
     session = Session(engine, place, root, watch)
     found: Exception | None = None
     try:
@@ -85,6 +81,9 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
 class Session(Writing):
     """One dump of one pickler: what is written, and what becomes of that or of an error."""
 
+    #: What was written, while others weigh with the pickler.
+    _weighed: Payload | None = None
+
     def conclude(self, lost: list[Lost]) -> None:
         """Tell who is to know of a payload that is written, and of what it has lost."""
         watch, ran = self.watch, self.last_walk()
@@ -94,6 +93,8 @@ class Session(Writing):
             homes.sent(ran.numbered)
         if watch is not None:
             watch.finish(self, self.root, dropped)
+            if self._weighed is not None:
+                self.put_back(self._weighed)  # a lack of memory, which a watch survives, came first
         if (lost or dropped) and not for_itself:
             words.warn(self.root, lost, dropped)
 
@@ -110,6 +111,8 @@ class Session(Writing):
         if self.place.limit is not None:
             return found  # who measures wants no more than that
         notes.clean(seen_error)
+        if found is not None and found.__cause__ is not None:
+            notes.clean(found.__cause__)
         if isinstance(seen_error, Exception):
             ran = self.last_walk()
             prober = self.prober(goes_on=True)
@@ -155,12 +158,16 @@ class Session(Writing):
 
     def payload(self) -> Payload:
         """What is written, to be put back after `weigh`."""
-        return Payload(*self.place.keep(), self.engine.memo(), len(self.engine.memo_before()))
+        found = Payload(*self.place.keep(), self.engine.memo(), len(self.engine.memo_before()))
+        if self._weighed is None:  # else it is what one weighing has left
+            self._weighed = found
+        return found
 
     def put_back(self, payload: Payload) -> None:
         """Leave the dump as it was when it gave this payload."""
         self.place.put_back(payload[:2])
         self.engine.reset(payload.memo)
+        self._weighed = None
 
     def weigh(self, obj: object, limit: float | None, *, with_snapshots: bool) -> int | None:
         """Bytes of the pickle of `obj` by this pickler; None where that is too large, or fails.

@@ -66,40 +66,30 @@ class Place:
     positioned, and what a reducer writes to it meanwhile comes before the payload.
     """
 
-    __slots__ = (
-        "buffers",
-        "claims",
-        "delivered",
-        "engine",
-        "file",
-        "kept",
-        "later",
-        "limit",
-        "thread",
-        "under_way",
-        "used",
-    )
+    # (A place is made for each pickler, and many need little of it: the rest is the class's.)
+
+    #: Bytes that it refuses to grow past, if any.
+    limit: float | None = None
+    #: Whether the limit was passed, and the walk under way was ended without an exception.
+    passed = False
+    _end_walk: Callable[[], bool] | None = None
+    #: Whether a dump was made here before.
+    used = False
+    #: Gives the `UnderWay` of the dump of ours that runs, or None.
+    under_way: Callable[[], UnderWay | None] = _NONE
+    #: The thread of that dump, by its number.
+    thread = 0
+    #: What drives the pickler in the dump under way, and puts it back.
+    engine: Engine | None = None
+    kept: io.BytesIO = _EMPTY
+    #: In a dump, what the file's ``write`` gave: something, once the payload is there.
+    delivered: list[Any]
 
     def __init__(self, file: Any, buffers: Buffers | None) -> None:
         self.file = file
         self.buffers = buffers
         #: What writes to the file itself: its place in the dump, its size, and the function.
         self.later: list[tuple[int, int, Callable[[], Any]]] = []
-        #: Bytes that it refuses to grow past, if any.
-        self.limit: float | None = file.limit if type(file) is Limit else None
-        #: Whether a dump was made here before.
-        self.used = False
-        #: Gives the `UnderWay` of the dump of ours that runs, or None.
-        self.under_way: Callable[[], UnderWay | None] = _NONE
-        #: Those of threads that are beginning one; more than one is too many.
-        self.claims: set[Claim] = set()
-        #: The thread of that dump, by its number.
-        self.thread = 0
-        #: What drives the pickler in the dump under way, and puts it back.
-        self.engine: Engine | None = None
-        #: What the file's ``write`` gave: something, once the payload is there.
-        self.delivered: list[Any] = []
-        self.kept = _EMPTY
 
     def write(self, data: Any, /) -> int:
         """Keep `data`, unless that passes the limit."""
@@ -111,7 +101,24 @@ class Place:
         return written
 
     def _check_limit(self) -> None:
-        if self.limit is not None and self.size() > self.limit:
+        if self.passed:
+            self.kept = io.BytesIO()
+        elif self.limit is not None and self.size() > self.limit:
+            self.passed = self._end_walk is not None and self._end_walk()
+            if not self.passed:
+                raise TooLarge
+
+    def may_end(self, end_walk: Callable[[], bool]) -> None:
+        """Let the walk that begins come to its own end where the limit is passed, if it can."""
+        self._end_walk = end_walk
+
+    def check_passed(self) -> None:
+        """Raise where the limit was passed, and the walk was let come to its end.
+
+        Raises:
+            TooLarge: then.
+        """
+        if self.passed:
             raise TooLarge
 
     def size(self) -> int:
@@ -121,6 +128,12 @@ class Place:
 
     #: For dill's log, which shows how many each object took.
     tell = size
+
+    def claims(self) -> set[Claim]:
+        """Those of threads that are beginning a dump; more than one is too many."""
+        # In one step, whatever other threads do.
+        found: set[Claim] = vars(self).setdefault("_claims", set())
+        return found
 
     def put_off(self, size: int, write: Callable[[], Any]) -> None:
         """Let `write` write `size` bytes to the file itself, at this place of the dump."""
@@ -141,8 +154,9 @@ class Place:
         """A dump begins here."""
         if self.buffers is not None:
             self.buffers.under_way = self.under_way
-        if self.delivered:
-            self.delivered.clear()
+        if type(self.file) is Limit:
+            self.limit = self.file.limit
+        self.delivered = []
         self.kept = io.BytesIO()
         self.used = True
         self.engine = engine
@@ -159,14 +173,13 @@ class Place:
             del self.buffers.met[met:]
         self.kept.seek(size)
         self.kept.truncate()
-        if self.later:
-            del self.later[put_off:]
+        del self.later[put_off:]
 
     def clear(self) -> None:
         """Forget what was written."""
         self.kept = io.BytesIO()  # one that memory lacked for is closed
-        if self.later:
-            self.later = []
+        self._end_walk, self.passed = None, False
+        self.later = []
         if self.buffers is not None:
             self.buffers.met.clear()
 
@@ -197,6 +210,7 @@ class Place:
     def end(self) -> None:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
+        self._end_walk, self.passed = None, False
         if self.later:
             self.later = []
         if self.buffers is not None:

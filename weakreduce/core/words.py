@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Final
 
-from weakreduce.model import decide
+from weakreduce.model import decide, naming
 from weakreduce.model.decide import Decision
 from weakreduce.model.errors import DanglingWarning, WeakrefPicklingError
 from weakreduce.model.kinds import Edge, kind_of
@@ -43,11 +43,23 @@ def where(path: str | None, edge: Edge) -> str:
     return search.edge_path(kind, path, edge)
 
 
+def _rules(edge: Edge, fate: str) -> str:
+    """What to write for the referents of an edge's type, where the call is that pickles it.
+
+    A class that has no name there (a local one, one of a script that another process runs) is told
+    by the name that it says it has.
+    """
+    cls = type(edge.referent)
+    match = naming.name_of(cls, sys._getframe(_caller() - 1).f_globals)
+    if match is None:
+        match = f"lambda weak, referent: type(referent).__qualname__ == {class_name(cls)!r}"
+    return f"rules=(({match}, {fate!r}),)"
+
+
 def refusal(policy: Policy, root: object, edge: Edge, decision: Decision) -> WeakrefPicklingError:
     """The error for an edge that the policy refuses."""
     referent = class_name(type(edge.referent))
-    name = referent.rpartition(".")[2]
-    rule = f"rules=(({name}, 'dangle'),) for this type alone"
+    rule = f"{_rules(edge, 'dangle')} for this type alone"
     outside = policy.live != "forbid" and decision.why is not decide.UNREFERABLE.why
     place = "outside; " if outside else ""
     if policy.live == "forbid":
@@ -56,7 +68,7 @@ def refusal(policy: Policy, root: object, edge: Edge, decision: Decision) -> Wea
         cure = (
             "let its __reduce__ make an object that can be weakly referenced, or write "
             'policy(unpicklable="dangle") to send the reference dead, or '
-            f"rules=(({name}, 'sever'),) for this type alone"
+            f"{_rules(edge, 'sever')} for this type alone"
         )
     elif not decision.asked:
         cure = (
@@ -88,7 +100,7 @@ def warn(root: object, lost: list[tuple[Edge, str]], dropped: list[tuple[object,
             place, fate, cure = "", "sever", ""  # it may be inside
         texts.append(
             f"{path}: {referent}{place} arrives dead: {printable(reason)}. "
-            f"Write {cure}rules=(({referent.rpartition('.')[2]}, {fate!r}),), to say so."
+            f"Write {cure}{_rules(edge, fate)}, to say so."
         )
     for callback, reason in dropped:
         place = found.get(id(callback)) or "a weak reference below root"

@@ -5,10 +5,11 @@ See `session.py` for the theory. Nothing here knows what becomes of a payload or
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
-from weakreduce.core import look_ahead, short_cuts
+from weakreduce.core import look_ahead, notes, short_cuts
 from weakreduce.core.dispatch import Plan, noting, watched_run
 from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED_TYPES
@@ -17,7 +18,7 @@ from weakreduce.core.first_walk import FirstWalk, LookedAhead
 from weakreduce.core.limits import excess
 from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
-from weakreduce.core.second_walk import OrderMatters, SecondWalk
+from weakreduce.core.second_walk import SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
 from weakreduce.core.walk import Lost, Refused, Walk
@@ -60,8 +61,7 @@ class Writing:
         self.walks: list[Walk] = []
         self._met: dict[int, Any] = {}
         self._plans = engine.plans()
-        if facts is not None:
-            self._facts = facts
+        self._facts = facts
 
     # --- the three steps ----------------------------------------------------------------
 
@@ -97,9 +97,9 @@ class Writing:
         self._walk_first(override)
 
     def _walk_first(self, override: Override) -> None:
-        try:
-            watched_run(self.engine, override, self.root)
-        except LookedAhead:
+        with contextlib.suppress(LookedAhead):
+            _run(self, override, self.root)
+        if self.first is not None and self.first.go_on():
             self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
@@ -133,12 +133,7 @@ class Writing:
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
         before = facts.written_before
-        looks = (
-            self._may_look_ahead
-            and self.watch is None
-            and not (before or look_ahead.STOPS_OTHERS)
-            and not self.engine.has_persistent_ids
-        )
+        looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
         walk = FirstWalk(
             facts,
             Reach(met, before),
@@ -177,17 +172,17 @@ class Writing:
         mark = self.place.mark()
         try:
             override = first.override_of_rest()
-            watched_run(self.engine, override, first.rest())
+            _run(self, override, first.rest())
         except (Refused, TooLarge):
             raise
-        except Exception:
+        except Exception as error:
             if not first.reach.in_order:  # a walk to the end tells better what is wrong
                 self._may_look_ahead = False
                 return False
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(Reach({}), [], []):
+            if not self._survey(error, Reach({}), [], []):
                 raise
             return False
         self.place.cut(mark)
@@ -205,15 +200,19 @@ class Writing:
             )
             self.walks.append(walk)
             try:
-                watched_run(self.engine, self._override(walk), walk.envelope())
-            except (Refused, TooLarge):
+                _run(self, self._override(walk), walk.envelope())
+            except TooLarge:
                 raise
-            except OrderMatters:
-                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
-                return None
-            except Exception:
-                if not self._survey(reach, walk.snapshot_edges(), walk.entries):
+            except Exception as error:
+                if not walk.lacks_order and (
+                    isinstance(error, Refused)
+                    or not self._survey(error, reach, walk.snapshot_edges(), walk.entries)
+                ):
                     raise
+                self._may_look_ahead = False
+                return None
+            if walk.lacks_order:
+                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
             if walk.construction.postpones:
                 continue
@@ -224,13 +223,16 @@ class Writing:
             self._may_look_ahead = False
             return None
 
-    def _survey(self, inside: Reach, snapshots: list[Edge], entries: list[Edge]) -> bool:
+    def _survey(
+        self, error: Exception, inside: Reach, snapshots: list[Edge], entries: list[Edge]
+    ) -> bool:
         self._may_look_ahead = False
         if self.watch is not None:
             self.watch.begin()
         prober = self.prober()
         try:
-            return survey(prober, inside, self.root, snapshots, entries, self.watch)
+            with notes.as_they_are(error):
+                return survey(prober, inside, self.root, snapshots, entries, self.watch)
         finally:
             prober.take_apart()
 
@@ -275,6 +277,20 @@ class Writing:
         if self._facts is not None:
             self._facts.take_apart()
         self.forget_walks()
+
+
+def _can_look_ahead(facts: Facts) -> bool:
+    beyond = facts.written_before or look_ahead.STOPS_OTHERS
+    return not beyond and not facts.engine.has_persistent_ids
+
+
+def _run(writing: Writing, override: Override, obj: object) -> None:
+    """Let the pickler run with an override of the walk that is the last."""
+    place = writing.place
+    if place.limit is not None:
+        place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
+    watched_run(writing.engine, override, obj)
+    place.check_passed()
 
 
 def _facts_of(engine: Engine, watch: Watch | None) -> Facts:

@@ -137,7 +137,7 @@ def bound(obj: object, description: str) -> object:
     """
     from distributed.protocol.pickle import dumps
 
-    return bound_if_weak(obj, dumps, description, loses=True) or obj
+    return bound_if_weak(obj, dumps, description) or obj
 
 
 def _bound_arguments(arguments: Sequence[object]) -> Sequence[object]:
@@ -147,7 +147,7 @@ def _bound_arguments(arguments: Sequence[object]) -> Sequence[object]:
     """
     from distributed.protocol.pickle import dumps
 
-    if all(map(plain, arguments)) or not looked_at(arguments, dumps, loses=True)[1]:
+    if all(map(plain, arguments)) or not looked_at(arguments, dumps)[1]:
         return arguments
     return [found if plain(found) else bound(found, "an argument") for found in arguments]
 

@@ -35,7 +35,7 @@ class _LokyWay(Way):
         # Another thread may shut it down, and take its queue away, at any time.
         call_queue, flags = self.executor._call_queue, self.executor._flags
         if call_queue is None or flags.shutdown or flags.broken is not None:
-            raise RuntimeError("left to the engine: it says so itself")
+            raise Way.Left
         reducers = call_queue._reducers
         if self.take_back is not None:
             reducers = {cls: self._noted(found) for cls, found in reducers.items()}

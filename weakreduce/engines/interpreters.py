@@ -16,7 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from weakreduce.engines.submit import Payload, written
+from weakreduce.core import notes
+from weakreduce.engines.submit import Payload, given, written
 from weakreduce.hosts import scout
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
@@ -26,11 +27,13 @@ from weakreduce.model.shipping import shipping
 
 
 def _dumps(obj: object) -> Payload:
-    try:
-        return scout.dumps(obj)
-    except scout.WeakThingMet:
-        from weakreduce.hosts.standard import dumps
-    with shipping():
+    asked = scout.Asked()
+    found = scout.message(obj, None, {}, asked)
+    if found is not None:
+        return found
+    from weakreduce.hosts.standard import dumps
+
+    with shipping(), asked:
         return dumps(obj)
 
 
@@ -40,12 +43,10 @@ def _packed(obj: object, description: str) -> Bound | None:
     return Bound(bytes(data), description) if weak and data is not None else None
 
 
-def run(function: Callable[..., object] | None, packed: tuple[Any, dict[str, Any]]) -> object:
-    """Run a task in a worker, where its arguments have been opened already."""
-    arguments, keywords = packed
-    if function is None:
-        function, *arguments = arguments
-    return _carried(function, *arguments, **keywords)
+def run(alone: Callable[..., object] | None, packed: tuple[Any, Any, dict[str, Any]]) -> object:
+    """Run a task in a worker, where its function or its arguments have been opened already."""
+    function, arguments, keywords = packed
+    return _carried(function if alone is None else alone, *arguments, **keywords)
 
 
 def _carried(function: Callable[..., object], /, *args: object, **keywords: object) -> object:
@@ -67,7 +68,8 @@ def _submit(
     if callable(fn) and not plain((fn, args, keywords), True):
         # A function travels without a pickler, too.
         alone = isinstance(fn, types.FunctionType)
-        packed = _packed((args if alone else (fn, *args), keywords), "a task")
+        with given([(fn, args, keywords)], notes.OF_TUPLE):
+            packed = _packed((None if alone else fn, args, keywords), "a task")
         if packed is not None:
             return stock(executor, run, fn if alone else None, packed)
     return stock(executor, fn, *args, **keywords)

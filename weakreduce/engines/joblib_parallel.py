@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING, Any, Final, final
 
-from weakreduce.engines.submit import Payload, looked_at, named
+from weakreduce.engines.submit import Payload, looked_at
 from weakreduce.hosts import standard
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
@@ -38,6 +38,7 @@ from weakreduce.model.in_force import policy as block
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import Since
 from weakreduce.paths import search
+from weakreduce.paths.tasks import named
 
 if TYPE_CHECKING:
     from joblib import Parallel
@@ -90,8 +91,7 @@ def _submitting(takes_future: bool) -> Callable[[Stock], Stock]:
         stock: Stock, backend: ParallelBackendBase, func: BatchedCalls,
         callback: Callback | None = None,
     ) -> object:  # fmt: skip
-        tasks = getattr(func, "items", ())
-        names = [name for task in tasks for name in named(task[0], [task[1:]])]
+        names = named(getattr(func, "items", ()))
         since = Since()
         try:
             with search.naming(names):
@@ -202,7 +202,7 @@ def _packed_for_dask(
         task = functools.partial(_filling(), function, kept, left, **kept_keywords)
     else:
         task = functools.partial(function, *args, **kept_keywords)
-    data, weak = looked_at(task, dumps, loses=True)
+    data, weak = looked_at(task, dumps)
     if weak:
         data = dumps(task) if data is None else data
     elif data is None or len(data) > _SCATTERED or _waits_for_others(args, keywords):

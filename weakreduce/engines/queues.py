@@ -28,7 +28,7 @@ def make_patch(module: ModuleType) -> AttributePatch:
         # An executor's queue reports errors in its own way; its items come packed.
         own = type(queue)._on_queue_feeder_error is on_error
         if own and not queue._closed and not plain(obj, way.names):
-            obj = pack(obj, way, "an item", loses=True) or obj
+            obj = pack(obj, way, "an item") or obj
         stock(queue, obj, block, timeout)
 
     return AttributePatch(

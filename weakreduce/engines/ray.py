@@ -26,7 +26,7 @@ from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.seen import Since
-from weakreduce.paths import search
+from weakreduce.paths import search, tasks
 
 if TYPE_CHECKING:
     from ray._private.serialization import SerializationContext
@@ -46,7 +46,7 @@ _exported = _Exported()
 
 def _unwrapping(stock: Stock, *args: object, **keywords: Any) -> object:
     # Every caller gives the user's arguments by these two names.
-    given = search.arguments(keywords.get("args"), keywords.get("kwargs"))
+    given = tasks.arguments(keywords.get("args"), keywords.get("kwargs"))
     with Refusal() as refusal, search.naming(given):
         return stock(*args, **keywords)
     raise refusal.found

@@ -18,13 +18,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from weakreduce.engines.pools import COMPLETE
-from weakreduce.engines.submit import Arguments, holds_weak, named
+from weakreduce.engines.submit import holds_weak
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
-from weakreduce.paths import search
+from weakreduce.paths import search, tasks
 
 if TYPE_CHECKING:
     from ray.util.multiprocessing.pool import IMapIterator, Pool
@@ -49,9 +49,9 @@ def _submit_next_chunk(stock: Stock, iterator: IMapIterator) -> None:
 
 
 def _run_batch(
-    stock: Stock, pool: Pool, index: int, func: Callable[..., Any], batch: Sequence[Arguments]
+    stock: Stock, pool: Pool, index: int, func: Callable[..., Any], batch: Sequence[tasks.Arguments]
 ) -> object:
-    with search.naming(named(func, batch)):
+    with search.naming(tasks.named([(func, *each) for each in batch])):
         return stock(pool, index, func, batch)
 
 

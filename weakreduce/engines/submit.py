@@ -12,6 +12,7 @@ of an engine's own error. Which engine it is, and where its tasks enter, is not 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import opcode
@@ -20,16 +21,17 @@ import pickle
 import signal
 import threading
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
+from weakreduce.core import notes
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.locks import new_lock
 from weakreduce.model.seen import Since
-from weakreduce.paths import parts, search
+from weakreduce.paths import parts, search, tasks
 
 Payload = bytes | memoryview
 
@@ -55,6 +57,9 @@ class Way:
         self.opener = opener
         self.names = names
 
+    class Left(Exception):  # noqa: N818 - an answer, not an error
+        """Raised by `dumps`: this is for the engine to report."""
+
     def unused(self) -> None:
         """The bytes are not sent: the engine pickles again."""
 
@@ -75,14 +80,13 @@ def forking_way(root: str) -> Way:
 # --- bytes now if a weak thing was met, else the thing itself -----------------------------
 
 
-def pack(obj: object, way: Way, description: str, loses: bool = False) -> Bound | None:
+def pack(obj: object, way: Way, description: str) -> Bound | None:
     """What is to be sent in an object's place; None for the object itself.
 
     Args:
         obj: what the engine is to send.
         way: how the engine pickles it.
         description: what `obj` is, for `repr`.
-        loses: whether the engine loses what it cannot pickle, instead of reporting it.
 
     Raises:
         WeakrefPicklingError: where the policy refuses.
@@ -90,16 +94,13 @@ def pack(obj: object, way: Way, description: str, loses: bool = False) -> Bound 
             the engine pickles again, and reports the failure as it always does; and so it does
             for all objects where what is raised is no `Exception`, but a SystemExit, say.
     """
-    data, weak = written(obj, way.dumps, loses)
+    data, weak = written(obj, way.dumps)
     if data is not None:
         share = None if weak else waiting.take(len(data))
         if weak or share is not None:
             return Bound(bytes(data), description, way.opener, share)
     way.unused()
     return None
-
-
-Arguments = tuple[Iterable[Any], Mapping[str, Any]]
 
 
 def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any], way: Way) -> Any:
@@ -111,33 +112,28 @@ def pack_call(function: object, args: Iterable[Any], keywords: Mapping[str, Any]
     if not callable(function) or plain((function, args, keywords), way.names):
         return None
     task = functools.partial(function, *args, **keywords)
-    with search.naming(named(*_parts_of(task))):
+    with given(tasks.calls(function, args, keywords), notes.OF_PARTIAL):
         return pack(task, way, "a task")
 
 
-def bound_if_weak(
-    obj: object, dumps: Callable[..., bytes], description: str, loses: bool = False
-) -> Bound | None:
+def bound_if_weak(obj: object, dumps: Callable[..., bytes], description: str) -> Bound | None:
     """The payload of what holds a weak thing; None for all else, which the engine pickles later.
 
     Args:
         obj: what the engine is to send.
         dumps: the engine's own, which takes a ``buffer_callback``.
         description: as for `pack`.
-        loses: as for `pack`.
 
     Raises:
         Exception: as `pack` does.
     """
-    data, weak = looked_at(obj, dumps, loses)
+    data, weak = looked_at(obj, dumps)
     if not weak:
         return None
     return Bound(dumps(obj) if data is None else data, description)
 
 
-def looked_at(
-    obj: object, dumps: Callable[..., bytes], loses: bool = False
-) -> tuple[bytes | None, bool]:
+def looked_at(obj: object, dumps: Callable[..., bytes]) -> tuple[bytes | None, bool]:
     """The payload of an object, and whether a weak thing was met; arguments as for `bound_if_weak`.
 
     Returns:
@@ -148,13 +144,11 @@ def looked_at(
         Exception: as `pack` does.
     """
     buffers: list[object] = []
-    data, weak = written(obj, functools.partial(dumps, buffer_callback=buffers.append), loses)
+    data, weak = written(obj, functools.partial(dumps, buffer_callback=buffers.append))
     return None if buffers or data is None else bytes(data), weak
 
 
-def written(
-    obj: object, dumps: Callable[[Any], Payload], loses: bool = False
-) -> tuple[Payload | None, bool]:
+def written(obj: object, dumps: Callable[[Any], Payload]) -> tuple[Payload | None, bool]:
     """The payload, and whether a weak thing was met; None and False for what is left to the engine.
 
     Raises:
@@ -163,8 +157,11 @@ def written(
     since = Since()
     try:
         return dumps(obj), since.met_weak
+    except Way.Left:
+        return None, False
     except BaseException as error:
-        if is_left(error, since.met_weak or (loses and holds_weak(obj))):
+        # Whatever comes first in it: the weak thing, or what cannot be pickled.
+        if is_left(error, since.met_weak or holds_weak(obj)):
             return None, False
         raise
 
@@ -222,34 +219,23 @@ class _Share:
 
 # --- what the user gave -------------------------------------------------------------------
 
-#: Where an engine calls the user's function for many items: name of the engine's function ->
-#: the user's, and the arguments of each call.
-_MANY: Final[dict[str, Callable[..., tuple[Any, list[Any]]]]] = {
-    "_process_chunk": lambda function, chunk: (function, list(chunk)),
-    "process_chunk": lambda function, chunk: (function, list(chunk)),
-    "mapstar": lambda task: (task[0], [(item,) for item in task[1]]),
-    "starmapstar": lambda task: (task[0], list(task[1])),
-}
-_ENGINES: Final = ("concurrent", "loky", "joblib", "pebble", "multiprocessing", "multiprocess")
 
+@contextlib.contextmanager
+def given(calls: Iterable[tasks.Call], wrapping: tuple[str, ...]) -> Iterator[None]:
+    """In the block, functions and the arguments of their calls are pickled in a wrapping.
 
-def _parts_of(task: functools.partial[Any]) -> tuple[Any, list[Arguments]]:
-    """The user's function, and the arguments of each of its calls."""
-    function = task.func
-    if (
-        type(function) is types.FunctionType
-        and function.__name__ in _MANY
-        and str(function.__module__).partition(".")[0] in _ENGINES
-    ):
-        function, many = _MANY[function.__name__](*task.args)
-        return function, [(args, {}) for args in many if isinstance(args, (tuple, list))]
-    return function, [(task.args, task.keywords)]
+    What an error says of the way to its cause begins at a function, or at an argument.
 
-
-def named(function: object, calls: Iterable[Arguments]) -> list[search.Named]:
-    """A function and the arguments of its calls, by the names that paths are to begin with."""
-    given = (search.arguments(args, keywords) for args, keywords in calls)
-    return [("func", function), *(pair for pairs in given for pair in pairs)]
+    Args:
+        calls: the user's.
+        wrapping: what notes say of the wrapping, as for `notes.cut`.
+    """
+    with search.naming(tasks.named(calls)):
+        try:
+            yield
+        except Exception as error:
+            notes.cut(error, wrapping)
+            raise
 
 
 # --- whose failure it is ------------------------------------------------------------------

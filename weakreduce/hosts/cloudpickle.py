@@ -63,6 +63,8 @@ class Engine(PicklerEngine):
         self.is_stock_override = getattr(self.override, "__func__", None) is host.stock_override
         #: By id, functions by value that know no module.
         self._nameless: dict[int, object] = {}
+        #: By id, classes, each with whether it is written as a name: cloudpickle finds out slowly.
+        self._classes: dict[int, tuple[object, bool]] = {}
 
     # --- one dump -----------------------------------------------------------------------
 
@@ -137,7 +139,15 @@ class Engine(PicklerEngine):
         )
 
     def by_name(self, obj: object) -> bool:
-        """As cloudpickle decides."""
+        """As cloudpickle decides; of a class it is asked once."""
+        if not issubclass(type(obj), type):
+            return self._is_by_name(obj)
+        known = self._classes.get(id(obj))
+        if known is None:
+            known = self._classes[id(obj)] = obj, self._is_by_name(obj)
+        return known[1]
+
+    def _is_by_name(self, obj: object) -> bool:
         if id(obj) in self._nameless:
             return False
         if isinstance(obj, (types.ModuleType, types.FunctionType, type)):

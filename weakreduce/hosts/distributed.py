@@ -13,14 +13,16 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-from weakreduce.hosts import scout
+from weakreduce.core import observe
+from weakreduce.hosts import own, scout
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model.in_force import get_policy
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
     from distributed.protocol.pickle import _DaskPickler
 
 
-def _pickle_without_weak_things(stock: types.ModuleType) -> types.ModuleType:
-    """The module ``pickle``, but for ``dumps``."""
-    module = types.ModuleType("pickle", pickle.__doc__)
-    vars(module).update(vars(stock), dumps=_scouted)
-    return module
+def _pickle_by(dumps: Callable[..., bytes]) -> Callable[[types.ModuleType], types.ModuleType]:
+    """What makes the module ``pickle``, but for ``dumps``."""
+
+    def make(stock: types.ModuleType) -> types.ModuleType:
+        module = types.ModuleType("pickle", pickle.__doc__)
+        vars(module).update(vars(stock), dumps=dumps)
+        return module
+
+    return make
 
 
 #: Whether a dump is of use only where it meets no weak thing.
@@ -64,12 +70,22 @@ def stopping() -> Iterator[None]:
 
 
 def _scouted(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
+    return scout.dumps(obj, protocol, **settings, asked=scout.Asked())
+
+
+def _sent(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
+    asked = scout.Asked()
     try:
-        return scout.dumps(obj, protocol, **settings, asked=scout.Asked())
+        data = scout.dumps(obj, protocol, **settings, asked=asked)
     except scout.WeakThingMet:
         if _stopping.get():
             raise Stopped from None
         raise
+    if observe.watch_for(None) is not None:
+        # Nobody watches a scout: the same once more, for who records what is sent.
+        with contextlib.suppress(Exception), asked:
+            own.dump(obj, io.BytesIO(), host="pickle", protocol=protocol)
+    return data
 
 
 def _met_by_a_scout() -> scout.WeakThingMet | None:
@@ -120,7 +136,7 @@ def _normalize_pickle(stock: Stock, obj: object) -> object:
     changes: dict[str, Any] = {"outside": outside, "live": "allow", "unpicklable": "dangle"}
     # Neither process nor receiver plays a part.
     changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
-    with block(policy, **changes):
+    with block(policy, **changes), observe.watching(False):
         return stock(obj)
 
 
@@ -128,8 +144,9 @@ def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of one of the three modules."""
     if module.__name__ == "distributed.protocol.serialize":
         return AttributePatch((module, "serialize", in_front(_serialize)))
-    makers: list[Any] = [(module, "pickle", _pickle_without_weak_things)]
-    if module.__name__ == "distributed.protocol.pickle":
+    sends = module.__name__ == "distributed.protocol.pickle"
+    makers: list[Any] = [(module, "pickle", _pickle_by(_sent if sends else _scouted))]
+    if sends:
         makers.append((module._DaskPickler, "reducer_override", in_front(_reducer_override)))
         makers.append((module, "cloudpickle", _shipping_cloudpickle))
     else:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weakreduce.core.frames import in_a_dump
 from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
+from weakreduce.hosts import opcodes_alone
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Engine
@@ -117,17 +118,17 @@ class PicklerPatch(AttributePatch):
         cls = self.cls
 
         @functools.wraps(stock)
-        def __init__(pickler: Any, *args: Any, **keywords: Any) -> None:  # noqa: N807
+        def __init__(pickler: Any, /, *args: Any, **keywords: Any) -> None:  # noqa: N807
             file = args[0] if args else keywords.get(file_name)
             if len(args) > callback_at:
                 callback = args[callback_at]
             else:
                 callback = keywords.get("buffer_callback")
-            place = pickler.__dict__.get("_weakreduce")
+            own = pickler.__dict__
             if (
                 not hasattr(file, "write")
-                or (place is not None and file is place)
-                or not isinstance(pickler, cls)
+                or (type(file) is Place and own.get("_weakreduce") is file)
+                or not (type(pickler) is cls or isinstance(pickler, cls))
             ):
                 # This raises as it always did; or a subclass that is patched as well has made
                 # the place already; or it is called for a pickler that is none of ours
@@ -135,19 +136,19 @@ class PicklerPatch(AttributePatch):
                 stock(pickler, *args, **keywords)
                 return
             buffers = None if callback is None else Buffers(callback)
-            place = Place(file, buffers)
+            own["_weakreduce"] = place = Place(file, buffers)
+            if buffers is not None:
+                if len(args) > callback_at:
+                    args = (*args[:callback_at], buffers, *args[callback_at + 1 :])
+                else:
+                    keywords["buffer_callback"] = buffers
             if args:
-                args = (place, *args[1:])
+                args = args[1:]
             else:
-                keywords[file_name] = place
-            if len(args) > callback_at:
-                args = (*args[:callback_at], buffers, *args[callback_at + 1 :])
-            elif buffers is not None:
-                keywords["buffer_callback"] = buffers
-            pickler._weakreduce = place
-            stock(pickler, *args, **keywords)
+                del keywords[file_name]
+            stock(pickler, place, *args, **keywords)
             if after_init is not None:
-                after_init(pickler, *args, **keywords)
+                after_init(pickler, place, *args, **keywords)
 
         return __init__
 
@@ -165,7 +166,10 @@ class PicklerPatch(AttributePatch):
                     raise RuntimeError(_IN_USE)
                 stock(pickler, obj)
                 return
-            claims = place.claims
+            if opcodes_alone.needs_no_dump(pickler, place, obj):
+                opcodes_alone.dump(pickler, place, stock, obj)
+                return
+            claims = place.claims()
             # A loop of one turn: what it loops over is on the stack of this frame.
             for claim in map(Claim, (UnderWay(),), (claims.discard,)):
                 claims.add(claim)

@@ -32,9 +32,9 @@ _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
 ABSENT: Final = object()
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
-#: Types that picklers write by a construction. (Compared by identity, as all classes here are: a
+#: By id, types that picklers write by a construction. (All classes here are compared by identity: a
 #: metaclass may say what it likes, or raise.)
-_NAMELESS = (type(None), type(...), type(NotImplemented))
+_NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
 
 
 class PicklerEngine:
@@ -48,7 +48,7 @@ class PicklerEngine:
     _own_persistent: Any = ABSENT
     #: Nobody has asked before (`scout.Asked`).
     answers: Iterable[tuple[Any, Any]] = ()
-    errors: Iterable[tuple[Any, Exception]] = ()
+    errors: Iterable[tuple[Any, Exception, list[Any]]] = ()
 
     def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
         self.pickler = pickler
@@ -90,10 +90,6 @@ class PicklerEngine:
     def drive(self, override: Override, obj: Any) -> None:
         """Run the host's dump with an override that is asked of every instance."""
         self.pickler.__dict__["reducer_override"] = override
-        self.stock(self.pickler, obj)
-
-    def dump_alone(self, obj: Any) -> None:
-        """Run the host's dump as it is."""
         self.stock(self.pickler, obj)
 
     def memo_before(self) -> dict[int, Any]:
@@ -356,7 +352,7 @@ def importable(obj: Any) -> bool:
     ):
         return False
     name: str = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
-    if any(obj is nameless for nameless in _NAMELESS):
+    if id(obj) in _NAMELESS:
         return True
     return _is_global(obj, name)
 

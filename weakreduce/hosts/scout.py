@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, final
 
+from weakreduce.core import notes
+from weakreduce.core.expressions import write_nothing
 from weakreduce.model import signals
 from weakreduce.model.classes import overrides_reduce
 from weakreduce.model.files import BufferCallback, Writable
@@ -75,7 +77,8 @@ class Asked:
 
     def __init__(self) -> None:
         self.answers: list[tuple[Any, Any]] = []
-        self.errors: list[tuple[Any, Exception]] = []
+        #: With the notes that the error had then, before a pickler added its own.
+        self.errors: list[tuple[Any, Exception, list[Any]]] = []
 
     def asking(self, reducer: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A reducer whose answers are kept."""
@@ -84,7 +87,7 @@ class Asked:
             try:
                 found = kept = reducer(obj)
             except Exception as error:
-                self.errors.append((obj, error))
+                self.errors.append((obj, error, notes.of(error).copy()))
                 raise
             if (
                 isinstance(found, tuple)
@@ -143,18 +146,37 @@ class Table(dict[type, Any]):
         self.default = _BY_PROTOCOL[protocol]
         self.reducers = reducers
         self.asked = asked
+        #: Why nothing more is written, and the dump, once it has come to its end, is of no use.
+        self.ended: str | None = None
+        self._metaclasses: set[type] = set()
+
+    def _stop(self, text: str) -> Callable[[Any], Any]:
+        """End the dump: by a signal, unless that would run code of the user's.
+
+        Raises:
+            WeakThingMet: the signal.
+        """
+        text = f"{text}: {_LEFT}"
+        if not signals.would_run_code((*self, *self._metaclasses)):
+            raise WeakThingMet(text, self.asked)
+        self.clear()
+        self.ended = text
+        return write_nothing
 
     def __missing__(self, cls: type) -> Any:
+        if self.ended is not None:
+            return write_nothing
         kind = kind_of(cls)
         if kind is not None:
-            raise WeakThingMet(f"a weak thing ({kind.name}): {_LEFT}", self.asked)
+            return self._stop(f"a weak thing ({kind.name})")
         own = cls not in HARMLESS
         reducer = self.reducers.get(cls)
         if reducer is not None and own:
-            raise WeakThingMet(f"a reducer that may have effects: {_LEFT}", self.asked)
+            return self._stop("a reducer that may have effects")
         reducer = reducer or copyreg.dispatch_table.get(cls)
         if reducer is None:
             if issubclass(cls, type):
+                self._metaclasses.add(cls)
                 raise KeyError(cls)  # classes are written as names
             reducer, own = self.default, overrides_reduce(cls)
         if own and self.asked is not None:
@@ -201,7 +223,7 @@ class WithoutWeakThings(_pickle.Pickler):
         asked: Asked | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
-        self.dispatch_table = Table(protocol_of(protocol), reducers or {}, asked)
+        self.dispatch_table = self._table = Table(protocol_of(protocol), reducers or {}, asked)
 
     def dump(self, obj: object) -> None:
         """Write the payload of `obj`.
@@ -217,6 +239,8 @@ class WithoutWeakThings(_pickle.Pickler):
             raise
         finally:
             del handled  # its traceback may lead to this frame
+        if self._table.ended is not None:
+            raise WeakThingMet(self._table.ended, self._table.asked)
 
 
 def dumps(
@@ -254,9 +278,9 @@ def message(
     """
     file = io.BytesIO()
     pickler = _pickle.Pickler(file, protocol)
-    pickler.dispatch_table = Table(protocol_of(protocol), reducers, asked)
+    pickler.dispatch_table = table = Table(protocol_of(protocol), reducers, asked)
     try:
         pickler.dump(obj)
     except Exception:  # noqa: BLE001 - the other pickler comes across it, too, and tells more
         return None
-    return file.getbuffer()
+    return file.getbuffer() if table.ended is None else None

@@ -228,6 +228,8 @@ _BASES: Final = frozenset(_BY_BASE)
 #: What makes the kind of each registered type. A `Kind` holds its type, so none is kept here: a
 #: type must die with its last user.
 _registered: weakref.WeakKeyDictionary[type, Callable[[type], Kind]] = weakref.WeakKeyDictionary()
+#: Something, once there was an entry: most processes have none, and each type is looked for there.
+_have_registered: list[bool] = []
 
 
 def register(
@@ -255,6 +257,7 @@ def register(
     for name, function in (("referent", referent), ("rebuild", rebuild), ("pin", pin)):
         if not callable(function) and not (name == "pin" and function is None):
             raise TypeError(f"register(..., {name}=) takes a callable, not {function!r}")
+    _have_registered.append(True)
     _registered[weak_type] = _maker(*(_loosened(f, weak_type) for f in (referent, rebuild, pin)))
 
 
@@ -287,8 +290,8 @@ def _loosened(function: object, weak_type: type) -> Callable[[type], Any]:
 
 
 def has_registered() -> bool:
-    """Whether any third-party weak type is registered."""
-    return bool(_registered)
+    """Whether any third-party weak type was ever registered."""
+    return bool(_have_registered)
 
 
 def can_pin(weak_type: type) -> bool:
@@ -332,7 +335,7 @@ def kind_of(weak_type: type) -> Kind | None:
     # Not `issubclass`: that asks the abstract classes behind weak dictionaries, which crash the
     # interpreter where a type is not ready and its __mro__ is None (a code's line iterator).
     bases: tuple[type, ...] = bases_of(weak_type) or ()
-    if _registered:
+    if _have_registered:
         for base in bases:
             make = _registered.get(base)
             if make is not None:

@@ -2,13 +2,22 @@
 
 From Python 3.14 on a pickler adds a note to whatever exception passes through it, and asks the
 keys of dicts for their ``repr`` to do so, which may raise an error in the exception's place. A
-signal takes no notes, and is found again behind such an error.
+signal takes no notes, and is found again behind such an error. Where a ``repr`` of a user's might
+be run, there is none: who would raise it writes no more, and lets the dump run to its end.
 """
 
 from __future__ import annotations
 
+import _pickle
+import contextlib
+import functools
+import io
+import sys
+import types
+from collections.abc import Iterable
 from typing import Any
 
+from weakreduce.model.classes import class_attribute
 from weakreduce.model.errors import WeakreduceError
 
 
@@ -52,3 +61,35 @@ def behind(
             return found
         found = found.__context__
     return None
+
+
+def would_run_code(met: Iterable[type]) -> bool:
+    """Whether notes on an error may run a ``repr`` that is written in Python.
+
+    Args:
+        met: the types of all that the pickler has met, and so of the keys of dicts that it is in.
+    """
+    return _asks_keys() and any(
+        type(class_attribute(cls, "__repr__")) is not types.WrapperDescriptorType for cls in met
+    )
+
+
+class _Probe:
+    """A key, and what cannot be pickled."""
+
+    asked = False
+
+    def __repr__(self) -> str:
+        _Probe.asked = True
+        return ""
+
+    def __reduce__(self) -> Any:
+        return _Probe, ()
+
+
+@functools.cache
+def _asks_keys() -> bool:
+    """Whether a C pickler asks a key for its ``repr`` on an error, as it does from 3.14 on."""
+    with contextlib.suppress(TypeError):
+        _pickle.Pickler(io.BytesIO()).dump({_Probe(): sys._getframe()})
+    return _Probe.asked

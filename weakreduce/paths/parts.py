@@ -11,6 +11,7 @@ import collections
 import functools
 import gc
 import io
+import sys
 import types
 import weakref
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from weakreduce.paths import own_storage, steps
 from weakreduce.paths.steps import in_python, static
 
 #: What holds nothing that would be looked for.
-LEAVES: Final = (int, float, complex, str, bytes, bytearray, bool, type(None), types.ModuleType)
+LEAVES: Final = (int, float, complex, str, bytes, bytearray, bool, type(None))
 #: Builtin types whose instances `parts` opens by themselves, or which hold nothing.
 _OPENED: Final = frozenset(
     {object, dict, list, tuple, set, frozenset, collections.deque, types.FunctionType,
@@ -104,6 +105,17 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
     for name, annotation in list((obj.__annotations__ or {}).items()):
         yield f"{path}.__annotations__[{steps.written(name)}]", annotation
 
+    yield f"{path}.__code__", obj.__code__
+    yield f"{path}.__doc__", obj.__doc__
+
+
+def _module_parts(obj: types.ModuleType, path: str) -> Iterator[tuple[str, Any]]:
+    """Of a module that cannot be imported; behind any other is the whole program."""
+    names = object.__getattribute__(obj, "__dict__")
+    if sys.modules.get(names.get("__name__")) is not obj:
+        for name, held in list(names.items()):
+            yield steps.attribute(path, type(obj), name), held
+
 
 def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
     metaclass = type(obj)
@@ -182,8 +194,14 @@ def parts(obj: Any, path: str, shapes: Shapes | None = None) -> Iterator[tuple[s
     if issubclass(obj_type, type):
         yield from _class_parts(obj, path)
         return
+    if issubclass(obj_type, types.ModuleType):
+        yield from _module_parts(obj, path)
+        return
     kind = kind_of(obj_type)
     if kind is not None and kind.is_proxy:
+        # Attributes would be those of its referent.
+        for number, held in enumerate(gc.get_referents(obj)):
+            yield f"gc.get_referents({path})[{number}]", held
         return
     shape = None if shapes is None else shapes.get(obj_type)
     if shape is None:
@@ -234,6 +252,21 @@ def _all_parts(
 def _travels_by_value(cls: type) -> bool:
     """Whether a class is pickled whole by most hosts."""
     return class_attribute(cls, "__module__") == "__main__" or "<locals>" in class_name(cls)
+
+
+def finalizer_parts(obj: object, path: str) -> Iterator[tuple[str, Any]]:
+    """What a finalizer is to call, and with what: that travels where it is re-armed."""
+    kind = kind_of(type(obj))
+    if kind is None or not kind.is_finalizer:
+        return
+    for edge in kind.edges(obj):
+        if edge.callback:
+            function, args, keywords = edge.callback
+            yield f"{path}.peek()[1]", function
+            for number, held in enumerate(args):
+                yield f"{path}.peek()[2][{number}]", held
+            for name, held in keywords.items():
+                yield f"{path}.peek()[3][{name!r}]", held
 
 
 def _weak_parts(kind: Kind, obj: object, path: str) -> Iterator[tuple[str, Any]]:

@@ -8,15 +8,16 @@ own methods and runs no code of the user's.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final, final
 
 from weakreduce.model.blocks import Block, Scope
 from weakreduce.model.classes import NAMEABLE
 from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.texts import class_name
-from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, parts
+from weakreduce.paths.parts import HOLDER, LEAVES, Shapes, finalizer_parts, parts
 from weakreduce.paths.steps import named
+from weakreduce.paths.tasks import Named, given_in
 
 #: The step to the root itself.
 _ROOT: Final = ""
@@ -25,10 +26,14 @@ LONGEST: Final = 500
 #: Objects that are looked at to count who holds a weak reference.
 _COUNTED: Final = 100_000
 
-Named = tuple[str, Any]
 #: What an engine was given, each with the name that its user knows it by, where the engine pickles
 #: a wrapping of its own: paths begin at those, not at the wrapping.
 given: Final = Scope("weakreduce_given")
+
+
+def given_for(root: object) -> tuple[Named, ...]:
+    """What was given to the engine that pickles a root, if one does, with these names."""
+    return given.get(()) or given_in(root)
 
 
 def is_closed(obj: object, by_name: Callable[[Any], bool] | None) -> bool:
@@ -145,7 +150,9 @@ class Search:
                 place += 1
                 continue
             kind = kind_of(type(obj))
-            if kind is not None and not kind.is_finalizer:
+            if kind is not None and kind.is_finalizer:
+                weak += [(place, *part) for part in finalizer_parts(obj, HOLDER)]
+            elif kind is not None:
                 for edge in kind.edges(obj):
                     if edge.referent is not None and id(edge.referent) not in seen:
                         weak.append((place, edge_path(kind, HOLDER, edge), edge.referent))
@@ -184,7 +191,7 @@ class Search:
 
     def _paths_from_given(self) -> dict[int, str]:
         """Id -> path, of what was found, and is in what was `given` as well."""
-        known: tuple[Named, ...] = given.get(())
+        known = given_for(self.objects[0])
         if self._from_given is None:
             self._from_given = {}
             if known:
@@ -207,14 +214,6 @@ def joined(steps: list[str], root: str) -> str:
         if step != _ROOT:
             path = step.replace(HOLDER, path, 1)
     return path
-
-
-def arguments(args: Iterable[Any] | None, keywords: Mapping[str, Any] | None) -> list[Named]:
-    """The arguments of a call, with the names that they have in `given`."""
-    return [
-        *((f"args[{number}]", held) for number, held in enumerate(args or ())),
-        *((f"kwargs[{name!r}]", held) for name, held in (keywords or {}).items()),
-    ]
 
 
 class naming(Block):  # noqa: N801 - it reads as a verb, as `policy` does

@@ -6,7 +6,7 @@ Rule: a step is told its holder's path and what tells the part from the others, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from weakreduce.paths import steps
 from weakreduce.reading.machine import Node, Value
@@ -34,6 +34,40 @@ def argument(path: str, number: int) -> str:
 def new_argument(path: str, number: int) -> str:
     """Of a class's `__new__`."""
     return f"{path}.__getnewargs__()[{number}]"
+
+
+def class_of(path: str, _: None) -> str:
+    """What makes an instance."""
+    return f"type({path})"
+
+
+def function_of(path: str, _: None) -> str:
+    """What makes all else, where it is no importable function."""
+    return f"{path}.__reduce__()[0]"
+
+
+#: What makes a class, a function, or a part of them by value: for each of its arguments, what it
+#: is in what is made.
+OF_MAKERS: Final = {
+    "_make_skeleton_class": ("type({})", "{}.__name__", "{}.__bases__", "vars({})"),
+    "_make_skeleton_enum": ("{}.__bases__", "{}.__name__", "{}.__qualname__", "{}.__members__"),
+    "_create_type": ("type({})", "{}.__name__", "{}.__bases__", "vars({})"),
+    "_make_function": (
+        "{}.__code__", "{}.__globals__", "{}.__name__", "{}.__defaults__", "{}.__closure__",
+    ),
+    "_make_cell": ("{}.cell_contents",),
+    "property": ("{}.fget", "{}.fset", "{}.fdel", "{}.__doc__"),
+    # As attributes of a class they are what they were given.
+    "staticmethod": ("{}",),
+    "classmethod": ("{}",),
+}  # fmt: skip
+#: Those of them that make classes.
+CLASS_MAKERS: Final = frozenset({"_make_skeleton_class", "_make_skeleton_enum", "_create_type"})
+
+
+def formatted(path: str, text: str) -> str:
+    """A part that one of `OF_MAKERS` tells."""
+    return text.format(path)
 
 
 def named(path: str, name: str) -> str:

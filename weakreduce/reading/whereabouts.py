@@ -39,6 +39,7 @@ _LONGEST: Final = 4000
 _OBJECTS: Final = 200_000
 _PER_OBJECT: Final = 4
 _FRAME: Final = 0x95
+_POP: Final = ord("0")
 #: The word of an instance, and what the state of a `functools.partial` consists of.
 _NEW: Final = "__new__"
 _OF_PARTIAL: Final = ("func", "args", "keywords", "__dict__")
@@ -89,6 +90,7 @@ class _Places:
         found = list(STEPS)
         for code in b"su":
             found[code] = self._pairing(found[code])
+        found[_POP] = self._putting_in(found[_POP])
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
         limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
@@ -105,6 +107,18 @@ class _Places:
             return after
 
         return paired
+
+    def _putting_in(self, step: Step) -> Step:
+        def put_in(machine: Machine, position: int) -> int:
+            made = machine.stack[-1] if machine.stack else None
+            after = step(machine, position)
+            # What a call gives is thrown away: it puts the state into its first argument.
+            _, arguments = self._calls.get(id(made), (None, ()))
+            if len(arguments) == 2 and type(arguments[0]) is Node:
+                self._states.setdefault(id(arguments[0]), arguments[1])
+            return after
+
+        return put_in
 
     def _watching(self, step: Step, wanted: int) -> Step:
         def watched(machine: Machine, position: int) -> int:
@@ -271,7 +285,8 @@ class _Places:
         while len(way) > 1:
             holder = way.pop()
             steps = self._parts(holder, set())
-            path = next(step(path, detail) for part, step, detail in steps if part is way[-1])
+            found = (step(path, detail) for part, step, detail in steps if part is way[-1])
+            path = next(found, path)
             if len(path) > _LONGEST:
                 return None
         return path
@@ -282,36 +297,49 @@ class _Places:
         if obj.word == "functools.partial" and type(state) is Node and state.kind == "tuple":
             yield from zip(state.items or (), repeat(into.named), _OF_PARTIAL)
         elif state is not None:
-            yield from self._state_parts(state, walked)
+            yield from _state_parts(state, walked)
         if type(obj.items) is list:
             yield from into.entries(obj, into.entry) if self._is_paired(obj) else into.items(obj)
         function, arguments = self._calls.get(id(obj), (None, ()))
-        yield function, into.itself, None
+        yield function, _step_to_maker(obj, function), None
         if id(arguments) in walked:
             return
         walked.add(id(arguments))
+        made = into.OF_MAKERS.get(obj.word.rpartition(".")[2], ())
         step = into.new_argument if obj.word == _NEW else into.argument
         for number, held in enumerate(arguments):
+            if number < len(made):
+                yield held, into.formatted, made[number]
+                continue
             refers = number == 0 and obj.word in _REFERENCES
             yield held, into.referent if refers else step, number
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
 
-    def _state_parts(self, state: Value, walked: set[int]) -> Iterator[into.Part]:
-        dicts = [state]
-        if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
-            slots = state.items[1]
-            if type(slots) is Node and slots.kind == "dict":
-                dicts = state.items
-        for each in dicts:
-            if type(each) is Node and each.kind == "dict":
-                yield each, into.attributes, None
-                if id(each) not in walked:
-                    walked.add(id(each))
-                    yield from into.entries(each, into.attribute)
-            elif each is state:
-                yield each, into.whole_state, None
+
+def _step_to_maker(obj: Node, function: Value) -> into.Write:
+    """An importable class or function stands for what it makes."""
+    if type(function) is not Node or function.kind != "call":
+        return into.itself
+    is_class = function.word.rpartition(".")[2] in into.CLASS_MAKERS
+    return into.class_of if is_class or obj.word == _NEW else into.function_of
+
+
+def _state_parts(state: Value, walked: set[int]) -> Iterator[into.Part]:
+    dicts = [state]
+    if type(state) is Node and state.kind == "tuple" and len(state.items or ()) == 2:
+        slots = state.items[1]
+        if type(slots) is Node and slots.kind == "dict":
+            dicts = state.items
+    for each in dicts:
+        if type(each) is Node and each.kind == "dict":
+            yield each, into.attributes, None
+            if id(each) not in walked:
+                walked.add(id(each))
+                yield from into.entries(each, into.attribute)
+        elif each is state:
+            yield each, into.whole_state, None
 
 
 def _is_global(value: Value) -> bool:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from weakreduce.model import decide
+from weakreduce.model import decide, naming
 from weakreduce.model.decide import Decision
 from weakreduce.model.kinds import Edge, kind_of
+from weakreduce.model.naming import Namespace
 from weakreduce.model.policies import NAMED, Match, Policy, RuleFate
 from weakreduce.model.texts import printable
-from weakreduce.report import naming
 from weakreduce.report.findings import COPIES, Advice
-from weakreduce.report.naming import Namespace
 
 #: How much advice is given at most, how many guesses are tried, and how many types guessed at.
 _MOST: Final = 5

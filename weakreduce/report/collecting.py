@@ -95,17 +95,24 @@ class Collector:
         """Make the report of a dump that came to its end."""
         report = self._report(dump)
         report.total_bytes = dump.size()
-        strong = self._measure(dump, report, root)
+        lost = {id(callback): reason for callback, reason in dropped}
+        strong = self._measure(dump, report, root, lost)
         if strong is not None:
             report.heaviest = self._heaviest(dump, strong, root)
         if self.refusals:
             report.errors.append(self._refusal(dump, root))
             report.total_bytes = report.snapshot_bytes = None
-        self._fill(dump, report, root, {id(callback): reason for callback, reason in dropped})
+        self._fill(dump, report, root, lost)
         self._end(dump, report, root)
 
-    def _measure(self, dump: Dump, report: Report, root: object) -> Payload | None:
-        """Find out what snapshots take; gives the payload without them, if that can be told."""
+    def _measure(
+        self, dump: Dump, report: Report, root: object, lost: dict[int, str]
+    ) -> Payload | None:
+        """Find out what snapshots take; gives the payload without them, if that can be told.
+
+        What their weak things hold strongly is in it: callbacks, but for those that are `lost`,
+        and the values of a WeakKeyDictionary.
+        """
         report.snapshot_bytes = 0
         snapshots = [edge for fate in COPIES for edge, _ in self.seen.get(fate, ())]
         if not self.measures:
@@ -116,6 +123,12 @@ class Collector:
         with Scale(dump) as scale:
             without = scale.weigh(root, with_snapshots=False)
             strong = None if without is None else dump.payload()
+            held = [edge.value for edge in snapshots]
+            if dump.policy.callbacks == "keep":
+                held += [edge.callback for edge in snapshots if id(edge.callback) not in lost]
+            beside = {id(each): each for each in held if each is not None}
+            if beside and scale.weigh([root, *beside.values()], with_snapshots=False) is not None:
+                strong = dump.payload()
             referents = {id(edge.referent): edge.referent for edge in snapshots}
             self.sizes = scale.sizes(list(referents.values()), self.progress.tick)
         # A dead reference in the place of a small snapshot may even take more.

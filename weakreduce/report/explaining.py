@@ -91,8 +91,10 @@ class _Explaining(Collector):
 
     def _heaviest(self, dump: Dump, strong: Payload, root: object) -> tuple[Weight, ...]:
         """What weighs, each part pickled by itself as far as the budget goes."""
+        refused = [*self.refusals, *self.seen.get("refuse", ())]
+        unsent = {*self.left_out, *(id(edge.weak) for edge, _ in refused)}
         with Scale(dump) as scale:
-            return tuple(heaviest(strong, root, dump.by_name, scale))
+            return tuple(heaviest(strong, root, dump.by_name, scale, unsent))
 
     def _end(self, dump: Dump, report: Report, root: object) -> None:
         self.guesses = advise.guesses(dump.policy, self.seen, self.refusals, self.sizes)

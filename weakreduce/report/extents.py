@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickletools
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 #: Widths of arguments that say how long what follows is.
 _PREFIXED: Final = {
@@ -77,14 +77,22 @@ def _way(plan: _Plan) -> int:
 _WAYS: Final = {code: (_way(plan), 1 + plan.width) for code, plan in _PLANS.items()}
 
 
+class Extent(NamedTuple):
+    """Where an object begins and ends in a payload, and its bytes with what a file gets itself."""
+
+    begin: int
+    end: int
+    size: int
+
+
 class Unread(ValueError):  # noqa: N818 - an answer
     """The bytes are no pickle, or one of more opcodes than may be looked at."""
 
 
-def sizes(
+def extents(
     data: bytes, more: Sequence[tuple[int, int, Any]], first: int, most: int = sys.maxsize
-) -> dict[int, int]:
-    """Memo entry -> bytes, of each object in a payload that has one.
+) -> dict[int, Extent]:
+    """Memo entry -> extent, of each object in a payload that has one.
 
     Args:
         data: the payload.
@@ -99,10 +107,12 @@ def sizes(
         found = _read(data, first, most)
     except (IndexError, KeyError, ValueError) as error:
         raise Unread from error
-    if not more:
-        return {entry: end - start for entry, (start, end) in found.items()}
     return {
-        entry: end - start + sum(size for place, size, _ in more if start < place <= end)
+        entry: Extent(
+            start,
+            end,
+            end - start + sum(size for place, size, _ in more if start < place <= end),
+        )
         for entry, (start, end) in found.items()
     }
 

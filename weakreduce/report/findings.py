@@ -96,7 +96,8 @@ class Weight:
         bytes: the size of its own pickle with all that it holds strongly, the referents of
             snapshots left aside. What several parts share counts for each of them.
         exact: False where `bytes` was not measured by pickling the part: then it is how much the
-            part takes in the payload, from its beginning to its end.
+            part takes in the payload, with what is written elsewhere for it alone, as the
+            callback of a weak reference may be.
     """
 
     path: str
