@@ -21,7 +21,7 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.report.extents import Unread, extents
+from weakreduce.report.extents import Unread, _read, extents
 from weakreduce.report.findings import Weight
 from weakreduce.report.measure import Scale
 
@@ -429,7 +429,7 @@ def test_a_tuple_that_is_in_itself_by_an_old_protocol(base: Any, protocol: int) 
     root = [inner, bytes(5000), "x" * 9000]
     file = io.BytesIO()
     base(file, protocol).dump(root)
-    read = extents._read(file.getvalue(), 0, 10_000)
+    read = _read(file.getvalue(), 0, 10_000)
     assert all(0 <= begin < end <= len(file.getvalue()) for begin, end in read.values())
     with weakreduce.record() as report:
         cloudpickle.Pickler(io.BytesIO(), protocol).dump(root)
