@@ -6,6 +6,7 @@ import contextlib
 import copyreg
 import gc
 import multiprocessing
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,17 @@ def _without_what_was_there_before() -> None:
     """Tests collect garbage, some many times: not among the modules of every engine."""
     gc.collect()
     gc.freeze()
+
+
+#: What follows the run, as coverage does. The interpreter ends that where it raises, for instance
+#: where a test comes to the end of the recursion.
+_tracer = sys.gettrace()
+
+
+@pytest.fixture(autouse=True)
+def _followed() -> None:
+    if sys.gettrace() is None:
+        sys.settrace(_tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,3 @@ def main() -> None:
         connection.close()
         process.join(10)
     del other, whole, root  # held until here, so that no referent was dead when it was sent
-
-
-if __name__ == "__main__":
-    main()

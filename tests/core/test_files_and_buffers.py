@@ -182,3 +182,23 @@ def test_a_fork_beside_a_thread_that_holds_a_lock() -> None:
     lock = locks.new_lock()
     with lock:  # of the forking thread: let go of where it was taken
         assert child_of_a_fork(lock.release) == 0
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_buffers_that_stay_in_band_where_nothing_is_weak(host: Any) -> None:
+    """What the callback answers is known when the walk is over, which is run again with that."""
+    first, second = pickle.PickleBuffer(b"first"), pickle.PickleBuffer(b"second")
+    root = [first, {"second": second}]
+    for stay in ([True, True], [True, False], [False, True]):
+        asked: list[Any] = []
+
+        def callback(buffer: Any, stay: list[bool] = stay, asked: list[Any] = asked) -> bool:
+            asked.append(buffer)
+            return stay[[first, second].index(buffer)]
+
+        found = weakreduce.dumps(root, host=host, protocol=5, buffer_callback=callback)
+        assert asked == [first, second]
+        assert found == pickle.dumps(root, 5, buffer_callback=callback)
+        out = [buffer for buffer, stays in zip([first, second], stay, strict=True) if not stays]
+        copy = weakreduce.loads(found, host=host, buffers=out)
+        assert [bytes(copy[0]), bytes(copy[1]["second"])] == [b"first", b"second"]

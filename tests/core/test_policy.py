@@ -274,6 +274,30 @@ def test_a_limit_on_snapshots(host: str) -> None:
         arrives([big, group, small], host=host, policy=policy)
 
 
+def test_a_referent_that_is_too_deep_to_be_measured_dangles_and_says_so() -> None:
+    """It is measured inside the dump, where fewer frames are left than for the dump itself."""
+
+    def warned(depth: int, limit: int | None) -> str:
+        held: Any = []
+        for _ in range(depth):
+            held = [held]
+        thing = Thing(held=held)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            policy = Policy(max_snapshot_bytes=limit)
+            try:
+                copy = arrives([weakref.ref(thing)], host="dill", policy=policy)
+            except RecursionError:
+                return "raised"
+        assert (copy[0]() is None) is bool(caught)
+        return "".join(str(warning.message) for warning in caught)
+
+    deepest = max(depth for depth in range(20, sys.getrecursionlimit() // 2, 2)
+                  if not warned(depth, None))  # fmt: skip
+    assert "too deep to be measured for max_snapshot_bytes=1000000" in warned(deepest, 1_000_000)
+    assert warned(deepest // 2, 1_000_000) == ""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_environment_sets_the_default(name: str) -> None:
     code = "import weakreduce; print(weakreduce.get_policy().name, *weakreduce.info()['policy'])"

@@ -259,6 +259,16 @@ def test_by_value(host: str) -> None:
     assert copied(weakref.ref(Local), host)().answer == 42
 
 
+class ValuedList(list):  # type: ignore[type-arg]
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 1
+
+
+class Broken(things.Valued):
+    def __reduce__(self) -> Any:
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("host", HOSTS)
 class TestMembersThatHashByValue:
     """A member whose hash needs state that is not there yet still loads."""
@@ -297,25 +307,42 @@ class TestMembersThatHashByValue:
             assert copy in copy.extra["set"]
 
     @pytest.mark.parametrize("first", ["ref", "member"])
-    @pytest.mark.parametrize("through", ["itself", "a peer", "a tuple"])
+    @pytest.mark.parametrize(
+        "through", ["itself", "a peer", "a tuple", "a long tuple", "a weak one", "items"]
+    )
     def test_as_key_beside_an_attribute_that_leads_back(
         self, host: str, first: str, through: str
     ) -> None:
         """The attributes that come with its shell must not bring the rest of its state along."""
         thing, peer = things.Valued("v"), things.Valued("peer")
-        thing.back = {"itself": thing, "a peer": peer, "a tuple": (1, (thing,))}[through]
+        thing.back = {
+            "itself": thing, "a peer": peer, "a tuple": (1, (thing,)),
+            "a long tuple": ((thing,), *((number,) for number in range(300))),
+            "a weak one": (weakref.ref(peer),), "items": ValuedList([thing]),
+        }[through]  # fmt: skip
         peer.back = thing
         thing.table = {weakref.ref(thing): 1}
         root = [weakref.ref(thing), thing] if first == "ref" else [thing, weakref.ref(thing)]
         copy = copied(root, host)[1 if first == "ref" else 0]
         assert copy.table[weakref.ref(copy)] == 1
 
-    @pytest.mark.parametrize("key", [(1, ("a",)), things.Frozen(1, ["x"]), Fraction(1, 3)])
+    @pytest.mark.parametrize(
+        "key", [(1, ("a",)), things.Frozen(1, ["x"]), Fraction(1, 3), things.NAMED]
+    )
     def test_that_hash_by_values_of_other_classes(self, host: str, key: Any) -> None:
         thing = things.Valued(key)
         thing.table = {weakref.ref(thing): 1}
         copy = copied([weakref.ref(thing), thing], host)[1]
         assert copy.table[weakref.ref(copy)] == 1
+
+    def test_beside_what_cannot_be_pickled(self, host: str) -> None:
+        """What is wrong with an attribute is told when that is written, as ever."""
+        thing = things.Valued("v")
+        thing.broken, thing.table = Broken("b"), {weakref.ref(thing): 1}
+        with pytest.warns(weakreduce.DanglingWarning, match="ZeroDivisionError"):
+            assert copied([weakref.ref(thing)], host)[0]() is None
+        with pytest.raises(ZeroDivisionError):
+            copied([weakref.ref(thing), thing], host)
 
     def test_a_hashed_neighbour_keeps_its_place(self, host: str) -> None:
         """Shells must not change which state is there when a strong set hashes its members."""
@@ -662,6 +689,56 @@ def test_unpin_keeps_what_subclasses_add() -> None:
     assert weakreduce.unpin(copied(method, "cloudpickle")).more == 1
     reference = weakreduce.unpin(copied(things.SubRef(thing, 3), "cloudpickle"))
     assert (reference.identity, reference.note) == (3, "note")
+
+
+class Meddling(Thing):
+    """Its hash is a moment in which a container is written to, as a thread may do at any."""
+
+    meddle: Any = None
+
+    def __hash__(self) -> int:
+        act, Meddling.meddle = Meddling.meddle, None
+        if act is not None:
+            act()
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Meddling) and self.name == other.name
+
+
+def test_unpin_brings_nothing_back_that_is_gone_by_then() -> None:
+    thing, other = Meddling("a"), Meddling("b")
+    makes: list[tuple[Any, Any]] = [
+        (weakref.WeakSet([thing, other]), lambda weak: weak.data.clear()),
+        (weakref.WeakKeyDictionary({thing: 1, other: 2}), lambda weak: weak.data.clear()),
+        (weakref.WeakValueDictionary({thing: other}), lambda weak: weak.data.clear()),
+    ]
+    for weak, act in makes:
+        pinned = copied(weak, "cloudpickle")
+        assert weakreduce.is_pinned(pinned)
+        Meddling.meddle = lambda pinned=pinned, act=act: act(pinned)
+        assert weakreduce.unpin(pinned) is pinned
+        assert Meddling.meddle is None
+        assert len(pinned) == 0
+
+
+def test_unpin_leaves_what_took_an_entrys_place() -> None:
+    key, thing = Meddling("key"), Thing("first")
+    pinned = copied(weakref.WeakValueDictionary({key: thing}), "cloudpickle")
+    newer = [Thing("newer")]
+    (kept,) = pinned.keys()
+    Meddling.meddle = lambda: pinned.__setitem__(kept, newer[0])
+    weakreduce.unpin(pinned)
+    assert list(pinned.values()) == newer
+    newer.clear()
+    gc.collect()
+    assert list(pinned.values()) == []
+
+
+def test_what_is_not_pinned_is_given_back_as_it_is() -> None:
+    thing = Thing()
+    for weak in (weakref.ref(thing), weakref.proxy(thing), weakref.WeakSet([thing])):
+        assert weakreduce.unpin(weak) is weak
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -19,7 +19,7 @@ import things
 from things import Thing
 
 import weakreduce
-from weakreduce.model import kinds
+from weakreduce.model import kinds, proxies
 from weakreduce.model.proxies import proxy_referent
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -320,12 +320,33 @@ def test_a_copy_that_takes_no_weak_reference(host: str, name: str) -> None:
         weakreduce.loads(weakreduce.dumps(root, policy=severed, host=host), host=host)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_copy_that_takes_no_weak_reference_beside_one_that_does(host: str) -> None:
+    thing, odd = Thing(), next(iter(UNREFERABLE.values()))
+    root = [weakref.ref(thing), thing, odd, weakref.ref(odd), weakref.ref(thing)]
+    with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced") as caught:
+        payload = weakreduce.dumps(root, host=host)
+    assert len(caught) == 1
+    copies = weakreduce.loads(payload, host=host)
+    assert copies[0]() is copies[4]() is copies[1]
+    assert copies[3]() is None
+
+
 def test_what_the_host_makes_bytes_of() -> None:
     view = memoryview(b"abc")
     for root in ([weakref.ref(view), view], [view, weakref.ref(view)], [weakref.ref(view)]):
         with pytest.warns(weakreduce.DanglingWarning, match="memoryview"):
             payload = weakreduce.dumps(root)
         weakreduce.loads(payload)
+
+
+def test_a_buffer_arrives_as_bytes_which_nothing_refers_to() -> None:
+    buffer = pickle.PickleBuffer(b"abc")
+    for root in ([weakref.ref(buffer), buffer], [buffer, weakref.ref(buffer)]):
+        with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced"):
+            payload = weakreduce.dumps(root, protocol=5, host="pickle")
+        found = weakreduce.loads(payload)
+        assert sorted(type(part).__name__ for part in found) == ["ReferenceType", "bytes"]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -370,6 +391,46 @@ def test_a_live_proxy_is_not_taken_for_a_dead_one() -> None:
     del liar, kept
     gc.collect()
     assert proxy_referent(proxy) is None
+
+
+class Closed(things.Arithmetic):
+    """Its instances are not handed over by any operator, nor by a method that is bound to them."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__reduce_ex__":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+    def __divmod__(self, other: Any) -> Any:
+        return None
+
+    __lshift__ = __rshift__ = __xor__ = __floordiv__ = __divmod__
+
+
+def test_a_proxy_that_does_not_hand_over_its_referent_is_refused() -> None:
+    """Nothing else may be written in the referent's place."""
+    closed = Closed()
+    with pytest.raises(TypeError, match="cannot find the referent of a proxy"):
+        weakreduce.dumps([closed, weakref.proxy(closed)])
+
+
+def test_proxies_whose_text_tells_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a later Python may do: then all weak references to what was found are asked."""
+    monkeypatch.setattr(proxies, "_TOLD", False)
+    lies, other = things.Arithmetic("lies"), Thing()
+    kept: list[Any] = [weakref.proxy(lies), weakref.proxy(lies, things.called)]
+    kept.append(weakref.proxy(other))
+    assert [proxy_referent(proxy) for proxy in kept] == [lies, lies, other]
+    copies = weakreduce.loads(weakreduce.dumps([other, kept[2]]))
+    assert proxy_referent(copies[1]) is copies[0]
+    with pytest.raises(TypeError, match="cannot find"):
+        proxy_referent(weakref.proxy(Closed.kept))
+    del other
+    gc.collect()
+    assert proxy_referent(kept[2]) is None
+
+
+Closed.kept = Closed()  # type: ignore[attr-defined]
 
 
 def test_no_proxy_asks_for_all_the_others() -> None:
@@ -426,3 +487,88 @@ def test_an_override_that_hands_on_proxies(policy: str, inside: bool) -> None:
     else:
         assert of_function() == 1
     assert not held or of_function.__code__ is held[0].__code__
+
+
+# --- WeakMethods ----------------------------------------------------------------------------------
+
+
+class OwnMethod(weakref.WeakMethod):  # type: ignore[type-arg]
+    """Constructed by code of its own, with the callback as it was given."""
+
+    def __new__(cls, method: Any, callback: Any = None) -> Any:
+        self = weakref.ref.__new__(cls, method.__self__, callback)
+        self._func_ref = weakref.ref(method.__func__)
+        self._meth_type = type(method)
+        self._alive = True
+        return self
+
+
+def closing_over(something: Any) -> Any:
+    return lambda dead: something
+
+
+@pytest.mark.parametrize("callback", [None, things.called, closing_over("something")])
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_weak_method_with_a_callback_that_is_not_pythons(
+    host: str, inside: bool, callback: Any
+) -> None:
+    """What the callback has in its closure is not taken for the user's, nor for a pin."""
+    thing = Thing("it")
+    method = OwnMethod(thing.method, callback)
+    assert not weakreduce.is_pinned(method)
+    copies = weakreduce.loads(weakreduce.dumps([method, thing if inside else None], host=host))
+    assert type(copies[0]) is OwnMethod
+    assert copies[0]()() == "it"
+    assert weakreduce.is_pinned(copies[0]) is not inside
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+class MadeOfItsClass(Thing):
+    """Its class gives the arguments, and an object of the class cannot be among them."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        self = super().__new__(cls)
+        self.arguments = arguments
+        return self
+
+    @classmethod
+    def __getnewargs__(cls) -> Any:
+        return (cls.__name__,)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_arguments_that_a_class_method_gives(host: str) -> None:
+    thing = MadeOfItsClass()
+    thing.weak = weakref.ref(thing)
+    (copy,) = weakreduce.loads(weakreduce.dumps([thing], host=host))
+    assert copy.weak() is copy
+    stock = pickle.loads(STOCK["pickle"](MadeOfItsClass()))
+    assert copy.arguments == stock.arguments == ()
+
+
+# --- reducers of the user's -----------------------------------------------------------------------
+
+
+def found_again(name: str) -> Any:
+    return ["found again", name]
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "pickle"])
+def test_a_reducer_for_methods_of_builtin_types(host: str) -> None:
+    """It reduces theirs, and those that we write are written by their names all the same."""
+    thing = Thing()
+    copyreg.pickle(types.MethodDescriptorType, lambda found: (found_again, (found.__name__,)))
+    try:
+        strong = weakreduce.dumps([thing, str.upper], host=host)
+        payload = weakreduce.dumps(
+            [thing, str.upper, weakref.WeakSet([thing]), str.lower], host=host
+        )
+    finally:
+        del copyreg.dispatch_table[types.MethodDescriptorType]
+    assert weakreduce.loads(strong)[1] == ["found again", "upper"]
+    copy, upper, members, lower = weakreduce.loads(payload)
+    assert (upper, lower) == (["found again", "upper"], ["found again", "lower"])
+    assert list(members) == [copy]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
+import pickle
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ import programs
 import pytest
 from distributed import Client, LocalCluster
 from distributed.protocol import deserialize, serialize
-from distributed.protocol.pickle import dumps, loads
+from distributed.protocol.pickle import _DaskPickler, dumps, loads
 from distributed.protocol.serialize import to_serialize
 
 import weakreduce
@@ -167,6 +169,10 @@ class Keeper:
     def __init__(self, load: cargo.Cargo) -> None:
         self.load = load
 
+    @property
+    def held(self) -> cargo.Cargo:
+        return self.load
+
     def kept(self) -> str:
         return cargo.look(self.load)
 
@@ -264,6 +270,7 @@ def test_actors(local: Client) -> None:
     assert pinned.result(PATIENCE) == ["pinned", "pinned"]
     assert keeper.kept().result(PATIENCE) == "pinned"
     assert keeper.total(np.ones(10)).result(PATIENCE) == 10
+    assert cargo.look(keeper.held) == "pinned"  # no method: it is sent back, and nothing goes there
 
 
 def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:
@@ -274,6 +281,28 @@ def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:
         with pytest.raises(Exception, match=r"pickle|serialize"):
             keeper.look(*arguments)
     assert keeper.kept().result(PATIENCE) == "pinned"
+
+
+def test_what_only_another_task_holds_is_outside(local: Client) -> None:
+    """Each task is opened by itself, wherever it runs, however they are sent."""
+    target = errands.Target("far")
+    tasks = [dask.delayed(one)(target), dask.delayed(errands.named)(weakref.ref(target))]
+    with (
+        weakreduce.policy("strict"),
+        pytest.raises(weakreduce.WeakrefPicklingError, match="outside"),
+    ):
+        local.compute(tasks)
+    assert local.compute(tasks)[1].result(PATIENCE) == ("far",)
+
+
+def test_dasks_own_pickler_stops_at_a_weak_thing() -> None:
+    """It is the one that cloudpickle follows; what it raises looks like an error of pickle's."""
+    target = errands.Target("far")
+    with pytest.raises(pickle.PicklingError, match="a weak thing"):
+        _DaskPickler(io.BytesIO()).dump([1, weakref.ref(target)])
+    file = io.BytesIO()
+    _DaskPickler(file).dump([1, "two"])
+    assert pickle.loads(file.getvalue()) == [1, "two"]
 
 
 def test_scatter_is_refused_in_our_words(local: Client) -> None:

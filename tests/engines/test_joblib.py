@@ -27,6 +27,8 @@ import pytest
 from joblib import delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.hashing import Hasher, NumpyHasher
+from joblib.parallel import BatchedCalls
+from joblib.pool import PicklingPool
 
 import weakreduce
 from weakreduce.engines import submit
@@ -263,13 +265,43 @@ def total_of(parts: Any) -> tuple[str, float, Any]:
     return total(*parts[:2])
 
 
-def test_a_task_past_the_limit_leaves_no_file(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def total_in(holder: cargo.Target) -> tuple[str, float, Any]:
+    return total(holder.array)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_task_past_the_limit_leaves_no_file(
+    held: bool, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its bytes are thrown away, and the feeding thread asks the reducers again."""
     monkeypatch.setattr(submit, "WAITING_LIMIT", 0)
-    array = np.ones(BIG)
-    found = parallel("loky", temp_folder=fresh)([delayed(total)(array)] * 6)
+    array, holder = np.ones(BIG), cargo.Target()
+    holder.array = array  # type: ignore[attr-defined]
+    task = delayed(total_in)(holder) if held else delayed(total)(array)
+    found = parallel("loky", temp_folder=fresh)([task] * 6)
     assert found == [("memmap", BIG, None)] * 6
     assert emptied(fresh)
+
+
+def test_a_pool_of_joblibs_without_reducers() -> None:
+    """As one that was made by hand; it pickles as the standard library's does."""
+    load, _target = cargo.load("ref", "outside")
+    with PicklingPool(1) as pool:
+        assert pool.apply(cargo.look, (load,)) == "pinned"
+        with weakreduce.policy("dangle"):
+            assert pool.apply(cargo.look, (load,)) == "dead"
+        pool.close()
+        pool.join()
+
+
+def test_a_task_that_nobody_is_called_back_for_raises(backend: str) -> None:
+    """Whoever submits one by hand has no other way to hear of it."""
+    load, _target = cargo.load("ref", "outside")
+    with joblib.Parallel(2, backend=backend) as jobs:
+        batch = BatchedCalls([delayed(cargo.look)(load)], jobs._backend.get_nested_backend())
+        with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
+            jobs._backend.submit(batch)
+        assert jobs([delayed(abs)(-1)] * 2) == [1, 1]
 
 
 def test_calls_in_threads_keep_their_arrays_apart(fresh: Path) -> None:
@@ -576,6 +608,21 @@ def test_members_that_another_collection_tells_apart() -> None:
     assert joblib.hash(told_apart(2)[1]) != joblib.hash(kept[0][1])
 
 
+def test_members_that_share_what_they_point_at() -> None:
+    """What is behind that counts for each of them, however often it is come to."""
+
+    def sharing(end: str) -> Any:
+        last = Node(end)
+        hub = Node("hub", points=weakref.ref(last))
+        members = [Node("member", points=weakref.ref(hub)) for _ in range(4)]
+        return last, hub, members, weakref.WeakSet(members)
+
+    kept = [sharing(end) for end in ("a", "a", "b")]
+    one, same, other = (joblib.hash(members) for *_, members in kept)
+    assert one == same
+    assert one != other
+
+
 def test_a_long_chain() -> None:
     nodes = [Node(number) for number in range(20_000)]
     for node, following in zip(nodes, nodes[1:]):
@@ -745,6 +792,26 @@ def test_one_hasher_for_weak_things_and_others() -> None:
     assert NumpyHasher().hash(weakref.ref(target), return_digest=False) is None
 
 
+class Wrapping(Hasher):  # type: ignore[misc, unused-ignore]
+    """Raises an error of its own in the place of whatever ends it."""
+
+    def save(self, obj: Any) -> None:
+        try:
+            super().save(obj)
+        except BaseException as error:
+            raise ValueError("wrapped") from error
+
+
+def test_a_hasher_that_raises_errors_of_its_own() -> None:
+    """What we tell it by, that there is a weak thing, is found behind them; and it hashes on."""
+    node = Node("it")
+    roots: list[Any] = [[weakref.ref(node)], [weakref.WeakSet([node, Node])], [1, "a"]]
+    for root in roots:
+        assert Wrapping("md5").hash(root) == Hasher("md5").hash(root)
+    with pytest.raises(ValueError, match="wrapped"):
+        Wrapping("md5").hash([lambda: None])
+
+
 def test_a_hash_asked_for_by_the_objects_own_code() -> None:
     target = cargo.Target("a")
     assert joblib.hash([Asking(target), weakref.ref(target)]) == joblib.hash(
@@ -766,7 +833,8 @@ class Asking:
     ("make", "path"),
     [
         (lambda node: {"key": [weakref.ref(node)]}, r"root\['key'\]\[0\]\(\)\.held: generator"),
-        (lambda node: weakref.WeakSet([node, Node("b")]), r"root\[<Node>\]\.held: generator"),
+        (lambda node: weakref.WeakSet([node]), r"root\[<Node>\]\.held: generator"),
+        (lambda node: weakref.WeakSet([node, KEPT]), r"root\[<Node>\]\.held: generator"),
         (lambda node: weakref.WeakValueDictionary(a=node), r"root\['a'\]\.held: generator"),
         (lambda node: [weakref.ref(node), node], r"root\[1\]\.held: generator"),
     ],
@@ -778,6 +846,9 @@ def test_what_cannot_be_pickled_says_where_it_is(make: Any, path: str) -> None:
         joblib.hash(weak)
     assert not isinstance(raised.value, TypeError)
     assert isinstance(raised.value.__cause__, TypeError)
+
+
+KEPT = Node("b")
 
 
 def test_nothing_that_was_hashed_is_kept_alive() -> None:

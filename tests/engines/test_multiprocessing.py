@@ -140,6 +140,18 @@ def test_every_method_of_a_pool(pool: Any, call: str) -> None:
     del targets
 
 
+def test_a_map_over_what_has_no_length(pool: Any) -> None:
+    """It is taken whole by the call, as the pool takes it."""
+    loads, targets = zip(*(cargo.load("ref", "outside") for _ in range(5)), strict=True)
+    with weakreduce.policy("dangle"):
+        waits = [pool.map_async(cargo.look, iter(loads)), pool.map_async(cargo.look, iter(()))]
+    result = pool.map_async(cargo.look, iter(loads))
+    del loads, targets
+    gc.collect()
+    assert [wait.get(PATIENCE) for wait in waits] == [["dead"] * 5, []]
+    assert result.get(PATIENCE) == ["pinned"] * 5
+
+
 @pytest.mark.parametrize("call", [name for name in CALLS if "lazy" not in name])
 def test_what_dies_right_after_the_call_still_arrives(pool: Any, call: str) -> None:
     loads, targets = zip(*(cargo.load("ref", "outside") for _ in range(50)), strict=True)

@@ -86,6 +86,11 @@ def test_pools(pool: Any) -> None:
 
 
 @pytest.mark.needs("pebble")
+def test_what_pebble_takes_in_other_shapes_is_its_own_affair(pebbles: Any) -> None:
+    assert pebbles.schedule(cargo.add, range(1, 3)).result(60) == 3
+
+
+@pytest.mark.needs("pebble")
 def test_pebble(pebbles: Any) -> None:
     held, _target = load()
     refused(lambda: pebbles.schedule(cargo.look, [held]), "args[0].weak")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import io
 import pickle
+import subprocess
+import sys
 import weakref
 from abc import ABC
 from collections import OrderedDict
@@ -101,6 +103,15 @@ def test_what_dies_before_the_action_arrives(once: Any) -> None:
     gc.collect()
     assert watched() is None
     assert lazy.collect() == [False]
+
+
+def test_the_driver_may_run_the_function_itself(once: Any) -> None:
+    """What stands in its place opens a copy of its own there."""
+    dead, _target = asking()
+    with weakreduce.policy("dangle"):
+        lazy = once.mapPartitions(lambda items: [dead()])
+    assert list(lazy.func(0, iter([1]))) == [True]
+    assert not dead()
 
 
 def test_functions_without_weak_things_are_left_to_the_action(sc: Any, once: Any) -> None:
@@ -494,3 +505,10 @@ def test_uninstalling_puts_back_what_was_there(spark: Any) -> None:
     finally:
         weakreduce.install("pyspark")
     assert pyspark.core.broadcast.pickle is not pickle
+
+
+def test_importing_the_daemon_starts_nothing() -> None:
+    """Spark runs it; whoever looks at all modules does not."""
+    code = "import sys, weakreduce.engines.spark_daemon; print('pyspark.daemon' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

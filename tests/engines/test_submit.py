@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import signal
 import sys
 import weakref
@@ -17,7 +18,7 @@ import pytest
 from things import Thing
 
 from weakreduce.engines import distributed
-from weakreduce.engines.submit import Way, bound_if_weak, forking_way, pack
+from weakreduce.engines.submit import Way, bound_if_weak, forking_way, pack, waiting
 
 
 class Odd(BaseException):
@@ -169,3 +170,18 @@ def test_a_queue_and_an_executor_leave_it_to_their_threads(method: str) -> None:
     with pytest.raises(Exception, match="terminated abruptly"):
         future.result(60)
     executor.shutdown()
+
+
+def test_a_forked_child_gives_nothing_back() -> None:
+    """It has none of the queues, and begins to count anew."""
+    share = waiting.take(1000)
+    assert share is not None
+    before = waiting.bytes
+    child = os.fork()
+    if child == 0:
+        del share
+        os._exit(0 if waiting.bytes == 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert waiting.bytes == before
+    del share
+    assert waiting.bytes == before - 1000

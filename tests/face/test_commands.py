@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import types
 import warnings
 import weakref
 from collections import Counter
@@ -469,3 +470,65 @@ def test_no_command_ends_with_a_traceback(tmp_path: Path) -> None:
         assert said in done.stderr
         assert "Traceback" not in done.stderr
         assert "Exception" not in done.stderr
+
+
+def test_what_is_public_is_listed() -> None:
+    assert set(dir(weakreduce)) == {*weakreduce.__all__, "__version__"}
+    assert weakreduce.__version__ == weakreduce.info()["weakreduce"]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        weakreduce.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_several_files_none_of_which_can_be_read(tmp_path: Path) -> None:
+    """Nothing is printed that would look like an answer."""
+    (tmp_path / "bad.pkl").write_bytes(b"no pickle")
+    done = run("inspect", "--json", "bad.pkl", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bad.pkl" in done.stderr
+
+
+def test_a_payload_finds_the_modules_beside_it(tmp_path: Path) -> None:
+    """Also where Python does not look there by itself."""
+    (tmp_path / "shelf.py").write_text("class Book: pass\n")
+    (tmp_path / "x.pkl").write_bytes(b"cshelf\nBook\n.")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "weakreduce", "explain-load", "x.pkl"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "it loads\n"), done.stderr
+
+
+def test_what_keeps_pickle_as_it_was_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    keeps = types.ModuleType("keeps_dumps")
+    keeps.dumps = pickle.dumps  # type: ignore[attr-defined]
+    sys.modules[keeps.__name__] = keeps
+    try:
+        weakreduce.install("pickle")
+        assert main(["info"]) == 0
+    finally:
+        weakreduce.uninstall("pickle")
+        del sys.modules[keeps.__name__]
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if "as it was" in text)
+    assert "keeps_dumps" in line
+
+
+def test_a_host_that_is_not_there_or_does_not_import(tmp_path: Path) -> None:
+    """A self-test tells, and the others are made."""
+    for expected in ("not installed", "failed: import: ZeroDivisionError: here"):
+        (tmp_path / "dill").mkdir(exist_ok=True)
+        (tmp_path / "dill" / "__init__.py").write_text("raise ZeroDivisionError('here')\n")
+        code = f"""
+import importlib.util, sys
+if {expected == "not installed"}:
+    stock = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *rest: None if name == "dill" else stock(name, *rest)
+else:
+    sys.path.insert(0, {str(tmp_path)!r})
+import weakreduce
+from weakreduce import selftest
+found = selftest.results()
+print(found["dill"])
+print(found["cloudpickle"])
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.splitlines() == [expected, "passed"], done.stderr

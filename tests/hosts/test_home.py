@@ -28,6 +28,7 @@ from homing import HOME, nothing_is_left
 import weakreduce
 from weakreduce import wire
 from weakreduce.model import homes
+from weakreduce.model.shipping import shipping
 
 HERE = Path(__file__).parent.parent / "support"
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -479,3 +480,61 @@ for thread in threads:
 print(json.dumps(codes))
 """
     assert script(source) == [0] * 20
+
+
+def test_of_many_homes_the_first_and_the_last_ones_are_remembered() -> None:
+    """A copy that wanders for ever may not carry an ever longer list."""
+    copy = things.Thing()
+    stations = [(f"process {number}", number) for number in range(1, 13)]
+    homes.remember(copy, tuple(part for pair in stations for part in pair))
+    kept = [stations[0], *stations[-7:]]
+    assert homes.homes_of(copy, ours=False) == tuple(part for pair in kept for part in pair)
+    # And so they are where this process comes last.
+    mine = homes.homes_of(copy, ours=True)
+    assert mine[:-2] == homes.homes_of(copy, ours=False)
+    with weakreduce.policy(identity="home"):
+        assert weakreduce.loads(weakreduce.dumps(weakref.ref(copy)))() is copy
+
+
+def test_a_fork_in_mid_dump() -> None:
+    """The child's dump goes on, with numbers that its parent gave, and that are not its own."""
+    source = """
+import json, os, weakref
+import things, weakreduce
+from weakreduce.model import homes
+home = weakreduce.Policy(identity="home")
+
+class Forking(things.Thing):
+    child = None
+    def __reduce__(self):
+        if Forking.child is None:
+            Forking.child = os.fork()
+        return things.Thing, (self.name,)
+
+first, last = things.Thing("first"), Forking("last")
+payload = weakreduce.dumps([weakref.ref(first), weakref.ref(last)], policy=home)
+if Forking.child == 0:
+    copies = weakreduce.loads(payload)
+    right = copies[0]() is not first and copies[0]().name == "first" and first.name == "first"
+    again = weakreduce.loads(weakreduce.dumps(weakref.ref(first), policy=home))() is first
+    os._exit(0 if right and again else 1)
+code = os.waitstatus_to_exitcode(os.waitpid(Forking.child, 0)[1])
+print(json.dumps([code, weakreduce.loads(payload)[0]() is first]))
+"""
+    assert script(source) == [0, True]
+
+
+@pytest.mark.parametrize("host", HOSTS[:2])
+def test_a_method_of_a_copy_goes_home_and_its_function_with_it(host: Any) -> None:
+    """The function is of a class by value, and was never sent as a thing of its own."""
+
+    class Local:
+        def method(self) -> str:
+            return "called"
+
+    local = Local()
+    copy = away(weakreduce.dumps(weakref.ref(local), policy=HOME, host=host), host)()
+    assert copy is not local
+    with shipping():
+        back = weakreduce.dumps(weakref.WeakMethod(copy.method), host=host)
+    assert weakreduce.loads(back, host=host)()() == "called"

@@ -66,3 +66,35 @@ spec.loader.exec_module(module)
 print(hasattr(module.Pool.apply_async, "__wrapped__"))
 """
     assert run(code).strip() == str(not turn)
+
+
+def test_a_loader_of_the_old_kind_is_left_alone() -> None:
+    """It loads a module in one step, behind which nothing can be done; `install` can, later."""
+    code = """
+import importlib.util, sys, weakreduce
+from importlib.machinery import ModuleSpec
+class Old:
+    def load_module(self, name): raise AssertionError("not asked")
+old = Old()
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, old) if name == "multiprocess.pool" else None
+sys.meta_path.insert(1, Finder())
+assert weakreduce.registry._waiting_for("multiprocess.pool")
+print(importlib.util.find_spec("multiprocess.pool").loader is old)
+"""
+    assert run(code) == "True\n"
+
+
+def test_a_module_that_is_run_again_by_the_loader_that_was_found() -> None:
+    """That loader is nowhere in the module any more, and it is the module's own that stays."""
+    code = """
+import importlib.util, sys, weakreduce
+spec = importlib.util.find_spec("multiprocessing.pool")
+found = spec.loader
+module = importlib.util.module_from_spec(spec)
+for _ in range(2):
+    found.exec_module(module)
+    print(module.__loader__ is spec.loader, spec.loader is not found, hasattr(module, "Pool"))
+"""
+    assert run(code) == "True True True\n" * 2

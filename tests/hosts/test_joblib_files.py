@@ -317,3 +317,36 @@ def test_a_result_with_weak_references_is_computed_once(tmp_path: Path, settings
             assert root.kids[0].parent() is root
             assert root.numbers.sum() == 4950
     assert asked == ["root"]
+
+
+def test_a_pickler_that_was_made_before_install_writes_as_stock() -> None:
+    root = [np.arange(10), np.array([{"a": 1}], object)]
+    reference, found = io.BytesIO(), io.BytesIO()
+    weakreduce.uninstall()
+    try:
+        NumpyPickler(reference, 4).dump(root)
+        pickler = NumpyPickler(found, 4)
+    finally:
+        weakreduce.install()
+    pickler.dump(root)
+    assert found.getvalue() == reference.getvalue()
+
+
+class Full(io.BytesIO):
+    """A file on a disk that is full at the second write of it."""
+
+    writes = 0
+
+    def write(self, data: Any) -> int:
+        self.writes += 1
+        if self.writes == 2:
+            raise OSError("disk full")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_where_the_file_is_to_blame_no_object_is(objects: bool) -> None:
+    arrays = [np.array([{}], object) if objects else np.arange(10), np.arange(5)]
+    with pytest.raises(OSError, match="disk full") as caught:
+        joblib.dump(arrays, Full())
+    assert not getattr(caught.value, "__notes__", None)

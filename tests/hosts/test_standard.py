@@ -194,6 +194,8 @@ def test_a_function_is_a_function() -> None:
 
     assert Serializer().loads(Serializer().dumps([1])) == [1]  # type: ignore[arg-type]
     assert pickle.dumps.__name__ == "dumps"
+    assert copy.copy(pickle.dumps) is pickle.dumps
+    assert repr(pickle.dumps) == "<function dumps, extended by weakreduce>"
     assert copy.deepcopy(pickle.dumps) is pickle.dumps
     for dumps in (cloudpickle.dumps, pickle.dumps):
         data = dumps([pickle.dumps, pickle.Pickler])

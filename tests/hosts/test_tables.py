@@ -399,6 +399,43 @@ def test_an_entry_that_travels_is_stock_on_the_receiver(host: Any) -> None:
     assert pickle.loads(host.dumps(savers)) == [dill._dill.save_weakref, dill._dill.save_weakproxy]
 
 
+def test_a_saver_that_travels_and_that_stock_lacks_does_as_stock_without_it() -> None:
+    saver = pickle.loads(pickle.dumps(dill.Pickler.dispatch[weakref.WeakSet]))
+    savers = WithTableInPython.dispatch
+
+    class WithIt(pickle._Pickler):  # type: ignore[name-defined, misc]
+        dispatch = savers | {weakref.WeakSet: saver}
+
+    class Without(pickle._Pickler):  # type: ignore[name-defined, misc]
+        dispatch = savers
+
+    class WithTheirs(WithIt):
+        dispatch = savers | {OwnSet: saver}
+        dispatch_table = {OwnSet: lambda weak: "A_SET"}
+
+    for pickler in (WithIt, Without):
+        with pytest.raises(TypeError, match=r"cannot pickle 'weakref.ReferenceType' object"):
+            write(pickler, weakref.WeakSet([KEEP]))
+    assert through(WithTheirs, A_SET) is A_SET
+
+
+class OwnSet(weakref.WeakSet[Any]):
+    pass
+
+
+A_SET: Any = OwnSet()
+
+
+def test_a_reducer_that_gives_a_name() -> None:
+    """A user's own, which wins, and says by which name the weak thing itself is found."""
+
+    class Naming(WithSavers):
+        dispatch = WithSavers.dispatch | {OwnSet: dill.Pickler.dispatch[weakref.WeakSet]}
+        dispatch_table = {OwnSet: lambda weak: "A_SET"}
+
+    assert through(Naming, [A_SET])[0] is A_SET
+
+
 def test_what_we_rely_on() -> None:
     assert isinstance(cloudpickle.Pickler._dispatch_table, dict)
     assert isinstance(dill.Pickler.dispatch, dict)

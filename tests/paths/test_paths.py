@@ -6,13 +6,16 @@ Into arrays, frames and what else a library keeps: `test_paths_of_libraries.py`.
 from __future__ import annotations
 
 import functools
+import itertools
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
 from holders import HOLDERS, Plain, Target, check, with_attribute
 
+import weakreduce
 from weakreduce.paths import search
 
 
@@ -86,3 +89,69 @@ def test_a_function_leads_to_the_globals_that_it_names_alone() -> None:
     assert not ways.places
     assert any(obj is Target for obj in ways.objects)
     assert not any(obj is Plain for obj in ways.objects)
+
+
+def test_a_variable_without_a_value_is_passed_by() -> None:
+    """It has a cell in the closure, and nothing in it."""
+    early = late = target = Target()
+
+    def function() -> Any:
+        return early, late
+
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    del cells["early"].cell_contents
+    check([function], target)
+
+
+def test_what_a_weak_container_keeps_in_a_slot_is_its_own() -> None:
+    class SlotSet(weakref.WeakSet[Any]):
+        __slots__ = ("data", "more")
+
+    target, member = Target(), Target()
+    root = SlotSet([member])
+    root.more = target
+    assert search.paths_to(root, [target, root.data]) == {id(target): "root.more"}
+
+
+def test_a_class_that_cannot_be_asked_for_its_name_is_not_opened() -> None:
+    """It is on the way of the search, and a pickler has never come to it."""
+    outside = Target()
+
+    class Unnamed(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):
+                raise ZeroDivisionError
+            return super().__getattribute__(name)
+
+    class Odd(metaclass=Unnamed):
+        held = outside
+
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=r"^root\[0\]\[0\]\[0\]: "):
+        weakreduce.dumps([[[weakref.ref(outside)]], Odd], policy="forbid")
+    ways = search.Search([Odd], [id(outside)], lambda obj: obj.__module__ == "builtins")
+    assert not ways.places
+
+
+def test_a_way_into_an_argument_that_is_too_long_has_no_beginning() -> None:
+    """A part of it may be shown, and not with the argument's name, as if it were the whole."""
+    target = Target()
+    deep: Any = target
+    for _ in range(2 * search.LONGEST):
+        deep = [deep]
+    for given, expected in ((deep, "root…[0]"), ([target], "args[0][0]")):
+        with search.naming([("args[0]", given)]):
+            found = search.paths_to([None, given], [target])[id(target)]
+        assert found.startswith(expected)
+
+
+def test_a_reduction_of_the_users_own_is_not_asked_for_parts() -> None:
+    """It may count, or have effects; what it would hand over is named as the collector sees it."""
+
+    class Chain(itertools.chain[Any]):
+        def __reduce__(self) -> Any:
+            raise AssertionError("code of the user's ran")
+
+    target = Target()
+    root = Chain([target])
+    path = search.paths_to(root, [target])[id(target)]
+    assert path.startswith("gc.get_referents(root)[")

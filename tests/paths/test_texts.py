@@ -154,6 +154,16 @@ def test_texts_that_differ_look_different() -> None:
                 assert short == made
 
 
+@pytest.mark.parametrize("width", [3, 4])
+def test_where_there_is_no_room_for_what_differs_texts_are_numbered(width: int) -> None:
+    made = ["x" + "same" * 9, "y" + "same" * 9, "same" * 9 + "x" * 9, "same" * 9 + "y" + "x" * 8]
+    short = texts.told_apart([*made, made[1]], width)
+    assert len(set(short)) == len(made)
+    assert short[-1] == short[1]
+    assert max(map(texts.columns, short)) <= width
+    assert "…#2" in "".join(short)
+
+
 def test_the_middle_of_a_path_is_seen() -> None:
     paths = [f"root.application.windows[{n}].toolbar.buttons.owner" for n in range(12)]
     short = texts.told_apart([*paths, paths[0], "root"], 24)

@@ -15,6 +15,7 @@ from things import Big, Thing
 import weakreduce
 from weakreduce import explain
 from weakreduce.model.policies import Policy
+from weakreduce.report import advise
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 KEPT: list[Any] = []
@@ -124,6 +125,54 @@ def test_what_is_refused(policy: Any) -> None:
         assert lines[0] == "\"strict\", rules=((Table, 'dangle'),)"
         with weakreduce.policy("strict"):
             assert explain(root).advice[0].line == "rules=((Table, 'dangle'),)"
+
+
+def test_of_many_types_that_are_refused_none_is_named() -> None:
+    """A rule for each would be no line to paste."""
+    types = [type(f"Kind{number}", (Thing,), {"__module__": __name__}) for number in range(5)]
+    KEPT.extend(cls() for cls in types)
+    root = [weakref.ref(thing) for thing in KEPT[-5:]]
+    lines = check(explain(root, policy="strict"), root)
+    assert lines
+    assert not any("Kind" in line for line in lines)
+
+
+class ArrivesAsList(Thing):
+    """Its copy is one that cannot be weakly referenced."""
+
+    def __reduce__(self) -> Any:
+        return list, ((self.name,),)
+
+
+def test_what_cannot_be_referred_to_is_to_be_severed() -> None:
+    thing = ArrivesAsList()
+    root = [thing, weakref.ref(thing)]
+    lines = check(explain(root, policy=Policy(unpicklable="raise")), root)
+    assert "unpicklable='raise', rules=((ArrivesAsList, 'sever'),)" in lines
+
+
+def test_a_budget_that_is_spent_ends_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told was tried all the same."""
+    cache: Any = weakref.WeakValueDictionary()
+    for number, size in enumerate((300, 70_000, 900_000)):
+        KEPT.append(Image(data=bytes(size)))
+        cache[number] = KEPT[-1]
+    root = [row(), cache]
+    whole = check(explain(root), root)
+    monkeypatch.setattr(advise, "_MORE", 0)
+    monkeypatch.setattr(advise, "_TIMES", 0.1)
+    some = check(explain(root), root)
+    assert 0 < len(some) < len(whole)
+
+
+def test_the_roundest_limit_between_two_sizes() -> None:
+    for low in range(4, 3000, 7):
+        for high in (4 * low, 10 * low, 1000 * low + 1):
+            found = advise._round_between(low, high)
+            assert low <= found < high
+            zeros = len(str(found)) - len(str(found).rstrip("0"))
+            rounder = 10 ** (zeros + 1)
+            assert -(-low // rounder) * rounder >= high
 
 
 def test_what_is_refused_inside() -> None:

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import gaps
 import graphs
 import pytest
@@ -31,6 +33,7 @@ from things import Thing
 
 import weakreduce
 from weakreduce import explain
+from weakreduce.core import observe
 from weakreduce.report.findings import DRAWN, Picture
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -286,6 +289,51 @@ def test_an_edge_that_its_referent_leads_back_to_is_told_once(host: str) -> None
 def test_an_ampersand_in_a_picture() -> None:
     odd = type("A&lt;B", (), {})()
     assert "A&amp;lt;B" in explain([weakref.ref(odd)]).to_dot()
+
+
+def test_a_dead_reference_in_a_picture() -> None:
+    """Its end is no object, and looks like none."""
+    lines = explain([weakref.ref(Thing())]).to_dot().splitlines()
+    (node,) = (line for line in lines if "style=dotted" in line)
+    assert 'label="dead"' in node
+
+
+def test_a_page_tells_what_cannot_be_pickled() -> None:
+    report = explain([1, {"key": things.Locked()}])
+    assert "cannot be pickled: root[1][&#x27;key&#x27;] (a things.Locked)" in report.to_html()
+
+
+def test_what_is_refused_is_passed_by_in_the_search_for_what_fails() -> None:
+    thing = Thing()
+
+    class Making:
+        """Its reduction makes what no path leads to, beside a reference that is refused."""
+
+        def __reduce__(self) -> Any:
+            return list, ((weakref.ref(thing), (number for number in ())),)
+
+    report = explain([1, Making()], policy="forbid")
+    assert [failure.path for failure in report.failures] == ["root[1]"]
+    assert "generator" in report.failures[0].text
+    assert report.counts == {}  # it is left out, with all that it holds
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_weighed_may_need_a_walk_to_the_end_for_an_order(host: Any) -> None:
+    """Of the members of a set, those that are inside come in the order in which they are met."""
+    nodes = [Thing(str(number)) for number in range(5)]
+    part = [weakref.ref(nodes[0]), weakref.WeakSet(nodes), nodes, bytes(50_000)]
+    report = explain([part, 1], host=host)
+    (weight,) = (weight for weight in report.heaviest if weight.path == "root[0]")
+    assert weight.bytes == len(weakreduce.dumps(part, host=host))
+
+
+def test_a_record_of_no_dump() -> None:
+    with weakreduce.record() as report:
+        pass
+    assert report.dumps == 0
+    assert "under policy" not in report.to_html()
+    assert ", with" not in report.to_html()
 
 
 def test_an_empty_report() -> None:
@@ -629,6 +677,86 @@ def test_a_record_never_breaks_a_dump(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.errors == ["this dump could not be reported: ZeroDivisionError: "]
 
 
+class Restless(dict):  # type: ignore[type-arg]
+    """The collection of a weak dictionary that may be looked at so often, and no more."""
+
+    left = 0
+
+    def items(self) -> Any:
+        Restless.left -= 1
+        if Restless.left < 0:
+            raise ZeroDivisionError
+        return super().items()
+
+
+def restless(*others: Any) -> Any:
+    thing = Thing()
+    weak: Any = weakref.WeakValueDictionary(thing=thing)
+    weak.data = Restless(weak.data)
+    return [weak, thing, *others]
+
+
+def test_a_record_of_a_dump_that_fails_leaves_the_error_as_it_is() -> None:
+    outside = Thing()
+    root = restless([[[weakref.ref(outside)]]])
+    kept = []
+    for Restless.left in range(12):
+        with weakreduce.record() as report, pytest.raises(
+            (weakreduce.WeakrefPicklingError, ZeroDivisionError)
+        ) as caught:  # fmt: skip
+            weakreduce.dumps(root, policy="strict")
+        assert report.dumps == 1
+        kept.append((caught.type.__name__, report.errors[0].partition(":")[0]))
+    assert ("WeakrefPicklingError", "this dump could not be reported") in kept
+    assert kept[-1] == ("WeakrefPicklingError", "root[2][0][0][0]")
+
+
+def test_explain_raises_what_hinders_it() -> None:
+    """Whenever that comes; and there is no report that lacks what could not be looked at."""
+    root, raised = restless([[weakref.ref(Thing())]]), 0
+    Restless.left = 1000
+    whole = explain(root).counts
+    for Restless.left in range(30):
+        try:
+            report = explain(root)
+        except ZeroDivisionError:
+            raised += 1
+        else:
+            assert report.errors or report.counts == whole
+    assert raised
+
+
+def test_what_runs_inside_of_an_explanation_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import copyreg
+
+    monkeypatch.setitem(copyreg.dispatch_table, Nesting, reduce_nesting)
+    held = Thing("held")
+    with weakreduce.record() as report:
+        assert explain([Nesting(held), weakref.ref(held)]).counts == {"snapshot": 1}
+    assert report.dumps == 0
+
+
+def test_dumps_inside_a_walk_that_is_run_again_are_recorded_once() -> None:
+    """A pickler's own override is asked by each walk."""
+    held, outside = Thing("held"), Thing("outside")
+    asked = []
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is Nesting:
+                asked.append(obj)
+                return bytes, (weakreduce.dumps(weakref.ref(obj.held)),)
+            return super().reducer_override(obj)
+
+    with weakreduce.record() as report:
+        Pickler(io.BytesIO()).dump([Nesting(held), Nesting(held), weakref.ref(outside)])
+    assert len(asked) >= 4
+    assert report.dumps == 3
+    assert report.counts == {"snapshot": 3}
+
+
 def test_limits_hold_for_dill_after_uninstall() -> None:
     policy = weakreduce.Policy(max_snapshot_bytes=1000)
     big = things.Big()
@@ -786,6 +914,17 @@ def test_the_reports_are_imported_by_the_first_dump_that_is_watched() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("dump of list with cloudpickle: 1 link; "), done.stdout
+
+
+def test_a_dump_while_another_thread_imports_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module is there then, and empty: nobody can listen yet."""
+    target = Thing()
+    payload = weakreduce.dumps([target, weakref.ref(target)])
+    with monkeypatch.context() as patch:
+        patch.setattr(observe, "_logger", None)
+        patch.setitem(sys.modules, "logging", types.ModuleType("logging"))
+        assert weakreduce.dumps([target, weakref.ref(target)]) == payload
+        assert observe._logger is None  # it is looked for again
 
 
 def test_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,8 +21,8 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.reading.loader import Inner, Loader
-from weakreduce.reading.loading import LoadReport
+from weakreduce.reading.loader import DillLoader, Inner, Loader
+from weakreduce.reading.loading import LoadReport, of_file
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 PROTOCOLS = [2, 3, 4, 5]
@@ -497,3 +497,102 @@ def test_the_command(tmp_path: Any) -> None:
     assert run("explain-load", "nowhere.pkl", cwd=tmp_path).returncode == 2
     assert b"RUNS" in run("explain-load", "--help", cwd=tmp_path).stdout
     assert "executes it" in (weakreduce.explain_load.__doc__ or "")
+
+
+class Growing:
+    """Takes items one by one, and not more than it may; it has no ``extend``."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = list(items)
+
+    def append(self, item: Any) -> None:
+        if len(self.items) == 2:
+            raise ValueError("it is full")
+        self.items.append(item)
+
+    def __reduce__(self) -> Any:
+        return Growing, (), None, iter(self.items)
+
+
+def test_items_that_are_taken_one_by_one() -> None:
+    growing = Growing("a", "b")
+    assert weakreduce.explain_load(pickle.dumps([growing])).error is None
+    growing.items.append("c")
+    report = weakreduce.explain_load(pickle.dumps([growing]))
+    assert (report.error, report.path) == ("ValueError: it is full", "root[0]")
+    assert report.call is not None and report.call.endswith("Growing.append('c')")
+
+
+def test_a_pickle_inside_that_loads_is_not_to_blame(refusing: Any) -> None:
+    data = cloudpickle.dumps([weakreduce.bind([things.Thing()]), {"last": Failing()}])
+    refusing()
+    report = weakreduce.explain_load(data)
+    assert (report.error, report.path) == ("ValueError: not here", "root[1]['last']")
+
+
+def test_pickles_inside_pickles_inside_pickles(refusing: Any) -> None:
+    inner = weakreduce.bind([1, weakreduce.bind({"task": Failing()})])
+    data = cloudpickle.dumps(("first", inner))
+    refusing()
+    report = weakreduce.explain_load(data)
+    assert report.error == "ValueError: not here"
+    assert report.call is not None and "Failing.__setstate__" in report.call
+
+
+class Odd:
+    """Can be called, and its name is none."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise RuntimeError("never")
+
+
+class CallingOdd:
+    def __reduce__(self) -> Any:
+        odd: Any = Odd()
+        odd.__qualname__ = 3
+        return odd, (1,)
+
+
+def test_what_is_called_may_have_a_name_that_is_none() -> None:
+    report = weakreduce.explain_load(pickle.dumps([CallingOdd()]))
+    assert report.error == "RuntimeError: never"
+    assert report.call is not None and report.call.endswith("Odd(1)")
+
+
+def test_names_of_dills_own() -> None:
+    """Of its session, and of versions before it was a package: no other loader knows them."""
+    for name in ("__builtin__\n__main__", "__builtin__\nNoneType", "dill.dill\n_create_type"):
+        data = b"c" + name.encode() + b"\n."
+        assert weakreduce.explain_load(data, host="dill") == LoadReport()
+        assert DillLoader(data).load() is weakreduce.loads(data, host="dill")
+        assert weakreduce.explain_load(data).error is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(b"](e.", []), (b"I01\n.", True), (b"I00\n.", False), (b"I1\n.", 1), (b"c\xff", None)],
+)
+def test_what_seldom_stands_in_a_payload(data: bytes, expected: Any) -> None:
+    try:
+        stock, error = pickle.loads(data), None
+    except Exception as raised:
+        stock, error = None, f"{type(raised).__name__}: {raised}"
+    assert stock == expected
+    report = weakreduce.explain_load(data)
+    assert report.error == error
+    if error is None:
+        found = Loader(data).load()
+        assert (found, type(found)) == (expected, type(expected))
+
+
+def test_a_report_says_what_it_knows() -> None:
+    assert str(LoadReport("TypeError: x", None, "f(1)")) == "TypeError: x\n  in f(1)"
+    assert str(LoadReport("TypeError: x", "root", None)) == "TypeError: x\n  at root"
+
+
+def test_a_file_that_cannot_be_unpacked() -> None:
+    report = of_file(b"\x1f\x8b\x08" + bytes(20), "cloudpickle")
+    assert (report.number, report.count) == (1, 1)
+    assert report.report.error is not None
+    assert report.report.error.startswith("UnpicklingError: ")
+    assert str(report) == str(report.report)

@@ -21,7 +21,7 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.report.extents import Unread, extents
+from weakreduce.report.extents import Unread, _read, extents
 from weakreduce.report.findings import Weight
 from weakreduce.report.measure import Scale
 
@@ -395,3 +395,70 @@ def test_memory_that_lacks_a_report_costs_no_payload(monkeypatch: pytest.MonkeyP
     with weakreduce.record() as report:
         assert cloudpickle.dumps(root) == expected
     assert "could not be reported" in " ".join(report.errors)
+
+
+def test_of_many_parts_that_weigh_alike_ten_are_shown() -> None:
+    names = "abcdefghijkl"
+    report = weakreduce.explain(things.Thing(**{name: bytes(10_000) for name in names}))
+    assert len(set(paths(report))) == len(paths(report)) == 10
+    assert all(re.fullmatch(r"root\.[a-l]", path) for path in paths(report))
+
+
+def test_the_way_down_has_an_end() -> None:
+    """However long it is: each part of it is nearly all that its holder is."""
+    deep: Any = bytes(100_000)
+    for _ in range(600):
+        deep = [deep]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(5000)
+    try:
+        report = weakreduce.explain(deep, host="pickle")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert paths(report)[0] == "root[0]"
+    assert {weight.type for weight in report.heaviest} == {"list"}
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize("base", [cloudpickle.Pickler, pickle._Pickler])  # type: ignore[attr-defined]
+def test_a_tuple_that_is_in_itself_by_an_old_protocol(base: Any, protocol: int) -> None:
+    """Its items are taken away again, and below protocol 1 the mark is, too, as if it were one."""
+    held: list[Any] = []
+    inner = (held, 1, 2, 3)
+    held.append(inner)
+    root = [inner, bytes(5000), "x" * 9000]
+    file = io.BytesIO()
+    base(file, protocol).dump(root)
+    read = _read(file.getvalue(), 0, 10_000)
+    assert all(0 <= begin < end <= len(file.getvalue()) for begin, end in read.values())
+    with weakreduce.record() as report:
+        cloudpickle.Pickler(io.BytesIO(), protocol).dump(root)
+    assert paths(report)[-1] == "root[2]" or "root[2]" in paths(report)
+
+
+def test_where_a_holder_cannot_be_looked_into_nothing_is_said_to_weigh() -> None:
+    """The rest of the report is there."""
+
+    class Refusing(dict):  # type: ignore[type-arg]
+        left = 0
+
+        def items(self) -> Any:
+            Refusing.left -= 1
+            if Refusing.left < 0:
+                raise ZeroDivisionError
+            return super().items()
+
+    thing = things.Thing(data=bytes(50_000))
+    weak: Any = weakref.WeakValueDictionary(thing=thing)
+    weak.data = Refusing(weak.data)
+    found = set()
+    for Refusing.left in range(1, 30):
+        try:
+            report = weakreduce.explain([weak, thing])
+        except ZeroDivisionError:
+            continue
+        if report.errors:
+            continue
+        assert report.counts == {"link": 1}
+        found.add(bool(report.heaviest))
+    assert found == {False, True}

@@ -26,6 +26,7 @@ from things import Thing
 
 import weakreduce
 from weakreduce.__main__ import main
+from weakreduce.core.expressions import Call
 from weakreduce.reading import facts, machine, opcodes, payload
 
 
@@ -445,3 +446,69 @@ def test_the_version_and_the_commands(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2
+
+
+def test_a_text_that_is_none_is_damage(path: Path) -> None:
+    with pytest.raises(payload.NotAPayload, match="is no text"):
+        read(path, b"V\\u12\n.")
+
+
+def test_a_file_of_joblibs_is_named_even_where_it_ends_as_a_pickle(path: Path) -> None:
+    with pytest.raises(payload.NotAPayload, match="joblib"):
+        read(path, b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n.")
+
+
+# --- what seldom stands in a payload ----------------------------------------------------
+
+
+THING = Thing("it")
+#: Payloads that are written otherwise than ours, and what is to be seen in them.
+SELDOM: dict[str, tuple[Any, dict[str, dict[str, int]]]] = {
+    "data put in by setattr": (
+        [THING, Call(setattr, Call(weakref.WeakSet), "data", Call(map, weakref.ref, [THING]))],
+        {"WeakSet": {"linked": 1}},
+    ),
+    "other data put in by setattr": (
+        [THING, Call(setattr, Call(weakref.WeakSet), "data", [THING])],
+        {"WeakSet": {"empty": 1}},
+    ),
+    "an attribute named data": (Thing(data={1: 2}), {}),
+    "entries that are none": (
+        [THING, Call(set.update, Call(getattr, Call(weakref.WeakSet), "data"),
+                     Call(map, weakref.ref, []))],
+        {"WeakSet": {"empty": 1}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_what_seldom_stands_in_a_payload(name: str, path: Path) -> None:
+    root, expected = SELDOM[name]
+    data = pickle._dumps(root, 4)  # type: ignore[attr-defined]
+    assert read(path, data).to_dict()["pickles"][0]["weak"] == expected
+
+
+def test_what_is_counted_within_a_limit_is_counted_right(path: Path) -> None:
+    """However few objects are kept in mind: what is not known is said to be unknown."""
+    several = [[weakref.ref(thing) for thing in KEPT[:10]], everything()]
+    roots = [root for root, _ in SELDOM.values()]
+    payloads = [pickle._dumps(roots, 4)]  # type: ignore[attr-defined]
+    payloads += [weakreduce.dumps(several, host=host) for host in ("cloudpickle", "dill")]
+    for data in payloads:
+        (whole,) = read(path, data).to_dict()["pickles"]
+        assert not whole["partial"]
+        partial = 0
+        for objects in (*range(1, 120), *range(120, 2000, 37)):
+            (found,) = read(path, data, objects).to_dict()["pickles"]
+            partial += found["partial"]
+            if not found["partial"]:
+                assert found == whole
+            for kind, states in found["weak"].items():
+                for state in set(states) - {"unknown", "empty", "dangling"}:
+                    assert states[state] <= whole["weak"][kind].get(state, 0), (objects, kind)
+        assert partial > 10
+
+
+def test_a_stack_without_an_end_is_not_followed(path: Path) -> None:
+    (found,) = read(path, b"\x80\x04" + b"N" * 100_000 + b".", 50).to_dict()["pickles"]
+    assert found["partial"]

@@ -133,3 +133,34 @@ def test_a_search_asks_each_object_once() -> None:
     items = [Plain(x=number) for number in range(2000)]
     ways = search.Search([objects(*items), items], [-1])
     assert len(ways.objects) == len(items) + 3
+
+
+def test_texts_of_numpys_own_are_no_objects() -> None:
+    """To numpy the type of these arrays has objects, and none can be had."""
+    target = Target()
+    texts = numpy.array(["a", "b"], dtype=numpy.dtypes.StringDType())
+    assert texts.dtype.hasobject
+    assert search.paths_to([texts, target], [target]) == {id(target): "root[1]"}
+
+
+class Unnameable:
+    """The name of a variable, and no expression gives it."""
+
+
+def test_a_variable_whose_name_cannot_be_written_is_passed_by() -> None:
+    target = Target()
+    held: dict[Any, Any] = {Unnameable(): Target(), "known": target}
+    dataset = xarray.Dataset({name: ("x", objects(each)) for name, each in held.items()})
+    check(dataset, target, "root['known'].values[0]")
+
+
+class Refusing(pandas.DataFrame):
+    @property
+    def columns(self) -> Any:
+        raise ValueError("not shown")
+
+
+def test_a_library_that_refuses_to_show_what_is_there_hinders_no_search() -> None:
+    target = Target()
+    frame = Refusing({"a": [Target()]})
+    assert search.paths_to([frame, [[target]]], [target]) == {id(target): "root[1][0][0]"}

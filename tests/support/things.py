@@ -71,6 +71,16 @@ class Valued(Thing):
         return isinstance(other, Valued) and other.name == self.name
 
 
+class Named(Valued):
+    """Says itself by which name it is found."""
+
+    def __reduce__(self) -> str:
+        return "NAMED"
+
+
+NAMED = Named("named")
+
+
 class Arithmetic(Thing):
     """Has every operator that finding a proxy's referent might use, and lies in each."""
 

@@ -167,14 +167,10 @@ def _failing(prober: Prober) -> Iterator[Any]:
     Raises:
         Enough: where that has asked for as many objects as were met.
     """
-    found: list[Any] = []
     met = prober.met
     met.limit = 2 * len(met) + _MORE
     for obj in reversed(met.copy()):
-        if any(obj is other for other in found):
-            continue
         if prober.probe(obj) is not None:
-            found.append(obj)
             yield obj
 
 

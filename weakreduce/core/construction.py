@@ -118,7 +118,7 @@ class Shells(Presence):
 
     def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
         """Which of an object's items can be there as soon as it is."""
-        return items
+        raise NotImplementedError
 
     def _afterwards(self, obj: object) -> tuple[Any, ...]:
         """What is to be written when an object is constructed, if anything may be."""

@@ -229,11 +229,11 @@ class Dispatch:
 
     def short_cut(self, kind: Kind, obj_type: type) -> Plan:
         """A fast way to do what `weak` does for exact instances of a type, if there is one."""
-        return None
+        raise NotImplementedError
 
     def finalizer_plan(self, kind: Kind) -> Plan:
         """The plan of finalizers that are left to the pickler."""
-        return None
+        raise NotImplementedError
 
 
 def _hooked(ordinary: Override, hooks: tuple[Override, ...]) -> Override:

@@ -22,8 +22,6 @@ def cause(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - the error's own class cannot say it
         text = "(its text cannot be made)"
-    if str(type(error).__module__).startswith("weakreduce."):
-        return printable(text)  # the name would be one of ours that says nothing to others
     return printable(f"{type(error).__name__}: {text}")
 
 

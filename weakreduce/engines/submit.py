@@ -198,7 +198,7 @@ class _Waiting:
 
 
 waiting: Final = _Waiting()
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(after_in_child=waiting.reset)
 
 

@@ -20,7 +20,6 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, final
 
-from weakreduce.core.sink import Place
 from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
 from weakreduce.hosts.in_front import Stock, in_front
@@ -97,12 +96,11 @@ def _init(
     stock: Stock, pickler: NumpyPickler, fp: Writable, *args: object, **keywords: object
 ) -> None:
     stock(pickler, fp, *args, **keywords)
-    if isinstance(vars(pickler).get("_weakreduce"), Place):
-        from joblib.compressor import BinaryZlibFile
+    from joblib.compressor import BinaryZlibFile
 
-        # Not the place: an array's bytes go to the file, and where they do counts.
-        pickler.file_handle = fp
-        pickler.buffered = isinstance(fp, BinaryZlibFile)
+    # Not the place: an array's bytes go to the file, and where they do counts.
+    pickler.file_handle = fp
+    pickler.buffered = isinstance(fp, BinaryZlibFile)
 
 
 def _dump(stock: Stock, pickler: NumpyPickler, obj: object) -> None:

@@ -259,7 +259,8 @@ def own_persistent_id(pickler: Any) -> Override | None:
     """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
     found: Override | None = getattr(pickler, "persistent_id", None)
     if isinstance(found, types.BuiltinMethodType) and found.__self__ is pickler:
-        return None  # the C pickler's, which claims nothing
+        # The C pickler's, which claims nothing.
+        return None  # pragma: no cover - from Python 3.13 on it has one
     return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
 
 
@@ -338,8 +339,8 @@ def _names_givers() -> bool:
     try:
         _PythonPickler(io.BytesIO()).dump(Unreduced())
     except pickle.PicklingError as error:
-        return Unreduced.__name__ in str(error)
-    return False
+        text = str(error)
+    return Unreduced.__name__ in text
 
 
 def importable(obj: Any) -> bool:

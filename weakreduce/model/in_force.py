@@ -37,8 +37,7 @@ def _first_policy() -> Policy:
     global _default
     from weakreduce.model.policies import NAMED
 
-    if _default is None:
-        _default = NAMED["snapshot"]
+    _default = _default or NAMED["snapshot"]  # another thread may have set one
     return _default
 
 

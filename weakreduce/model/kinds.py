@@ -344,7 +344,5 @@ def kind_of(weak_type: type) -> Kind | None:
         return None  # as nearly every type
     if weak_type in _BY_BASE:
         return _BY_BASE[weak_type]
-    for kind in KINDS:
-        if kind.base in bases:
-            return None if _own_reduce(weak_type, kind.base) else kind
-    return None
+    kind = next(kind for kind in KINDS if kind.base in bases)
+    return None if _own_reduce(weak_type, kind.base) else kind

@@ -257,10 +257,12 @@ class DillLoader(Loader):
     """The same, with the names that dill knows."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for; its session's own have no module."""
+        """What a name stands for; its session's own have no module, nor has the type of None."""
         dill: Any = importlib.import_module("dill._dill")
         if (module, name) == ("__builtin__", "__main__"):
             return dill._main_module.__dict__
-        if (module, name) == ("dill.dill", "_get_main_module"):
+        if (module, name) == ("__builtin__", "NoneType"):
+            return type(None)
+        if module == "dill.dill":  # of versions that had it there
             module = "dill._dill"
         return super().find_class(module, name)

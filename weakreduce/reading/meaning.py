@@ -209,9 +209,9 @@ class Meaning:
 
     def reference(self, kind: str, arguments: Sequence[Value]) -> Value:
         """A weak reference."""
-        if not arguments:
+        if not arguments and not self.limits.reached:
             raise Damaged("a weak reference to nothing")
-        target = arguments[0]
+        target = arguments[0] if arguments else LOST  # what it is given was not kept
         slot = arguments[1] if len(arguments) > 1 else None
         pinned = is_pin(slot, target)
         if type(target) is Node and target.kind == "bound":

@@ -284,10 +284,9 @@ class _Places:
         path = "root"
         while len(way) > 1:
             holder = way.pop()
-            for part, step, detail in self._parts(holder, set()):
-                if part is way[-1]:
-                    path = step(path, detail)
-                    break
+            steps = self._parts(holder, set())
+            found = (step(path, detail) for part, step, detail in steps if part is way[-1])
+            path = next(found, path)
             if len(path) > _LONGEST:
                 return None
         return path

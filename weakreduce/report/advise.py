@@ -125,12 +125,9 @@ def _against_snapshots(
 def _round_between(low: int, high: int) -> int:
     """The roundest number from `low` to less than `high`."""
     step: int = 10 ** len(str(high))
-    while step > 1:
-        found: int = -(-low // step) * step
-        if low <= found < high and found:
-            return found
-        step //= 10
-    return low
+    while -(-low // step) * step >= high:
+        step //= 10  # 1 at the latest
+    return -(-low // step) * step
 
 
 def tried(

@@ -65,12 +65,10 @@ class Drawing:
         holder, steps = 0, []
         if len(trail) > _WAY:
             trail, steps = trail[-_WAY:], ["…"]
-        for on_it, step in trail:
+        for on_it, step in trail[:-1]:
             if on_it == 0:
                 continue
             steps.append(step)
-            if on_it == place:
-                break
             if on_it in self.ways.weakly:
                 # The arrow there is that of a weak edge.
                 holder, steps = on_it, []
@@ -79,7 +77,7 @@ class Drawing:
                 holder, steps = on_it, []
             if holder == on_it:
                 self.picture.nodes[on_it] = class_name(type(self.ways.objects[on_it]))
-        return holder, steps
+        return holder, [*steps, trail[-1][1]]
 
     def _node(self, obj: object) -> int:
         place = None if obj is None else self.ways.places.get(id(obj))

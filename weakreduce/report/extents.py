@@ -138,8 +138,7 @@ def _read(data: bytes, memoized: int, most: int) -> dict[int, tuple[int, int]]:
             at = after
             continue
         if way == _MEMOIZE:
-            if entries[-1] == _NONE:
-                entries[-1] = memoized
+            entries[-1] = memoized
             memoized += 1
             at = after
             continue
@@ -147,9 +146,8 @@ def _read(data: bytes, memoized: int, most: int) -> dict[int, tuple[int, int]]:
         for _ in range(plan.lines):
             after = data.index(b"\n", after) + 1
         if plan.is_put:
-            if entries[-1] == _NONE:
-                argument = data[at + 1 : after]
-                entries[-1] = int(argument) if plan.lines else int.from_bytes(argument, "little")
+            argument = data[at + 1 : after]
+            entries[-1] = int(argument) if plan.lines else int.from_bytes(argument, "little")
             memoized += 1
             at = after
             continue
