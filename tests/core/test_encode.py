@@ -744,6 +744,12 @@ class OrderedSet(collections.abc.MutableSet[Any]):
     def discard(self, value: Any) -> None:
         self.items.pop(value, None)
 
+    def copy(self) -> OrderedSet:
+        # A WeakSet asks for one where it is iterated over, from Python 3.14 on.
+        found = OrderedSet()
+        found.items = self.items.copy()
+        return found
+
     def __ior__(self, others: Any) -> Any:
         assert type(others) is list, "its own operator may look at it more than once"
         for other in others:
