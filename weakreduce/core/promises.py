@@ -30,12 +30,10 @@ def is_broken(root: object, promised: list[Any], reach: Reach, facts: Facts) -> 
         reach: what the first walk has met.
         facts: of the dump.
     """
-    missing = {
-        id(referent)
-        for referent in promised
-        if id(referent) in reach.met and id(referent) not in facts.callbacks
-    }
-    if not missing or facts.begun_anew or not facts.reductions.found:
+    if not promised or facts.begun_anew or not facts.reductions.found:
+        return False
+    missing = (set(map(id, promised)) & reach.met.keys()) - facts.callbacks.keys()
+    if not missing:
         return False
     facts.begun_anew = _is_gone(root, missing, reach, facts)
     return facts.begun_anew
@@ -47,15 +45,15 @@ def _is_gone(root: object, missing: set[int], reach: Reach, facts: Facts) -> boo
     seen: dict[int, Any] = {}
     found: list[Any] = [root]
     while found and len(seen) < len(reach.met) + _MORE:
+        missing.difference_update(map(id, found))
+        if not missing:
+            return False
         level = {
             identity: obj
             for obj in found
             if type(obj) not in ATOMS and (identity := id(obj)) not in seen
         }
         seen.update(level)
-        missing.difference_update(level)
-        if not missing:
-            return False
         found = [answers[identity] for identity in level if identity in answers]
         instances = []
         for identity, obj in level.items():

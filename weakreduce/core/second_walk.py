@@ -253,5 +253,6 @@ class SecondWalk(Walk):
 
 def _is_leaf(reduction: Reduction) -> bool:
     """The same as `is_leaf`, of an object that code of its own reduces."""
-    state, *more = (*reduction[2:], None)
-    return all(part is None for part in more) and leads_nowhere(state)
+    if len(reduction) > 3 and any(part is not None for part in reduction[3:]):
+        return False
+    return len(reduction) < 3 or leads_nowhere(reduction[2])
