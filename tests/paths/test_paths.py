@@ -16,7 +16,7 @@ import pytest
 from holders import HOLDERS, Plain, Target, check, with_attribute
 
 import weakreduce
-from weakreduce.paths import search
+from weakreduce.paths import parts, search
 
 
 @pytest.mark.parametrize("name", HOLDERS)
@@ -155,3 +155,20 @@ def test_a_reduction_of_the_users_own_is_not_asked_for_parts() -> None:
     root = Chain([target])
     path = search.paths_to(root, [target])[id(target)]
     assert path.startswith("gc.get_referents(root)[")
+
+
+def test_a_class_that_holds_a_dead_proxy_is_opened() -> None:
+    """``isinstance`` asks a proxy's referent, and a dead one raises."""
+    target = Target()
+
+    class Holder:
+        dead = weakref.proxy(Target())
+        __getitem__ = weakref.proxy(Target())
+        data = target
+
+    root = [Holder, Holder()]
+    for holder in (Holder, root[1]):
+        found = [path for path, part in parts.parts(holder, "root") if part is target]
+        assert found == (["root.data"] if holder is Holder else [])
+    found = [path for path, part in parts.parts(Holder, "root") if part is vars(Holder)["dead"]]
+    assert len(found) == 1

@@ -143,7 +143,7 @@ def _size(cls: type) -> int:
 def adds(cls: type) -> bool:
     """Whether instances of a class have more room than its slots need: it is written in C."""
     own = names_of(cls)
-    slots = sum(isinstance(value, types.MemberDescriptorType) for value in own.values())
+    slots = sum(issubclass(type(value), types.MemberDescriptorType) for value in own.values())
     room = slots + ("__dict__" in own) + ("__weakref__" in own)
     base = class_attribute(cls, "__base__")
     return base is not None and _size(cls) - _size(base) > room * _POINTER
@@ -178,7 +178,7 @@ def computed(obj_type: type) -> Computed:
         (name, descriptor)
         for cls in bases_of(obj_type) or ()
         for name, descriptor in names_of(cls).items()
-        if isinstance(descriptor, types.GetSetDescriptorType) and name not in _NOT_HELD
+        if issubclass(type(descriptor), types.GetSetDescriptorType) and name not in _NOT_HELD
     ]
 
 

@@ -53,7 +53,7 @@ class Shape:
             for cls in bases_of(obj_type) or ()
             if cls is not types.FunctionType  # behind all of its globals is the whole program
             for name, descriptor in list(names_of(cls).items())
-            if isinstance(descriptor, types.MemberDescriptorType)
+            if issubclass(type(descriptor), types.MemberDescriptorType)
             and static(obj_type, name) is descriptor  # else another one is read under its name
         ]
         self.opener = own_storage.opener(obj_type)
@@ -120,14 +120,15 @@ def _module_parts(obj: types.ModuleType, path: str) -> Iterator[tuple[str, Any]]
 def _class_parts(obj: type, path: str) -> Iterator[tuple[str, Any]]:
     metaclass = type(obj)
     for name, value in list(names_of(obj).items()):
-        if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        cls = type(value)  # not isinstance(), which asks a proxy's referent
+        if issubclass(cls, (types.MemberDescriptorType, types.GetSetDescriptorType)):
             continue
         step = steps.class_attribute(path, metaclass, name, value)
-        if isinstance(value, staticmethod) and steps.is_identifier(name):
+        if issubclass(cls, staticmethod) and steps.is_identifier(name):
             yield f"{path}.{name}", value.__func__
-        elif isinstance(value, (staticmethod, classmethod)):
+        elif issubclass(cls, (staticmethod, classmethod)):
             yield f"{step}.__func__", value.__func__
-        elif isinstance(value, property):
+        elif issubclass(cls, property):
             for accessor in ("fget", "fset", "fdel"):
                 function = getattr(value, accessor)
                 if function is not None:

@@ -31,7 +31,8 @@ def static(cls: type, name: str) -> Any:
 
 def in_python(cls: type, name: str) -> bool:
     """Whether a method of a class is code of a user's, or may be."""
-    return isinstance(static(cls, name), types.FunctionType)
+    # By the type, as everywhere here: isinstance() asks a proxy's referent, which may be dead.
+    return issubclass(type(static(cls, name)), types.FunctionType)
 
 
 def plain(key: Any, depth: int = 0) -> str | None:
@@ -109,8 +110,8 @@ def attribute(path: str, obj_type: type, name: object) -> str:
 
 def class_attribute(path: str, metaclass: type, name: object, value: object) -> str:
     """What a class's ``__dict__`` holds under a name."""
-    bound = static(type(value), "__get__") is not None and not isinstance(
-        value, (types.FunctionType, property)
+    bound = static(type(value), "__get__") is not None and not issubclass(
+        type(value), (types.FunctionType, property)
     )
     if bound or not is_identifier(name) or is_data_descriptor(static(metaclass, name)):
         return f"vars({path})[{written(name)}]"
