@@ -93,11 +93,9 @@ def homes_of(obj: object, *, ours: bool) -> Homes:
 
 def sent(objects: Iterable[object]) -> None:
     """Let payloads name objects that have a number: they are being sent."""
+    places = map(_place_of, objects)
     with _lock:
-        for obj in objects:
-            place = _place_of(obj)
-            if place is not None and place.serial:
-                _sent[place.serial] = place
+        _sent.update({place.serial: place for place in places if place and place.serial})
 
 
 def _pairs(homes: Homes) -> Iterator[Homes]:
