@@ -81,7 +81,7 @@ if not TYPE_CHECKING:  # to a type checker it would make every name a good one
         import importlib
 
         if name == "__version__":
-            return importlib.import_module("importlib.metadata").version("weakreduce")
+            return importlib.import_module("weakreduce.model.release").version()
         module = _LATE.get(name)
         if module is None:
             raise AttributeError(f"module 'weakreduce' has no attribute {name!r}")

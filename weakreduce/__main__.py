@@ -8,9 +8,9 @@ import importlib
 import json
 import os
 import sys
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from weakreduce.model.release import version
 from weakreduce.model.texts import printable
 from weakreduce.reading import machine
 from weakreduce.report import table
@@ -196,7 +196,7 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_rest: object, **_names: object) -> None:
-        print(f"weakreduce {version('weakreduce')}")
+        print(f"weakreduce {version()}")
         parser.exit()
 
 

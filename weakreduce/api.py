@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import types
 import weakref
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 from weakreduce import registry
@@ -18,6 +17,7 @@ from weakreduce.model.bound import Bound
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.policies import Policy, PolicyName
+from weakreduce.model.release import version
 from weakreduce.model.shipping import shipping
 from weakreduce.model.texts import class_name
 
@@ -105,7 +105,7 @@ def info() -> dict[str, Any]:
     """Hosts, versions, states and the policy in force, as plain data."""
     policy = get_policy()
     return {
-        "weakreduce": version("weakreduce"),
+        "weakreduce": version(),
         "python": platform.python_version(),
         "policy": {
             "name": policy.name,

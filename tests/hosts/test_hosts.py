@@ -10,6 +10,7 @@ import sys
 import types
 import weakref
 from collections import ChainMap
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -115,6 +116,17 @@ def test_info() -> None:
     assert info["hosts"]["cloudpickle"]["version"] == cloudpickle.__version__
     assert info["hosts"]["pickle"]["state"] == "off"
     assert info["policy"]["name"] == "snapshot"
+
+
+def test_what_is_on_the_path_alone_has_no_known_version(tmp_path: Path) -> None:
+    (tmp_path / "weakreduce").symlink_to(Path(weakreduce.__file__).parent)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import weakreduce; "
+        "print(weakreduce.__version__, weakreduce.info()['weakreduce'])"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "unknown unknown\n"
 
 
 @pytest.mark.parametrize("base", [cloudpickle.Pickler, dill.Pickler])
