@@ -47,8 +47,6 @@ class Construction(Shells):
 
     def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
         super().__init__(walk, later)
-        #: By id, references for which all holders that stand together were looked for.
-        self._shared_out: dict[int, Any] = {}
         #: Whether more is to be postponed than when the walk began: it has to be run again.
         self.postpones = False
 
@@ -124,9 +122,6 @@ class Construction(Shells):
         postponing = self.facts.postponing
         postponing.add(type(holder))
         self.postpones = True
-        if id(edge.weak) in self._shared_out:
-            return
-        self._shared_out[id(edge.weak)] = edge.weak
         found = self.facts.reductions.reduced_or_none(edge.referent)
         beside = {} if found is None else {type(part): part for part in held(found[1]).values()}
         for cls, obj in beside.items():
