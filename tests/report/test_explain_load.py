@@ -21,6 +21,7 @@ import pytest
 import things
 
 import weakreduce
+from weakreduce.core.expressions import Call
 from weakreduce.reading.loader import DillLoader, Inner, Loader
 from weakreduce.reading.loading import LoadReport, of_file
 
@@ -528,6 +529,14 @@ def test_a_pickle_inside_that_loads_is_not_to_blame(refusing: Any) -> None:
     refusing()
     report = weakreduce.explain_load(data)
     assert (report.error, report.path) == ("ValueError: not here", "root[1]['last']")
+
+
+def test_a_pickle_inside_that_fails_too_deep_for_a_path() -> None:
+    deep = 1400
+    inner = b"\x80\x04" + b"]" * deep + b"cbuiltins\nint\n(\x8c\x01xtR" + b"a" * deep + b"."
+    alone = weakreduce.explain_load(inner)
+    assert (alone.error, alone.path) == ("ValueError: invalid literal for int() with base 10: 'x'", None)
+    assert weakreduce.explain_load(pickle.dumps([Call(pickle.loads, inner)])) == alone
 
 
 def test_pickles_inside_pickles_inside_pickles(refusing: Any) -> None:

@@ -124,6 +124,23 @@ def test_a_path_is_written_when_it_is_found() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=280)
 
 
+def test_what_is_not_kept_has_no_place() -> None:
+    """Past the limit all calls are one node: whose arguments are whose is not known."""
+    many = 200_000
+    for name in (b"cbuiltins\nset\n", b"ca\nb\n"):
+        names = name + b"p0\n0]K\1ap1\n0]cc\nd\nap2\n0g1\n\x85p3\n0g2\n\x85p4\n0]p5\n0"
+        data = names + b"]0" * many + b"g5\n(g0\ng3\nRg0\ng4\nRe."
+        # That is where it was when it was made.
+        assert whereabouts.path_at(data, data.index(b"cc")) == "root[0]"
+        assert machine.LOST.items is None
+
+
+@pytest.mark.parametrize("many", [1_000_000, 2_000_000])
+def test_what_waits_is_followed_however_much_it_is(many: int) -> None:
+    data = b"N" * many
+    assert whereabouts.path_at(data, len(data)) is None
+
+
 def test_a_place_in_a_list_may_be_any_number() -> None:
     for number in (b"I-5\n", b"I-99999999999\n", b"I7\n"):
         data = b"coperator\ngetitem\n](K\1K\2e" + number + b"\x86R."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import functools
 import io
 import json
 import pickle
@@ -292,6 +294,24 @@ def test_shared_names_are_told(path: Path, host: str, protocol: int) -> None:
     weakreduce.unshare("\x1b[31m second")
 
 
+class Cached:
+    @functools.cache  # noqa: B019 - what binds it is no function
+    def method(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_method_that_is_no_function_has_its_instances_name(path: Path, host: Any) -> None:
+    cached = Cached()
+    weakreduce.share("cached", cached)
+    try:
+        data = weakreduce.dumps(weakref.WeakMethod(cached.method), host=host)
+    finally:
+        weakreduce.unshare("cached")
+    (found,) = read(path, data).payloads
+    assert found.counts() == {"WeakMethod": {"named": 1}}
+
+
 def _state(data: Any) -> dict[str, Any]:
     return {"data": data, "_pending_removals": [], "_iterating": set()}
 
@@ -314,15 +334,17 @@ def test_containers_whose_entries_are_their_state(path: Path, protocol: int) -> 
         Made(weakref.WeakValueDictionary, (), _state({"a": keyed(thing, "a")})),
         Made(weakref.WeakKeyDictionary, (), _state({reference(thing): 1, reference(other): 2})),
         Made(bare, (things.Listeners,), _state({reference(thing)})),
+        Made(bare, (things.Notes,), _state({reference(thing): 1})),
+        Made(bare, (things.Index,), _state({"a": keyed(thing, "a"), "b": keyed(other, "b")})),
         Made(weakref.WeakSet, (), _state(set())),
         other,
         reference(thing),
     ]
     (found,) = read(path, pickle.dumps(root, protocol)).payloads
     assert found.counts() == {
-        "WeakKeyDictionary": {"linked": 2},
+        "WeakKeyDictionary": {"linked": 3},
         "WeakSet": {"linked": 2, "pinned": 1, "empty": 1},
-        "WeakValueDictionary": {"pinned": 1},
+        "WeakValueDictionary": {"pinned": 3},
         "ref": {"linked": 1},
     }
 
@@ -472,12 +494,27 @@ SELDOM: dict[str, tuple[Any, dict[str, dict[str, int]]]] = {
         [THING, Call(setattr, Call(weakref.WeakSet), "data", [THING])],
         {"WeakSet": {"empty": 1}},
     ),
+    "data that is a set, put in by setattr": (
+        [THING, Call(setattr, Call(weakref.WeakSet), "data",
+                     Call(set, Call(map, weakref.ref, [THING])))],
+        {"WeakSet": {"linked": 1}},
+    ),
     "an attribute named data": (Thing(data={1: 2}), {}),
     "entries that are none": (
         [THING, Call(set.update, Call(getattr, Call(weakref.WeakSet), "data"),
                      Call(map, weakref.ref, []))],
         {"WeakSet": {"empty": 1}},
     ),
+    "entries that are a text": (
+        [Call(set.update, Call(getattr, Call(weakref.WeakSet), "data"), "x")],
+        {"WeakSet": {"empty": 1}},
+    ),
+    "a text that is no bytes": ([Call(codecs.encode, "\N{EURO SIGN}", "latin1")], {}),
+    "a finalizer by a partial": (
+        [Call(Call(functools.partial, weakref.finalize), THING, print)],
+        {"finalize": {"linked": 1}},
+    ),
+    "another partial": ([Call(Call(functools.partial, print), THING)], {}),
 }  # fmt: skip
 
 
@@ -486,6 +523,47 @@ def test_what_seldom_stands_in_a_payload(name: str, path: Path) -> None:
     root, expected = SELDOM[name]
     data = pickle._dumps(root, 4)  # type: ignore[attr-defined]
     assert read(path, data).to_dict()["pickles"][0]["weak"] == expected
+
+
+def test_entries_beyond_a_limit_are_unknown(path: Path) -> None:
+    entries = Call(getattr, Call(weakref.WeakSet), "data")
+    root = Call(set.update, entries, frozenset(range(1000)))
+    data = pickle._dumps(root, 4)  # type: ignore[attr-defined]
+    (found,) = read(path, data, 100).to_dict()["pickles"]
+    assert found["weak"] == {"WeakSet": {"unknown": 1}}
+    assert found["partial"]
+
+
+def test_entries_that_there_is_no_time_to_count_are_unknown(path: Path) -> None:
+    """They are the same for both sets, but not what keeps them."""
+    many = [THING] * 500
+    sets = [Call(weakref.WeakSet), Call(weakref.WeakSet)]
+    root = [
+        many,
+        *(
+            Call(set.update, Call(getattr, one, "data"), Call(map, weakref.ref, many, [number]))
+            for number, one in enumerate(sets)
+        ),
+    ]
+    data = pickle._dumps(root, 4)  # type: ignore[attr-defined]
+    (whole,) = read(path, data).to_dict()["pickles"]
+    assert (whole["weak"], whole["partial"]) == ({"WeakSet": {"linked": 1000}}, False)
+    (found,) = read(path, data, 100).to_dict()["pickles"]
+    assert found["weak"] == {"WeakSet": {"linked": 500, "unknown": 500}}
+    assert found["partial"]
+
+
+def test_an_empty_list_of_either_opcode_has_no_entries(path: Path) -> None:
+    root, expected = SELDOM["entries that are none"]
+    data = pickle._dumps(root, 2)  # type: ignore[attr-defined]
+    for opcode in (b"]", b"(l"):
+        found = read(path, data.replace(b"]", opcode)).to_dict()["pickles"][0]
+        assert found["weak"] == expected
+
+
+def test_a_reference_to_nothing_is_damage(path: Path) -> None:
+    with pytest.raises(payload.NotAPayload, match="a weak reference to nothing"):
+        read(path, pickle._dumps(Call(weakref.ref), 4))  # type: ignore[attr-defined]
 
 
 def test_what_is_counted_within_a_limit_is_counted_right(path: Path) -> None:

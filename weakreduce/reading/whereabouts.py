@@ -20,7 +20,6 @@ from weakreduce.reading.machine import (
     Machine,
     Node,
     Step,
-    TooLarge,
     Value,
 )
 from weakreduce.reading.opcodes import STEPS
@@ -58,8 +57,6 @@ def _path(data: bytes, position: int, end: int) -> tuple[str | None, int]:
     places = _Places(data, position, end)
     try:
         places.machine.run(0)
-    except TooLarge:
-        return None, places.after
     except Damaged:
         try:
             places.close()
@@ -93,6 +90,7 @@ class _Places:
         found[_POP] = self._putting_in(found[_POP])
         if position < len(data):
             found[data[position]] = self._watching(found[data[position]], position)
+        # (The stack is never longer than these let it be: each opcode puts one object there.)
         limits = Limits(max(_OBJECTS, len(data) // _PER_OBJECT))
         if end < len(data):
             found[_FRAME] = _unframed
