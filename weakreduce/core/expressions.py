@@ -33,7 +33,7 @@ Reduction = tuple[Any, ...]
 NOTHING: Reduction = (int, ())
 
 
-def write_nothing(obj: object) -> Any:
+def write_nothing(obj: object) -> Any:  # pragma: no cover - from Python 3.14 on
     """An override that writes nothing: of a dump that has ended, but for the pickler's part."""
     return NotImplemented if obj is NOTHING[0] else NOTHING
 

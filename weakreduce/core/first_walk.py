@@ -154,7 +154,7 @@ class FirstWalk(Walk):
             met, by_value = found
             self.reach.extend(met, complete=not by_value)
             self.queue += by_value
-            if not self.end():
+            if not self.end():  # pragma: no branch - from Python 3.14 on it may end quietly
                 raise LookedAhead
 
     def plan_of_own_code(self, obj_type: type) -> Plan:

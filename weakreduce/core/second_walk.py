@@ -163,9 +163,8 @@ class SecondWalk(Walk):
     def snapshot_edges(self) -> list[Edge]:
         """An edge to each referent that a snapshot takes along."""
         for reference in self.taken_refs:
-            referent = reference()
-            if referent is not None:
-                self.snapshots.setdefault(id(referent), Edge(reference, referent))
+            referent = reference()  # which is None where others let it die: that can be pickled
+            self.snapshots.setdefault(id(referent), Edge(reference, referent))
         for weak, referents, keys in self.taken:
             for referent, key in zip(referents, keys, strict=True):
                 self.snapshots.setdefault(id(referent), Edge(weak, referent, key=key))
