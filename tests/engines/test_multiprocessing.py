@@ -495,6 +495,18 @@ def test_a_worker_outlives_errors_that_are_pickled_with_what_they_came_from(
         assert workers.submit(abs, -1).result(60) == 1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_outlives_results_whose_error_cannot_be_pickled_either(method: str) -> None:
+    """Where there is a weak thing in it; else it dies, as it does without weakreduce."""
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as workers:
+        with pytest.raises(pickle.PicklingError, match="task's result cannot be pickled: TypeErr"):
+            workers.submit(cargo.give_sulking).result(60)
+        assert workers.submit(abs, -1).result(60) == 1
+        with pytest.raises(concurrent.futures.process.BrokenProcessPool):
+            workers.submit(cargo.give_sulking_without).result(60)
+
+
 @pytest.mark.parametrize("module", gaps.params(*MODULES))
 def test_uninstall_puts_everything_back(module: str) -> None:
     code = f"""

@@ -204,6 +204,26 @@ def fail_stuck(*_ticket: Any) -> None:
     raise CargoError(stuck())
 
 
+class Sulking:
+    """Cannot be pickled, nor can the error that says so."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __reduce__(self) -> Any:
+        raise CargoError(self.held)
+
+
+def give_sulking() -> Any:
+    """A result whose error has a weak thing in it."""
+    return Sulking(stuck())
+
+
+def give_sulking_without() -> Any:
+    """A result whose error has none."""
+    return Sulking(item for item in ())
+
+
 def look_at_all(*loads: Any) -> list[str]:
     """What arrived, of each argument."""
     return [look(load) for load in loads]
