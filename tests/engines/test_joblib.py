@@ -277,6 +277,7 @@ def test_a_task_past_the_limit_leaves_no_file(
     monkeypatch.setattr(submit, "WAITING_LIMIT", 0)
     array, holder = np.ones(BIG), cargo.Target()
     holder.array = array  # type: ignore[attr-defined]
+    holder.small = np.ones(3)  # type: ignore[attr-defined] # for which there is no file
     task = delayed(total_in)(holder) if held else delayed(total)(array)
     found = parallel("loky", temp_folder=fresh)([task] * 6)
     assert found == [("memmap", BIG, None)] * 6

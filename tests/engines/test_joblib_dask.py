@@ -13,6 +13,7 @@ import pytest
 import things
 from distributed import Client, LocalCluster, get_client
 from joblib import delayed
+from joblib.parallel import BatchedCalls
 
 import weakreduce
 
@@ -47,6 +48,15 @@ def test_the_block_counts_however_late(policy: str, arrives: str) -> None:
     with weakreduce.policy(policy):
         assert parallel()(delayed(cargo.look)(load) for _ in range(8)) == [arrives] * 8
         assert parallel()(loads) == ["dead"] * 8  # nobody holds their referents
+
+
+def test_a_task_that_nobody_is_called_back_for_raises() -> None:
+    load, _target = cargo.load("ref", "outside")
+    with joblib.Parallel() as jobs:
+        batch = BatchedCalls([delayed(cargo.look)(load)], jobs._backend.get_nested_backend())
+        with weakreduce.policy("strict"), pytest.raises(weakreduce.WeakrefPicklingError):
+            jobs._backend.submit(batch)
+        assert jobs([delayed(abs)(-1)] * 2) == [1, 1]
 
 
 @pytest.mark.parametrize("at", [0, 15])

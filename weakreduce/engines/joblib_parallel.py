@@ -289,9 +289,8 @@ def _take_back(_executor: object, answers: Iterable[object]) -> None:
 
     for answer in answers:
         if isinstance(answer, tuple) and answer[0] is load_temporary_memmap:
-            filename, _, counted = answer[1]
-            if counted:
-                resource_tracker.maybe_unlink(filename, "file")
+            # (Executors count all of them; it is pools whose files nobody counts.)
+            resource_tracker.maybe_unlink(answer[1][0], "file")
 
 
 class _Engine(standard.Engine):
