@@ -17,6 +17,7 @@ import xarray
 from holders import Plain, Target, check, reports_name
 
 from weakreduce.paths import search
+from weakreduce.paths.parts import parts
 
 
 class OwnArray(numpy.ndarray):  # type: ignore[type-arg]
@@ -140,6 +141,7 @@ def test_texts_of_numpys_own_are_no_objects() -> None:
     target = Target()
     texts = numpy.array(["a", "b"], dtype=numpy.dtypes.StringDType())
     assert texts.dtype.hasobject
+    assert list(parts(texts, "root[0]")) == []
     assert search.paths_to([texts, target], [target]) == {id(target): "root[1]"}
 
 
