@@ -14,6 +14,7 @@ import pytest
 import things
 
 import weakreduce
+from weakreduce.core import notes
 from weakreduce.hosts import opcodes_alone
 from weakreduce.hosts.own import _pickler_class
 from weakreduce.paths.parts import parts
@@ -165,11 +166,11 @@ def test_who_is_to_blame_is_not_looked_for_without_end(host: Any, many: int) -> 
     shared = [things.Thing() for _ in range(many)]
     with pytest.raises(TypeError, match="cannot pickle a lock") as caught:
         weakreduce.dumps([shared, Makes(shared)], host=host)
-    notes = [note for note in getattr(caught.value, "__notes__", []) if "weakreduce" in note]
+    ours = [note for note in notes.of(caught.value) if "weakreduce" in note]
     if many == 1:
-        assert "root[1]" in notes[0]
+        assert "root[1]" in ours[0]
     else:
-        assert notes == []
+        assert ours == []
 
 
 def test_what_is_weighed_may_take_more_walks_than_two() -> None:
@@ -200,3 +201,22 @@ def test_what_is_of_opcodes_is_small(many: Any) -> None:
     """Or it would not be handed to the file in one piece."""
     assert opcodes_alone.is_of_opcodes(many(range(30)))
     assert not opcodes_alone.is_of_opcodes(many(range(70)))
+
+
+def test_the_notes_on_a_wrapping_are_cut_where_they_are_all_there() -> None:
+    """As a pickler adds them from Python 3.14 on, from the inside out; ours is the last."""
+    way = ["when serializing Stuck object", "when serializing tuple item 0"]
+    wrapping = [f"when serializing {step}" for step in notes.OF_PARTIAL]
+    ours = "weakreduce: what cannot be pickled is args[0]"
+    for before, after in (
+        ([*way, *wrapping, ours], [*way, ours]),
+        ([*way, *wrapping], way),
+        ([*way, wrapping[0], wrapping[2], ours], [*way, wrapping[0], wrapping[2], ours]),
+        ([wrapping[2], ours], [wrapping[2], ours]),
+        ([ours], [ours]),
+    ):
+        error = ValueError()
+        for note in before:
+            error.add_note(note)
+        notes.cut(error, notes.OF_PARTIAL)
+        assert error.__notes__ == after
