@@ -17,6 +17,7 @@ import weakreduce
 from weakreduce.core import notes
 from weakreduce.hosts import opcodes_alone
 from weakreduce.hosts.own import _pickler_class
+from weakreduce.paths import tasks
 from weakreduce.paths.parts import parts
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -185,8 +186,11 @@ def test_what_is_weighed_may_take_more_walks_than_two() -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_explain_goes_on_without_what_is_met_weakly_first(host: Any) -> None:
     locked = things.Locked()
-    report = weakreduce.explain([weakref.ref(locked), locked, weakref.ref(things.Thing)], host=host)
-    assert [failure.path for failure in report.failures] == ["root[1]"]
+    root = [weakref.ref(locked), locked, weakref.ref(things.Thing), things.Locked()]
+    report = weakreduce.explain(root, host=host)
+    assert {failure.path for failure in report.failures} == {"root[1]", "root[3]"}
+    assert report.kinds == {("ref", "link"): 2}
+    assert not report.partial
 
 
 def test_an_empty_cell_has_no_parts() -> None:
@@ -220,3 +224,9 @@ def test_the_notes_on_a_wrapping_are_cut_where_they_are_all_there() -> None:
             error.add_note(note)
         notes.cut(error, notes.OF_PARTIAL)
         assert error.__notes__ == after
+
+
+@pytest.mark.parametrize(("module", "name"), list(tasks._WRAPPINGS))
+def test_a_wrapping_of_another_version_is_an_object_like_any(module: str, name: str) -> None:
+    wrapping = type(name, (), {"__module__": f"{module}.elsewhere"})()
+    assert tasks.given_in(wrapping) == ()
