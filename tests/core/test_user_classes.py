@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import gc
 import io
@@ -572,3 +573,19 @@ def test_a_reducer_for_methods_of_builtin_types(host: str) -> None:
     copy, upper, members, lower = weakreduce.loads(payload)
     assert (upper, lower) == (["found again", "upper"], ["found again", "lower"])
     assert list(members) == [copy]
+
+
+@pytest.mark.parametrize("policy", ["dangle", "strict"])
+def test_the_state_of_what_does_not_travel_is_not_asked_for(policy: Any) -> None:
+    """Only a `__reduce__` may say that something is written as a name."""
+    asked: list[object] = []
+
+    class Session:
+        def __getstate__(self) -> dict[str, Any]:
+            asked.append(self)
+            return {}
+
+    session = Session()
+    with weakreduce.policy(policy), contextlib.suppress(weakreduce.WeakrefPicklingError):
+        cloudpickle.dumps(weakref.ref(session))
+    assert not asked

@@ -191,3 +191,19 @@ def test_a_task_is_asked_once() -> None:
     packed = pack_call(list, ([counted, weakref.ref(outside)],), {}, forking_way("multiprocessing"))
     arrived, weak = pickle.loads(bytes(ForkingPickler.dumps(packed)))()
     assert (arrived.items, type(weak())) == ([1, 2, 3], Thing)
+
+
+@pytest.mark.parametrize("hook", ["reducer_override", "persistent_id"])
+def test_hooks_that_somebody_gave_the_class_are_asked(
+    hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def ask(_pickler: object, obj: object) -> Any:
+        asked.append(obj)
+        return NotImplemented if hook == "reducer_override" else None
+
+    monkeypatch.setattr(ForkingPickler, hook, ask, raising=False)
+    thing = Thing()
+    ForkingPickler.dumps([thing])
+    assert any(obj is thing for obj in asked)

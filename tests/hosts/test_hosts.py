@@ -303,3 +303,16 @@ def test_a_payload_of_dill_names_its_protocol_after_a_walk_that_failed() -> None
     with pytest.warns(weakreduce.DanglingWarning):
         payload = weakreduce.dumps([weakref.ref(locked)], host="dill", protocol=4)
     assert payload[:2] == b"\x80\x04"
+
+
+def test_a_subclass_is_asked_for_cloudpickle_s_own_functions() -> None:
+    asked: list[object] = []
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            asked.append(obj)
+            return super().reducer_override(obj)
+
+    Pickler(io.BytesIO()).dump(lambda: None)
+    names = {getattr(obj, "__name__", None) for obj in asked}
+    assert {"_make_function", "_function_setstate"} <= names

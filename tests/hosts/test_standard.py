@@ -318,3 +318,19 @@ def test_an_override_of_the_users_own_comes_first(base: str) -> None:
         assert "its own way" in found
         (reference,) = (item for item in found if isinstance(item, weakref.ref))
         assert any(reference() is item for item in found)
+
+
+SMALL = """
+import weakreduce; weakreduce.install("pickle")
+import cloudpickle, io
+class Derived(cloudpickle.Pickler): ...
+file = io.BytesIO()
+Derived(file).dump({"a": 1})
+print(cloudpickle.dumps([1, 2, 3]), file.getvalue())
+"""
+
+
+def test_a_small_root_by_what_derives_from_a_pickler_of_ours() -> None:
+    """cloudpickle's class, imported later, derives from the one that is in ``pickle``."""
+    expected = [pickle.dumps(root, 5) for root in ([1, 2, 3], {"a": 1})]
+    assert programs.run(SMALL).strip() == f"{expected[0]!r} {expected[1]!r}"

@@ -102,7 +102,7 @@ class Facts:
             lambda cls: (
                 issubclass(cls, NAMEABLE)
                 or engine.wants_override(cls)
-                or once[cls]
+                or (once[cls] and not (constructs_by_default(cls) and not engine.has_reducer(cls)))
                 or gives_names[cls]
             )
         )
@@ -183,9 +183,12 @@ class Facts:
 
     def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""
-        if self.reductions.once[type(referent)]:
+        cls = type(referent)
+        if self.reductions.once[cls]:
+            if constructs_by_default(cls) and not self.engine.has_reducer(cls):
+                return None  # of code of its own it has a `__getstate__` alone
             return self.reductions.of(referent)
-        if not self.gives_names[type(referent)]:
+        if not self.gives_names[cls]:
             return None
         own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
         return referent.__reduce__() if type(own) is str else None

@@ -256,7 +256,9 @@ def holds_weak(obj: object) -> bool:
     from weakreduce.hosts.picklers import importable  # on a failure only: it imports much
     from weakreduce.model.classes import NAMEABLE
 
-    seen_ids, to_visit = {id(obj)}, [obj]
+    # An engine's wrapping of what it was given may hold weak things of the engine's own.
+    to_visit = [held for _, held in search.given_for(obj)] or [obj]
+    seen_ids = set(map(id, to_visit))
     while to_visit and len(seen_ids) < _LOOKED_AT:
         holder = to_visit.pop()
         if kind_of(type(holder)) is not None:

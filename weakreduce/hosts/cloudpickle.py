@@ -87,7 +87,8 @@ class Engine(PicklerEngine):
             if not has_registered():
                 found.update(now.ordinary)
         found[type] = override = self.stock_override
-        found[types.FunctionType] = override if self.host.by_value() else self._own_functions_apart
+        apart = self.is_stock_override and not self.host.by_value()
+        found[types.FunctionType] = self._own_functions_apart if apart else override
         return found
 
     def _own_functions_apart(self, function: Any) -> Any:
@@ -163,7 +164,7 @@ class Engine(PicklerEngine):
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None
-        if id(obj) in _WRITTEN and not self.host.by_value():
+        if id(obj) in _WRITTEN and self.is_stock_override and not self.host.by_value():
             return NotImplemented
         if id(obj) in self._nameless:
             found = self.pickler._dynamic_function_reduce(obj)

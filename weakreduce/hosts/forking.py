@@ -10,6 +10,7 @@ message; everything that multiprocessing sends goes through it.
 
 from __future__ import annotations
 
+import _pickle
 import functools
 import io
 from types import ModuleType
@@ -27,7 +28,12 @@ def _make_dumps(stock: Any) -> Any:
     forking_pickler = stock.__self__
 
     def dumps(cls: Any, obj: object, protocol: int | None = None) -> Any:
-        if cls is not forking_pickler or has_registered() or observe.watch_for(None) is not None:
+        if (
+            cls is not forking_pickler
+            or has_registered()
+            or observe.watch_for(None) is not None
+            or _has_hooks(cls)
+        ):
             return stock.__func__(cls, obj, protocol)
         asked = scout.Asked()
         found = scout.message(obj, protocol, cls._extra_reducers, asked)
@@ -40,6 +46,14 @@ def _make_dumps(stock: Any) -> Any:
         return file.getbuffer()
 
     return classmethod(functools.wraps(stock.__func__)(dumps))
+
+
+def _has_hooks(cls: Any) -> bool:
+    """Whether somebody has given the class hooks that a scout does not have."""
+    return any(
+        getattr(cls, name, None) is not getattr(_pickle.Pickler, name, None)
+        for name in ("reducer_override", "persistent_id")
+    )
 
 
 def make_patch(module: ModuleType) -> PicklerPatch:

@@ -9,7 +9,6 @@ time so.
 from __future__ import annotations
 
 import _pickle
-from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce.core.observe import Watched, receivers
@@ -37,19 +36,20 @@ def needs_no_dump(pickler: Any, place: Place, root: Any) -> bool:
     )
 
 
-def dump(pickler: Any, place: Place, stock: Callable[[Any, Any], None], root: Any) -> None:
+def dump(pickler: Any, place: Place, root: Any) -> None:
     """The first dump of a C pickler; the place hands what is written to the file.
+
+    By the C pickler itself: the ``dump`` of a class between may be one of ours.
 
     Args:
         pickler: it.
         place: where it writes.
-        stock: its own ``dump``.
         root: what `needs_no_dump` is said of.
     """
     place.used = True
     before = pickler.memo.copy()
     try:
-        stock(pickler, root)
+        _pickle.Pickler.dump(pickler, root)
     except BaseException:
         # Nothing reached the file, so the memo must not say that anything did.
         pickler.memo = before

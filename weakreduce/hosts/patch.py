@@ -167,7 +167,7 @@ class PicklerPatch(AttributePatch):
                 stock(pickler, obj)
                 return
             if opcodes_alone.needs_no_dump(pickler, place, obj):
-                opcodes_alone.dump(pickler, place, stock, obj)
+                opcodes_alone.dump(pickler, place, obj)
                 return
             claims = place.claims()
             # A loop of one turn: what it loops over is on the stack of this frame.
