@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from weakreduce.core.watches import Payload
-from weakreduce.model.bound import Bound
+from weakreduce.model.bound import PACKED
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.texts import class_name, printable
 from weakreduce.paths import search
@@ -33,8 +33,6 @@ _BESIDES: Final = 10
 #: How many of one holder that are alike: of one type, their paths the same but for a number.
 _ALIKE: Final = 3
 _NUMBER: Final = re.compile(r"\[\d+\]")
-#: What an engine sends in place of what it was given, whose pickle was a dump of its own.
-_TOLD: Final = frozenset({Bound})
 #: Objects of somebody else's dump that are looked at: a third of a second.
 _WATCHED: Final = 100_000
 #: Objects that are not in the payload themselves, and are looked through for some that are.
@@ -79,7 +77,8 @@ def heaviest(
         return []
     try:
         found = extents(payload.data, payload.later, payload.first)
-        told = frozenset() if scale else _TOLD
+        # What an engine sends in place of what it was given, whose pickle was a dump of its own.
+        told = frozenset() if scale else frozenset(PACKED)
         listed = _Descent(payload, found, by_name, told, unsent).listed(root)
     except Exception:  # noqa: BLE001 - of a report's numbers, these are left out
         return []
