@@ -16,16 +16,34 @@ Namespace = Mapping[str, object]
 
 _OF_TYPES: Final = [vars(type)[name].__get__ for name in ("__module__", "__qualname__")]
 _ATTRIBUTES: Final = vars(type)["__dict__"].__get__
+#: Stands for what is no class or function that anybody asks about.
+_HIDDEN: Final = object()
 #: The standard library's own names for types that say they are from elsewhere: ``function``,
 #: ``module``, ``WeakSet``.
 _PUBLIC: Final = (weakref, types)
 
 
-def name_of(match: object, around: Namespace) -> str | None:
-    """What a class or function is called where `around` are the globals; None: it has no name.
+def around(frame: types.FrameType) -> Namespace:
+    """The globals where a function runs, but for those that its own names hide.
 
-    A bare name is one of those globals, of the built-ins, or of the script or notebook. A dotted
-    one begins with the module that has it, by the name that this has among the globals, or else to
+    What it has alone is nobody's name: it is another with each call.
+    """
+    own, known = frame.f_locals, frame.f_globals
+    if own is known:
+        return known
+    hidden = {
+        name: _HIDDEN
+        for name, value in own.items()
+        if value is not known.get(name, vars(builtins).get(name, _HIDDEN))
+    }
+    return {**known, **hidden}
+
+
+def name_of(match: object, around: Namespace) -> str | None:
+    """What a class or function is called where `around` are the names; None: it has no name.
+
+    A bare name is one of those, of the built-ins, or of the script or notebook. A dotted
+    one begins with the module that has it, by the name that this has among those, or else to
     be imported.
     """
     module, path = _told(match)
