@@ -72,8 +72,27 @@ def _path(data: bytes, position: int, end: int) -> tuple[str | None, int]:
     return places.path(), places.after
 
 
+class _Unheeded:
+    """What a machine tells that does not matter here."""
+
+    def inside(self, node: Node) -> None:
+        """Bytes are bytes here."""
+
+    def persistent(self) -> None:
+        """What that is nobody knows."""
+
+    def extension(self, code: int) -> None:
+        """Nor that."""
+
+    def buffer(self) -> None:
+        """Nor that."""
+
+    def protocol(self, number: int) -> None:
+        """It does not matter."""
+
+
 @final
-class _Places:
+class _Places(_Unheeded):
     """Listens to a machine, and keeps what calls and states consist of."""
 
     def __init__(self, data: bytes, position: int, end: int) -> None:
@@ -170,13 +189,9 @@ class _Places:
             number = arguments[1]
             if type(number) is int and 0 <= number < len(held) and not self._is_paired(first):
                 return held[number]  # type: ignore[no-any-return]
-        if word == "dill._dill._load_type" and len(arguments) == 1 and type(first) is str:
-            return self._named(f"builtins.{first[:_LONGEST]}", first)
-        if word in _ATTRIBUTES and len(arguments) > 1 and _is_global(first):
-            # A name of protocols that have no names with dots.
-            name = arguments[1]
-            if type(first) is Node and type(name) is str and len(first.word) < _LONGEST:
-                return self._named(f"{first.word}.{name}", f"{first.items}.{name}")
+        named = _named_by(word, arguments)
+        if named is not None:
+            return self._named(*named)
         limits = self.machine.limits
         if word in _COLLECTIONS and len(arguments) == 1 and 0 < len(held) <= limits.items:
             limits.items -= len(held)
@@ -200,21 +215,6 @@ class _Places:
         """Its state."""
         if type(obj) is Node and obj is not LOST and obj is not OTHER:
             self._states[id(obj)] = state
-
-    def inside(self, node: Node) -> None:
-        """Bytes are bytes here."""
-
-    def persistent(self) -> None:
-        """What that is nobody knows."""
-
-    def extension(self, code: int) -> None:
-        """Nor that."""
-
-    def buffer(self) -> None:
-        """Nor that."""
-
-    def protocol(self, number: int) -> None:
-        """It does not matter."""
 
     # --- a payload that ends too early ------------------------------------------------
 
@@ -330,6 +330,17 @@ class _Places:
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
+
+
+def _named_by(word: str, arguments: Sequence[Value]) -> tuple[str, str] | None:
+    """The name that a call stands for, in protocols without names that have dots, and in dill's."""
+    if word == "dill._dill._load_type" and len(arguments) == 1 and type(arguments[0]) is str:
+        return f"builtins.{arguments[0][:_LONGEST]}", arguments[0]
+    if word in _ATTRIBUTES and len(arguments) > 1:
+        cls, name = arguments[:2]
+        if type(cls) is Node and _is_global(cls) and type(name) is str and len(cls.word) < _LONGEST:
+            return f"{cls.word}.{name}", f"{cls.items}.{name}"
+    return None
 
 
 def _step_to_maker(obj: Node, function: Value) -> into.Write:
