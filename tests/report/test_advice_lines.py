@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import ast
-import builtins
 import collections
 import contextlib
 import importlib
@@ -222,8 +221,6 @@ def test_a_name_that_is_hidden_where_it_is_pasted() -> None:
         return explain([weakref.ref(numbers)], host="pickle").advice[0].line
 
     def hiding_nothing() -> str:
-        set = builtins.set  # noqa: A001
-        assert set is builtins.set
         return explain([weakref.ref(numbers)], host="pickle").advice[0].line
 
     image, frame = Image(data=bytes(10_000)), pd.DataFrame({"a": range(10_000)})

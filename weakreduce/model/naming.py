@@ -6,6 +6,7 @@ Rule: nothing is imported, and no code of a metaclass or of a module's own ``__g
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 import types
 import weakref
@@ -26,17 +27,15 @@ _PUBLIC: Final = (weakref, types)
 def around(frame: types.FrameType) -> Namespace:
     """The globals where a function runs, but for those that its own names hide.
 
-    What it has alone is nobody's name: it is another with each call.
+    What it has alone is nobody's name: it is another with each call. Its values are not looked at,
+    as a frame that was asked for them keeps them alive.
     """
-    own, known = frame.f_locals, frame.f_globals
-    if own is known:
-        return known
-    hidden = {
-        name: _HIDDEN
-        for name, value in own.items()
-        if value is not known.get(name, vars(builtins).get(name, _HIDDEN))
-    }
-    return {**known, **hidden}
+    code, known = frame.f_code, frame.f_globals
+    if code.co_flags & inspect.CO_OPTIMIZED:
+        own = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+    else:
+        own = set() if frame.f_locals is known else {*frame.f_locals}
+    return {**known, **dict.fromkeys(own, _HIDDEN)} if own else known
 
 
 def name_of(match: object, around: Namespace) -> str | None:
