@@ -161,20 +161,40 @@ def _inspect(chosen: argparse.Namespace) -> int:
     return 1 if any(contents.junk for contents in found) else 0
 
 
-def _explain_load(chosen: argparse.Namespace) -> int:
-    from weakreduce.reading import loading
+def _bytes_of(path: str) -> bytes:
+    with contextlib.ExitStack() as files:
+        source = files.enter_context(open(path, "rb")) if path != "-" else sys.stdin.buffer
+        data: bytes = source.read()
+        return data
 
-    try:
-        with contextlib.ExitStack() as files:
-            source = files.enter_context(open(chosen.file, "rb")) if chosen.file != "-" else None
-            data = (source or sys.stdin.buffer).read()
-    except OSError as error:
-        raise _Stopped(f"cannot read {chosen.file}: {error}") from error
+
+def _explain_load(chosen: argparse.Namespace) -> int:
+    from weakreduce.reading import loading, payload
+
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    found = loading.of_file(data, chosen.host)
-    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
-    return 0 if found.report.error is None else 1
+    found: list[loading.FileReport] = []
+    unread = False
+    for path in chosen.files:
+        name = payload.shown(path)
+        try:
+            report = loading.of_file(_bytes_of(path), chosen.host)
+        except payload.NotAPayload as error:
+            unread = _complain(chosen, f"{name}: {error}")
+            continue
+        except OSError as error:
+            unread = _complain(chosen, f"cannot read {name}: {error}")
+            continue
+        found.append(report)
+        if not chosen.json:
+            print(report if len(chosen.files) == 1 else f"{name}: {report}")
+    if chosen.json:
+        listed = [report.to_dict() for report in found]
+        if len(chosen.files) > 1 or listed:
+            print(json.dumps(listed if len(chosen.files) > 1 else listed[0], indent=2))
+    if unread:
+        return 2
+    return 1 if any(each.report.error is not None for each in found) else 0
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -249,7 +269,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--dot", metavar="FILE", help="write a picture for Graphviz")
     text = "load a pickle, which RUNS it, and show where that fails"
     load = command("explain-load", _explain_load, text)
-    load.add_argument("file", metavar="FILE", help="the file (it is run); - is standard input")
+    load.add_argument(
+        "files", metavar="FILE", nargs="+", help="files (they are run); - is standard input"
+    )
     load.add_argument("--host", default="cloudpickle", choices=("cloudpickle", "dill", "pickle"))
     load.add_argument("--json", action="store_true", help="print JSON")
     inspect = command("inspect", _inspect, "show what weak things a pickle holds; runs nothing")

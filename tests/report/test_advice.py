@@ -86,8 +86,12 @@ def test_several_types_containers_and_a_limit() -> None:
         "rules=((Table, 'dangle'),)",
         "rules=((Image, 'dangle'),)",
         "rules=((weakref.WeakValueDictionary, 'dangle'),)",
-        '"dangle"',
-    } & set(lines) >= {'"dangle"', "rules=((Table, 'dangle'),)", "rules=((Image, 'dangle'),)"}
+        "rules=((Table, 'dangle'), (Image, 'dangle'))",
+    } & set(lines) >= {
+        "rules=((Table, 'dangle'),)",
+        "rules=((Image, 'dangle'),)",
+        "rules=((Table, 'dangle'), (Image, 'dangle'))",
+    }
     assert any(line.startswith("max_snapshot_bytes=") for line in lines)
     sizes = [advice.bytes for advice in explain(root).advice]
     assert sizes == sorted(sizes)
@@ -245,3 +249,53 @@ def test_nothing_warns_and_nothing_is_recorded() -> None:
         report = explain(root)
     assert report.advice
     assert recorded.dumps == 0
+
+
+class First(Thing):
+    pass
+
+
+class Second(Thing):
+    pass
+
+
+class Third(Thing):
+    pass
+
+
+def test_types_that_weigh_the_same_are_advised_each() -> None:
+    """And together, where each alone leaves most of it."""
+    outside = [kind(data=bytes(100_000)) for kind in (First, Second, Third)]
+    small: Any = Image(data=bytes(5000))
+    KEPT.append(small)
+    root = [*map(weakref.ref, outside[1:]), weakref.ref(small)]
+    lines = check(explain(root), root)
+    alone = {"rules=((Second, 'dangle'),)", "rules=((Third, 'dangle'),)"}
+    assert alone <= set(lines)
+    assert "rules=((Second, 'dangle'), (Third, 'dangle'))" in lines
+    root = [*map(weakref.ref, outside)]
+    lines = check(explain(root), root)
+    assert lines[0].count("dangle") == 3
+    assert len(lines) == len(set(lines)) == 5
+
+
+def test_what_means_the_same_is_advised_once() -> None:
+    """The narrower: a rule for the only type, and not for the only container as well."""
+    one: Any = Image(data=bytes(100_000))
+    KEPT.append(one)
+    cache: Any = weakref.WeakValueDictionary({"one": one})
+    assert check(explain([cache]), [cache]) == ["rules=((Image, 'dangle'),)"]
+
+
+def test_where_a_rule_without_a_name_refuses() -> None:
+    KEPT.append(Image(data=bytes(1000)))
+    root = [weakref.ref(KEPT[-1])]
+    for match in (lambda _weak, referent: isinstance(referent, Image), Image):
+        report = explain(root, weakreduce.Policy(rules=((match, "refuse"),)))
+        assert report.errors
+        lines = check(report, root)
+        assert lines[0].startswith("rules=((Image, 'dangle')")
+        assert all(advice.saves is None for advice in report.advice)
+    with weakreduce.policy(rules=((lambda _weak, _referent: True, "refuse"),)):
+        lines = check(explain(root), root)
+        assert lines[0] == "rules=((Image, 'dangle'), *weakreduce.get_policy().rules)"

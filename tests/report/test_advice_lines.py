@@ -200,3 +200,46 @@ def test_a_script_has_its_own_names(tmp_path: Any) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=True
     )
     assert found.stdout == "rules=((Table, 'dangle'),)\n"
+
+
+def test_a_name_that_is_hidden_where_it_is_pasted() -> None:
+    """Names are those that hold in the function that asks."""
+
+    def hiding_a_class() -> str:
+        Image = None  # noqa: N806
+        assert Image is None
+        return explain([weakref.ref(image)], host="pickle").advice[0].line
+
+    def hiding_a_module() -> str:
+        pd = None
+        assert pd is None
+        return explain([weakref.ref(frame)], host="pickle").advice[0].line
+
+    def hiding_a_builtin() -> str:
+        set = None  # noqa: A001
+        assert set is None
+        return explain([weakref.ref(numbers)], host="pickle").advice[0].line
+
+    def hiding_nothing() -> str:
+        return explain([weakref.ref(numbers)], host="pickle").advice[0].line
+
+    image, frame = Image(data=bytes(10_000)), pd.DataFrame({"a": range(10_000)})
+    numbers = {*range(10_000)}
+    for ask, name in (
+        (hiding_a_class, f"{__name__}.Image"),
+        (hiding_a_module, "pandas.DataFrame"),
+        (hiding_a_builtin, "builtins.set"),
+        (hiding_nothing, "set"),
+    ):
+        assert ask() == f"rules=(({name}, 'dangle'),)"
+
+
+def test_an_error_names_what_holds_where_it_is_raised() -> None:
+    def hiding() -> None:
+        Image = None  # noqa: N806
+        assert Image is None
+        weakreduce.dumps([weakref.ref(image)], policy="strict")
+
+    image = Image()
+    with pytest.raises(weakreduce.WeakrefPicklingError, match=rf"\(\({__name__}.Image, 'dangle'"):
+        hiding()

@@ -606,3 +606,74 @@ def test_a_file_that_cannot_be_unpacked() -> None:
     assert report.report.error is not None
     assert report.report.error.startswith("UnpicklingError: ")
     assert str(report) == str(report.report)
+
+
+class Refusing:
+    """Its state is not taken."""
+
+    def __init__(self, number: int = 1) -> None:
+        self.number = number
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("not here")
+
+    def method(self, *_reference: object) -> None: ...
+
+
+def weak_things(one: Refusing, kept: things.Thing) -> Iterator[tuple[str, Any, str]]:
+    """Each kind of them, and the path to what it leads to, as `explain` has it."""
+    yield "ref", weakref.ref(one), "{}()"
+    yield "proxy", weakref.proxy(one), "{}"
+    yield "WeakMethod", weakref.WeakMethod(one.method), "{}().__self__"
+    values = weakref.WeakValueDictionary({"first": kept, "key": one, "last": kept})
+    yield "WeakValueDictionary", values, "{}['key']"
+    yield "WeakKeyDictionary", weakref.WeakKeyDictionary({kept: 1, one: 2}), "{}[<Refusing>]"
+    yield "WeakSet", weakref.WeakSet([kept, one]), "{}[<Refusing>]"
+    yield "callback", weakref.ref(kept, one.method), "{}.__callback__.__self__"
+    yield "callback of a proxy", weakref.proxy(kept, one.method), "gc.get_referents({})[0].__self__"
+    yield "value", weakref.WeakKeyDictionary({kept: [one]}), "list({}.values())[0][0]"
+    yield "class", weakref.ref(type(kept), one.method), "{}.__callback__.__self__"
+
+
+@pytest.mark.parametrize("identity", ["copy", "home"])
+@pytest.mark.parametrize("host", ["pickle", "cloudpickle", "dill"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_weak_things_lead_to(identity: Any, host: Any, protocol: int) -> None:
+    one, kept = Refusing(), things.Thing()
+    for name, weak, step in weak_things(one, kept):
+        root = {"it": things.Thing(weak=[weak])}
+        path = step.format("root['it'].weak[0]")
+        with weakreduce.policy(identity=identity):
+            data = weakreduce.dumps(root, host=host, protocol=protocol)
+            [finding] = [
+                each
+                for each in weakreduce.explain(root, host=host)
+                if each.referent == "Refusing" or name in ("value", "class") or "callback" in name
+            ]
+        report = weakreduce.explain_load(data)
+        assert (report.error, report.path) == ("ValueError: not here", path), name
+        if name.startswith("Weak") and name != "WeakMethod":
+            assert finding.path == path
+
+
+def test_weak_things_of_classes_by_value() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Local:\n def __setstate__(self, state): raise ValueError('not here')", names)
+    one = names["Local"]()
+    one.number = 1
+    for weak, step in (
+        (weakref.WeakSet([one]), "[<Local>]"),
+        (weakref.WeakKeyDictionary({one: 1}), "[<Local>]"),
+        (weakref.WeakValueDictionary({(1, "a"): one}), "[(1, 'a')]"),
+        (weakref.WeakValueDictionary({things.Thing(): one}), None),
+    ):
+        report = weakreduce.explain_load(cloudpickle.dumps([weak]))
+        assert report.path == (f"root[0]{step}" if step else "list(root[0].values())[0]")
+
+
+def test_names_of_classes_are_text() -> None:
+    """A class may be called as it likes."""
+    cls = type("{0.__class__}", (Refusing,), {"__module__": "__main__"})
+    one = cls()
+    report = weakreduce.explain_load(cloudpickle.dumps([weakref.WeakSet([one])]))
+    assert report.path == "list(root[0])[0]"

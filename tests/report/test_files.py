@@ -314,3 +314,73 @@ def test_many_pickles_are_not_copied_again_and_again(tmp_path: Path) -> None:
     data = pickle.dumps(bytes(100)) * 20_000
     found = of_file(data, "pickle")
     assert (found.number, found.report.error) == (20_000, None)
+
+
+NO_PICKLES = {
+    "script.py": b"import weakref\nprint(weakref)\n",
+    "classes.py": b"class Book:\n  pass\n",
+    "text.txt": b"(I am not a pickle)\n",
+    "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "page.html": b"<!doctype html>\n",
+    "newer": b"\x80\x77rest",
+    "packed.gz": gzip.compress(b"import weakref\n"),
+}
+
+
+def test_what_is_no_pickle_is_not_run(tmp_path: Any, capsys: Any) -> None:
+    """Exit status 2, as `inspect` has it; a text may begin as an import does."""
+    for name, data in NO_PICKLES.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        for command in ("explain-load", "inspect"):
+            assert main([command, str(path)]) == 2, name
+            done = capsys.readouterr()
+            assert done.out == ""
+            assert name in done.err
+    # These are some, which do not load, or an old one that does.
+    whole = pickle.dumps([1, 2, {3: "text" * 9}])
+    for data in (whole[:-1], whole.replace(b"K\x02", b"\xffx")):
+        (tmp_path / "damaged").write_bytes(data)
+        assert main(["explain-load", str(tmp_path / "damaged")]) == 1
+    for protocol in range(6):
+        (tmp_path / "good").write_bytes(pickle.dumps([1, "two"], protocol))
+        assert main(["explain-load", str(tmp_path / "good")]) == 0
+
+
+def test_several_files_are_loaded(tmp_path: Any, capsys: Any) -> None:
+    paths = [str(tmp_path / name) for name in ("good", "other", "script.py", "bad")]
+    for path, data in zip(
+        paths,
+        (pickle.dumps(1), pickle.dumps([2]), NO_PICKLES["script.py"], pickle.dumps([1])[:-1]),
+        strict=True,
+    ):
+        with open(path, "wb") as file:
+            file.write(data)
+    good, other, script, bad = paths
+    assert asked(capsys, "explain-load", good, other) == (
+        0, f"{good}: it loads\n{other}: it loads",
+    )  # fmt: skip
+    status, text = asked(capsys, "explain-load", bad, good)
+    assert (status, text.count("it loads")) == (1, 1)
+    assert text.startswith(f"{bad}: UnpicklingError")
+    status, text = asked(capsys, "explain-load", good, script, bad, str(tmp_path / "nowhere"))
+    assert status == 2
+    assert (text.count("it loads"), text.count("UnpicklingError")) == (1, 1)
+    status, text = asked(capsys, "explain-load", "--json", good, bad)
+    assert [found["error"] is None for found in json.loads(text)] == [True, False]
+    assert status == 1
+    status, text = asked(capsys, "explain-load", "--json", good)
+    assert json.loads(text)["error"] is None
+
+
+def test_a_file_is_not_its_bytes(tmp_path: Any) -> None:
+    path = tmp_path / "payload.pkl"
+    path.write_bytes(pickle.dumps(1))
+    with open(path, "rb") as file:
+        for given in (str(path), path, file, io.BytesIO(pickle.dumps(1))):
+            with pytest.raises(TypeError, match=r"takes the bytes .* explain-load FILE"):
+                weakreduce.explain_load(given)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        weakreduce.explain_load(None)  # type: ignore[arg-type]
+    for data in (bytearray(path.read_bytes()), memoryview(path.read_bytes())):
+        assert weakreduce.explain_load(data).error is None

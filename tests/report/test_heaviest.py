@@ -45,9 +45,11 @@ def test_the_heaviest_parts_of_the_heaviest_part(host: Any) -> None:
     root = nested()
     report = weakreduce.explain(root, host=host)
     assert paths(report) == [
-        "root['wrapped']", "root['wrapped'].data", "root['list']", "root['wrapped'].more",
+        "root['wrapped']", "root['wrapped'].data",
+        "root['list']", "root['list'][0]", "root['wrapped'].more",
     ]  # fmt: skip
-    assert [weight.type for weight in report.heaviest] == ["Thing", "bytes", "list", "bytes"]
+    types = ["Thing", "bytes", "list", "bytes", "bytes"]
+    assert [weight.type for weight in report.heaviest] == types
     for weight in report.heaviest:
         part = eval(weight.path, {"root": root})
         assert weight.exact
@@ -203,7 +205,8 @@ def test_what_holds_something_that_cannot_be_pickled_is_measured_without_it(host
         "root['first'][1]", "root['second'][2]",
     }  # fmt: skip
     assert [(weight.path, weight.exact) for weight in report.heaviest] == [
-        ("root['first']", True), ("root['first'][0]", True), ("root['second']", True),
+        ("root['first']", True), ("root['first'][0]", True),
+        ("root['second']", True), ("root['second'][0]", True),
     ]  # fmt: skip
     assert 50_000 < report.heaviest[0].bytes < 50_100
 
@@ -312,7 +315,9 @@ def test_parts_that_are_alike_do_not_flood_the_list(make: Any) -> None:
         report = weakreduce.explain(explained)
         held = "root['held']" if explained is root else "root"
         found = [path for path in paths(report) if path != held and "other" not in path]
-        assert len(found) == 3
+        outer = [path for path in found if not any(path[:-1].startswith(one) for one in found)]
+        assert len(outer) == 3
+        assert len(found) in {3, 6}  # with what takes most of each
         for weight in report.heaviest:
             assert weight.exact
             part = eval(weight.path, {"root": explained})

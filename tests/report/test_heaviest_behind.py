@@ -17,6 +17,7 @@ import cloudpickle
 import pytest
 
 import weakreduce
+from weakreduce.paths import parts
 
 SIZE = 300_000
 
@@ -182,3 +183,32 @@ def test_what_weighs_less_than_half_is_listed_besides() -> None:
     weights = {weight.path: weight.bytes for weight in report.heaviest}
     assert SIZE < weights["root[2]"] < SIZE + 2000
     assert weights["root[0]"] >= 4 * SIZE
+
+
+def test_attributes_are_no_globals_of_a_function() -> None:
+    """Of the names in its code only those that it reads or sets as globals travel with it."""
+    source = """
+class Table:
+    def __init__(self): self.data = bytes(1000)
+class Big:
+    def __init__(self): self.table = text
+    def method(self):
+        def inner():
+            class Inner:
+                base = other
+            return self.text2
+        return inner
+table, text, text2, other = Table(), "x" * 500, "y" * 500, "z" * 500
+big = Big()
+"""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, "a file of some name" * 5, "exec"), names)
+    names["big"].table = weakref.ref(names["table"])
+    report = weakreduce.explain(names["big"], "dangle")
+    paths = [weight.path for weight in report.heaviest]
+    assert "type(root).__init__.__globals__['text']" in paths
+    assert not any("['table']" in path or "['text2']" in path for path in paths)
+    function = names["Big"].method
+    found = {path for path, _ in parts.parts(function, "f") if "__globals__" in path}
+    # The body of a class reads the module's name.
+    assert found == {"f.__globals__['__name__']", "f.__globals__['other']"}

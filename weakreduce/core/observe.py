@@ -33,7 +33,8 @@ class Watched:
         return len(data)
 
 
-#: What gets the report of each dump of this process, in whatever thread. A dict, which is changed
+#: What gets the report of each dump of this process, in whatever thread, and the sizes of payloads
+#: that were not sent after all. A dict, which is changed
 #: in one step, instead of a lock, which a forked child might find taken.
 receivers: dict[Callable[[Any], None], None] = {}
 #: The watch of the dump that is running in this context; False where dumps are not to be seen.
@@ -56,6 +57,12 @@ def add_receiver(receiver: Callable[[Any], None]) -> None:
 def remove_receiver(receiver: Callable[[Any], None]) -> None:
     """End that."""
     receivers.pop(receiver, None)
+
+
+def take_back(size: int) -> None:
+    """Say that a payload of so many bytes was not sent: what is sent is pickled once more."""
+    for receive in list(receivers):
+        receive(size)
 
 
 def logger() -> logging.Logger | None:

@@ -50,7 +50,7 @@ def _rules(edge: Edge, fate: str) -> str:
     by the name that it says it has.
     """
     cls = type(edge.referent)
-    match = naming.name_of(cls, sys._getframe(_caller() - 1).f_globals)
+    match = naming.name_of(cls, naming.around(sys._getframe(_caller() - 1)))
     if match is None:
         match = f"lambda weak, referent: type(referent).__qualname__ == {class_name(cls)!r}"
     return f"rules=(({match}, {fate!r}),)"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from weakreduce.core import notes
+from weakreduce.core import notes, observe
 from weakreduce.engines.submit import Payload, given, written
 from weakreduce.hosts import scout
 from weakreduce.hosts.in_front import Stock, in_front
@@ -40,7 +40,11 @@ def _dumps(obj: object) -> Payload:
 def _packed(obj: object, description: str) -> Bound | None:
     """The payload of an object that holds a weak thing; None for any other."""
     data, weak = written(obj, _dumps)
-    return Bound(bytes(data), description) if weak and data is not None else None
+    if weak and data is not None:
+        return Bound(bytes(data), description)
+    if data is not None:
+        observe.take_back(len(data))
+    return None
 
 
 def run(alone: Callable[..., object] | None, packed: tuple[Any, Any, dict[str, Any]]) -> object:

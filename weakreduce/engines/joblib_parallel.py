@@ -27,11 +27,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING, Any, Final, final
 
+from weakreduce.core import observe
 from weakreduce.engines.submit import Payload, looked_at
 from weakreduce.hosts import standard
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
 from weakreduce.hosts.plain import plain
+from weakreduce.model.bound import PACKED
 from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
@@ -178,6 +180,9 @@ class _Packed:
         return pickle.loads, (self.data,)
 
 
+PACKED.add(_Packed)
+
+
 def _packed_for_dask(
     backend: DaskDistributedBackend,
     function: Callable[..., object],
@@ -206,6 +211,8 @@ def _packed_for_dask(
     if weak:
         data = dumps(task) if data is None else data
     elif data is None or len(data) > _SCATTERED or _waits_for_others(args, keywords):
+        if data is not None:
+            observe.take_back(len(data))
         return function, args, keywords
     return _Packed(function, data, weak), [args[place] for place in left], left_keywords
 

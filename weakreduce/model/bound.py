@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
 
 @final
@@ -44,3 +44,7 @@ class Bound:
 
     def __repr__(self) -> str:
         return f"<weakreduce.bind of {self.description}, {len(self.data)} bytes>"
+
+
+#: Types whose instances are written as the bytes that they have as `data`, a dump's of its own.
+PACKED: Final[set[type[Any]]] = {Bound}

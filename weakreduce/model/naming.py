@@ -6,6 +6,7 @@ Rule: nothing is imported, and no code of a metaclass or of a module's own ``__g
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 import types
 import weakref
@@ -16,16 +17,32 @@ Namespace = Mapping[str, object]
 
 _OF_TYPES: Final = [vars(type)[name].__get__ for name in ("__module__", "__qualname__")]
 _ATTRIBUTES: Final = vars(type)["__dict__"].__get__
+#: Stands for what is no class or function that anybody asks about.
+_HIDDEN: Final = object()
 #: The standard library's own names for types that say they are from elsewhere: ``function``,
 #: ``module``, ``WeakSet``.
 _PUBLIC: Final = (weakref, types)
 
 
-def name_of(match: object, around: Namespace) -> str | None:
-    """What a class or function is called where `around` are the globals; None: it has no name.
+def around(frame: types.FrameType) -> Namespace:
+    """The globals where a function runs, but for those that its own names hide.
 
-    A bare name is one of those globals, of the built-ins, or of the script or notebook. A dotted
-    one begins with the module that has it, by the name that this has among the globals, or else to
+    What it has alone is nobody's name: it is another with each call. Its values are not looked at,
+    as a frame that was asked for them keeps them alive.
+    """
+    code, known = frame.f_code, frame.f_globals
+    if code.co_flags & inspect.CO_OPTIMIZED:
+        own = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+    else:
+        own = set() if frame.f_locals is known else {*frame.f_locals}
+    return {**known, **dict.fromkeys(own, _HIDDEN)} if own else known
+
+
+def name_of(match: object, around: Namespace) -> str | None:
+    """What a class or function is called where `around` are the names; None: it has no name.
+
+    A bare name is one of those, of the built-ins, or of the script or notebook. A dotted
+    one begins with the module that has it, by the name that this has among those, or else to
     be imported.
     """
     module, path = _told(match)

@@ -8,6 +8,7 @@ of the user's is run. Nothing is looked for here: `search` does that.
 from __future__ import annotations
 
 import collections
+import dis
 import functools
 import gc
 import io
@@ -36,6 +37,10 @@ _keywords_of: Final = vars(functools.partial)["keywords"].__get__
 _REFS: Final = (weakref.ref, weakref.WeakMethod)
 _ORDERED: Final = collections.OrderedDict
 _VIEWS: Final[tuple[type, ...]] = (type({}.items()), type({}.keys()), type({}.values()))
+#: Opcodes whose names are a function's globals; of the body of a class in it, LOAD_NAME as well.
+_GLOBALS: Final = frozenset(
+    {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+)
 #: Stands for the path of the holder in a step.
 HOLDER: Final = "\0"
 
@@ -82,6 +87,20 @@ def _slots(obj: object, shape: Shape) -> Iterator[tuple[str, Any]]:
             continue
 
 
+def _global_names(code: types.CodeType, found: dict[str, Any]) -> set[str]:
+    """The names of what is found, that code reads or sets as globals."""
+    names: set[str] = set()
+    codes = [code]
+    while codes:
+        code = codes.pop()
+        # Names of attributes are among those; the opcodes tell, which takes longer.
+        if not names.issuperset(found.keys() & code.co_names):
+            instructions = dis.get_instructions(code)
+            names.update(each.argval for each in instructions if each.opname in _GLOBALS)
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return names & found.keys()
+
+
 def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, Any]]:
     for number, cell in enumerate(obj.__closure__ or ()):
         try:
@@ -93,14 +112,8 @@ def _function_parts(obj: types.FunctionType, path: str) -> Iterator[tuple[str, A
         yield f"{path}.__defaults__[{number}]", default
     for name, default in list((obj.__kwdefaults__ or {}).items()):
         yield f"{path}.__kwdefaults__[{name!r}]", default
-    names: set[str] = set()
-    codes = [obj.__code__]
-    while codes:
-        code = codes.pop()
-        names.update(code.co_names)
-        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
     found = obj.__globals__.copy()
-    for name in sorted(names & found.keys()):
+    for name in sorted(_global_names(obj.__code__, found)):
         yield f"{path}.__globals__[{name!r}]", found[name]
     for name, annotation in list((obj.__annotations__ or {}).items()):
         yield f"{path}.__annotations__[{steps.written(name)}]", annotation

@@ -15,15 +15,13 @@ from weakreduce.reading.machine import Node, Value
 Write = Callable[[str, Any], str]
 Part = tuple[Value, Write, Any]
 
+#: A key of so many parts is no expression.
+_OF_KEY: Final = 10
+
 
 def itself(path: str, _: None) -> str:
     """What stands for the object itself, a function that makes it say."""
     return path
-
-
-def referent(path: str, _: int) -> str:
-    """Of a weak reference."""
-    return f"{path}()"
 
 
 def argument(path: str, number: int) -> str:
@@ -57,6 +55,10 @@ OF_MAKERS: Final = {
     ),
     "_make_cell": ("{}.cell_contents",),
     "property": ("{}.fget", "{}.fset", "{}.fdel", "{}.__doc__"),
+    # Of a method: its function, no instance, and the instance.
+    "__get__": ("{}.__func__", "{}.__func__", "{}.__self__"),
+    # The copy of what has its home elsewhere stands for that, as do those beside it.
+    "at_home": ("{}",),
     # As attributes of a class they are what they were given.
     "staticmethod": ("{}",),
     "classmethod": ("{}",),
@@ -94,7 +96,10 @@ def attribute(path: str, told: tuple[int, Value]) -> str:
 def entry(path: str, told: tuple[int, Value]) -> str:
     """The value of a dict's entry."""
     number, key = told
-    text = None if type(key) is Node else steps.indexed(key)
+    found: object = key
+    if type(key) is Node and key.kind == "tuple" and 0 < len(key.items or ()) < _OF_KEY:
+        found = tuple(key.items) if all(type(each) is not Node for each in key.items) else key
+    text = None if type(found) is Node else steps.indexed(found)
     return f"list({path}.values())[{number}]" if text is None else f"{path}[{text}]"
 
 

@@ -7,13 +7,14 @@ how it is unpacked in `packed`.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.core import words
 from weakreduce.hosts.own import OwnHost, check_host
-from weakreduce.model.texts import printable
+from weakreduce.model.texts import class_name, printable
 from weakreduce.reading import packed, payload, whereabouts
 from weakreduce.reading.loader import DillLoader, Inner, Loader
 
@@ -77,9 +78,14 @@ def explain_load(
 
     Raises:
         ValueError: for an unknown host.
-        TypeError: where `data` is no buffer.
+        TypeError: where `data` is no buffer, but the name of a file, say, or a file.
     """
     check_host(host)
+    if isinstance(data, str | os.PathLike) or hasattr(data, "read"):
+        raise TypeError(
+            f"explain_load takes the bytes of a payload, not a {class_name(type(data))}: read the"
+            " file, or run `python -m weakreduce explain-load FILE`"
+        )
     packer, found = _unpacked(bytes(memoryview(data)))
     if isinstance(found, LoadReport):
         return found  # it cannot be unpacked
@@ -125,10 +131,14 @@ def of_file(data: bytes, host: OwnHost) -> FileReport:
     Args:
         data: what is in the file.
         host: whose names it may use.
+
+    Raises:
+        NotAPayload: where it is no pickle; nothing is run then.
     """
     packer, found = _unpacked(data)
     if isinstance(found, LoadReport):
         return FileReport(found)
+    payload.check(found)
     number, start = 1, 0
     while True:
         report, end = _explained(found, start, host, None)

@@ -227,6 +227,20 @@ def count(data: bytes, start: int) -> int | None:
     return found
 
 
+def check(data: bytes) -> None:
+    """See to it that bytes begin with a pickle, or with the beginning of one; nothing is run.
+
+    Those that say that they are one, as all from protocol 2 on do, may be damaged, or have arrays
+    in them, and a file may have lost all that it had: the load tells more.
+
+    Raises:
+        NotAPayload: where they are none.
+    """
+    is_told = data[:1] == b"\x80" and data[1:2] <= b"\x05"
+    if data and not is_told:
+        _Reader(data, len(data), Limits(OBJECTS)).read(0, Payload())
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[Source]:
     file: Any

@@ -1,8 +1,8 @@
 """Where in a payload an opcode stands: the path, from the root, of the object that it works on.
 
 The payload is followed without being run (`machine`), so the way from the root is known even
-where the load never comes to its end. Rule: nothing here knows what weak things are; of calls,
-only those that give one of their arguments back are understood.
+where the load never comes to its end. Rule: nothing here knows what weak things are (`weak_parts`
+does); of calls, only those that give one of their arguments back are understood.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableSequence, Sequence
 from itertools import repeat
 from typing import Final, final
 
-from weakreduce.reading import into
+from weakreduce.reading import into, weak_parts
 from weakreduce.reading.machine import (
     LOST,
     OTHER,
@@ -25,8 +25,8 @@ from weakreduce.reading.machine import (
 from weakreduce.reading.opcodes import STEPS
 from weakreduce.reading.spelling import REFERENCES, full, of_python_3
 
-#: What gives a weak reference on its first argument.
-_REFERENCES: Final = frozenset(word for word, kind in REFERENCES.items() if kind == "ref")
+#: What gives an attribute of its first argument, by name.
+_ATTRIBUTES: Final = frozenset({"builtins.getattr", "dill._dill._getattr"})
 #: What makes a container of the items of its argument: the container's kind.
 _COLLECTIONS: Final = {
     "builtins.set": "set", "builtins.frozenset": "set", "builtins.list": "list",
@@ -69,8 +69,27 @@ def _path(data: bytes, position: int, end: int) -> tuple[str | None, int]:
     return places.path(), places.after
 
 
+class _Unheeded:
+    """What a machine tells that does not matter here."""
+
+    def inside(self, node: Node) -> None:
+        """Bytes are bytes here."""
+
+    def persistent(self) -> None:
+        """What that is nobody knows."""
+
+    def extension(self, code: int) -> None:
+        """Nor that."""
+
+    def buffer(self) -> None:
+        """Nor that."""
+
+    def protocol(self, number: int) -> None:
+        """It does not matter."""
+
+
 @final
-class _Places:
+class _Places(_Unheeded):
     """Listens to a machine, and keeps what calls and states consist of."""
 
     def __init__(self, data: bytes, position: int, end: int) -> None:
@@ -148,8 +167,14 @@ class _Places:
     # --- what the machine tells -------------------------------------------------------
 
     def name(self, module: str, attribute: str) -> Value:
-        """A class or function."""
-        return self._node("global", full(*of_python_3(module, attribute)))
+        """A class or function; its items are its name in the module."""
+        return self._named(full(*of_python_3(module, attribute)), attribute)
+
+    def _named(self, word: str, name: str) -> Value:
+        node = self._node("global", word)
+        if node is not LOST:
+            node.items = name
+        return node
 
     def call(self, function: Value, arguments: Sequence[Value]) -> Value:
         """An object, or the argument that the function gives back."""
@@ -162,6 +187,9 @@ class _Places:
             number = arguments[1]
             if type(number) is int and 0 <= number < len(held) and not self._is_paired(first):
                 return held[number]  # type: ignore[no-any-return]
+        named = _named_by(word, arguments)
+        if named is not None:
+            return self._named(*named)
         limits = self.machine.limits
         if word in _COLLECTIONS and len(arguments) == 1 and 0 < len(held) <= limits.items:
             limits.items -= len(held)
@@ -185,21 +213,6 @@ class _Places:
         """Its state."""
         if type(obj) is Node and obj is not LOST and obj is not OTHER:
             self._states[id(obj)] = state
-
-    def inside(self, node: Node) -> None:
-        """Bytes are bytes here."""
-
-    def persistent(self) -> None:
-        """What that is nobody knows."""
-
-    def extension(self, code: int) -> None:
-        """Nor that."""
-
-    def buffer(self) -> None:
-        """Nor that."""
-
-    def protocol(self, number: int) -> None:
-        """It does not matter."""
 
     # --- a payload that ends too early ------------------------------------------------
 
@@ -295,6 +308,7 @@ class _Places:
         if obj.word == "functools.partial" and type(state) is Node and state.kind == "tuple":
             yield from zip(state.items or (), repeat(into.named), _OF_PARTIAL)
         elif state is not None:
+            yield from weak_parts.of_container(state, self._calls, walked)
             yield from _state_parts(state, walked)
         if type(obj.items) is list:
             yield from into.entries(obj, into.entry) if self._is_paired(obj) else into.items(obj)
@@ -303,17 +317,28 @@ class _Places:
         if id(arguments) in walked:
             return
         walked.add(id(arguments))
+        yield from weak_parts.of_reference(obj.word, arguments, self._calls)
         made = into.OF_MAKERS.get(obj.word.rpartition(".")[2], ())
         step = into.new_argument if obj.word == _NEW else into.argument
         for number, held in enumerate(arguments):
             if number < len(made):
                 yield held, into.formatted, made[number]
-                continue
-            refers = number == 0 and obj.word in _REFERENCES
-            yield held, into.referent if refers else step, number
+            elif obj.word not in REFERENCES:
+                yield held, step, number
 
     def _is_paired(self, obj: Value) -> bool:
         return type(obj) is Node and (obj.kind == "dict" or id(obj) in self._paired)
+
+
+def _named_by(word: str, arguments: Sequence[Value]) -> tuple[str, str] | None:
+    """The name that a call stands for, in protocols without names that have dots, and in dill's."""
+    if word == "dill._dill._load_type" and len(arguments) == 1 and type(arguments[0]) is str:
+        return f"builtins.{arguments[0][:_LONGEST]}", arguments[0]
+    if word in _ATTRIBUTES and len(arguments) > 1:
+        cls, name = arguments[:2]
+        if type(cls) is Node and _is_global(cls) and type(name) is str and len(cls.word) < _LONGEST:
+            return f"{cls.word}.{name}", f"{cls.items}.{name}"
+    return None
 
 
 def _step_to_maker(obj: Node, function: Value) -> into.Write:

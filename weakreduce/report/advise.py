@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from weakreduce.report.findings import COPIES, Advice
 
 #: How much advice is given at most, how many guesses are tried, and how many types guessed at.
 _MOST: Final = 5
-_TRIED: Final = 10
+_TRIED: Final = 12
 _TYPES: Final = 4
 #: Bytes that may be written to try guesses: so many times the payload's size, and so many more.
 _TIMES, _MORE = 4, 1 << 26
@@ -62,6 +62,14 @@ def guesses(
     distinct = {_identity(each): each for each in found}
     distinct.pop(_identity(policy), None)
     return list(distinct.values())
+
+
+def without_rules(policy: Policy, found: Iterable[Policy]) -> list[Policy]:
+    """Guesses without the rules of the report's policy, and that policy without them."""
+    count = len(policy.rules)
+    bare = [replace(each, rules=each.rules[: len(each.rules) - count]) for each in found]
+    distinct = {_identity(each): each for each in (*bare, replace(policy, rules=()))}
+    return list(distinct.values()) if count else []
 
 
 def _told(rules: Any) -> tuple[tuple[int, str], ...]:
@@ -107,6 +115,10 @@ def _against_snapshots(
     heaviest = sorted(types, key=lambda cls: -types[cls])[:_TYPES]
     for cls in heaviest:
         yield _ruled(policy, [cls], "dangle")
+    # Where one alone leaves most of it.
+    for count in sorted({2, len(heaviest)}):
+        if 1 < count <= len(heaviest):
+            yield _ruled(policy, heaviest[:count], "dangle")
     holders: dict[type, None] = {}
     for edge in snapshots:
         kind = kind_of(type(edge.weak))
@@ -132,7 +144,7 @@ def _round_between(low: int, high: int) -> int:
 
 def tried(
     policies: Sequence[Policy],
-    size_under: Callable[[Policy], int],
+    payload_under: Callable[[Policy], tuple[int, int]],
     size: int | None,
     line_of: Callable[[Policy], str | None],
 ) -> tuple[Advice, ...]:
@@ -140,29 +152,29 @@ def tried(
 
     Args:
         policies: what to try.
-        size_under: gives the payload's size under a policy, or raises what a dump raises.
+        payload_under: gives the size of the payload under a policy, and a number that tells it
+            from others, or raises what a dump raises.
         size: of the payload under the report's policy; None where nothing would be sent.
         line_of: what is to be pasted for a policy; None where that cannot be said.
     """
     budget = _MORE + _TIMES * (size or 0)
-    found: list[Advice] = []
+    # Of those that come to the same payload, the narrower, which is guessed first.
+    found: dict[tuple[int, int], Advice] = {}
     lines = [(policy, line) for policy in policies if (line := line_of(policy)) is not None]
     for policy, line in lines[:_TRIED]:
         if budget < 0:
             break
         try:
-            smaller = size_under(policy)
+            payload = payload_under(policy)
         except Exception:  # noqa: BLE001 - then it is no advice
             budget -= size or 0
             continue
+        smaller, _ = payload
         budget -= smaller
         saves = None if size is None else size - smaller
         if saves is None or (saves > 0 and saves * _WORTH >= (size or 0)):
-            found.append(Advice(printable(line), smaller, saves))
-    best: dict[int, Advice] = {}
-    for advice in found:
-        best.setdefault(advice.bytes, advice)  # of two that come to the same, the narrower
-    return tuple(sorted(best.values(), key=lambda advice: advice.bytes)[:_MOST])
+            found.setdefault(payload, Advice(printable(line), smaller, saves))
+    return tuple(sorted(found.values(), key=lambda advice: advice.bytes)[:_MOST])
 
 
 # --- lines ----------------------------------------------------------------------------
@@ -175,7 +187,7 @@ def line(policy: Policy, base: Policy, reported: Policy, around: Namespace) -> s
         policy: what is advised.
         base: the policy in force where the line is pasted.
         reported: the policy of the report.
-        around: the globals there.
+        around: the names there.
 
     Returns:
         The line; None where it would need a class or function that has no name.

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from weakreduce.core import words
 from weakreduce.core.watches import Culprit, Dump, Hook, Payload
+from weakreduce.model.bound import PACKED
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.errors import WeakreduceError
 from weakreduce.model.kinds import Edge, kind_of
@@ -45,6 +46,13 @@ def _fate(decision: Decision) -> FateName:
     """A severed edge dangles; that a rule said so is in its reason."""
     fate = Fate.DANGLE if decision.fate is Fate.SEVER else decision.fate
     return cast(FateName, fate.value)
+
+
+def _packed(payload: Payload) -> list[int]:
+    """The sizes of the payloads in a payload that were dumps of their own."""
+    objects = [obj for entry, obj in payload.memo.values() if entry >= payload.first]
+    packed = {id(obj.data): len(obj.data) for obj in objects if type(obj) in PACKED}
+    return list(packed.values())
 
 
 class Collector:
@@ -99,6 +107,7 @@ class Collector:
         strong = self._measure(dump, report, root, lost)
         if strong is not None:
             report.heaviest = self._heaviest(dump, strong, root)
+            report.packed = _packed(strong)
         if self.refusals:
             report.errors.append(self._refusal(dump, root))
             report.total_bytes = report.snapshot_bytes = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
+import zlib
 from typing import Any, Final, final
 
 from weakreduce.core import blame, observe, words
 from weakreduce.core.watches import Culprit, Dump, Hook, Payload
 from weakreduce.hosts import own
+from weakreduce.model import naming
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy, PolicyName
@@ -28,14 +30,16 @@ _AGAIN: Final = 10
 
 @final
 class _Counter:
-    """A file that counts."""
+    """A file that counts, and knows one payload from another."""
 
     def __init__(self) -> None:
         self.size = 0
+        self.digest = 0
 
     def write(self, data: bytes) -> int:
         """Count the bytes, and forget them."""
         self.size += len(data)
+        self.digest = zlib.crc32(data, self.digest)
         return len(data)
 
 
@@ -131,22 +135,26 @@ def explain(
     """
     checked(keep, "explain(..., keep=)")
     own.check_host(host)
-    in_force, names = get_policy(), sys._getframe(1).f_globals
+    in_force, names = get_policy(), naming.around(sys._getframe(1))
     with block(policy), Progress("explaining") as progress:
         report, guesses = _explained(obj, host, keep, progress)
         reported = get_policy()
 
-    def size_under(guess: Policy) -> int:
+    def payload_under(guess: Policy) -> tuple[int, int]:
         file = _Counter()
         with observe.watching(False), block(guess):
             own.dump(obj, file, host=host)
-        return file.size
+        return file.size, file.digest
 
     def line_of(guess: Policy) -> str | None:
         return advise.line(guess, in_force, reported, names)
 
     with block(policy):
-        report.advice = advise.tried(guesses, size_under, report.total_bytes, line_of)
+        report.advice = advise.tried(guesses, payload_under, report.total_bytes, line_of)
+        if report.errors and not report.advice:
+            # A rule that is in no line, as it has no name, may be what refuses.
+            guesses = advise.without_rules(reported, guesses)
+            report.advice = advise.tried(guesses, payload_under, None, line_of)
     return report
 
 

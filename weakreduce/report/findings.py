@@ -194,6 +194,8 @@ class Findings(Sequence[Finding]):
         self.failures: list[Failure] = []
         self.errors: list[str] = []
         self.picture = Picture({}, {}, [])
+        #: Sizes of the payloads in this one that were dumps of their own.
+        self.packed: list[int] = []
         self._findings: list[Finding] = []
 
     # --- a sequence -------------------------------------------------------------------

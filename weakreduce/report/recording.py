@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, final
@@ -111,10 +112,25 @@ def record(*, keep: int = KEEP) -> Iterator[Report]:
     """
     report = Report(keep=checked(keep, "record(keep=)"))
     lock = new_lock()
+    #: Sizes of the payloads whose bytes are in the report.
+    counted: Counter[int] = Counter()
 
-    def receive(one: Report) -> None:
+    def take_back(size: int) -> None:
+        if counted[size] and report.total_bytes is not None:
+            counted[size] -= 1
+            report.total_bytes -= size
+
+    def receive(one: Report | int) -> None:
         with lock:
+            if isinstance(one, int):
+                take_back(one)
+                return
             report.add(one)
+            # What an engine packed when it was given it is in the dump of its own message, too.
+            for size in one.packed:
+                take_back(size)
+            if one.total_bytes is not None:
+                counted[one.total_bytes] += 1
 
     observe.add_receiver(receive)
     try:

@@ -23,8 +23,9 @@ class Report(Findings):
         host: the host's name; of a `record`, the hosts' names.
         keep: how many findings are kept at most.
         dumps: how many dumps are in it.
-        total_bytes: size of the payload in bytes (of a `record`, of all of them together);
-            None where nothing would be sent.
+        total_bytes: size of the payload in bytes (of a `record`, of all of them together, those
+            that an engine packed before it packed its message counting once); None where nothing
+            would be sent.
         snapshot_bytes: how many of those are there because of snapshots. What several of them
             share counts once. None where `total_bytes` is, or where it was not measured.
         kinds: ``(kind, fate)`` -> number of edges.
