@@ -316,3 +316,23 @@ def test_a_subclass_is_asked_for_cloudpickle_s_own_functions() -> None:
     Pickler(io.BytesIO()).dump(lambda: None)
     names = {getattr(obj, "__name__", None) for obj in asked}
     assert {"_make_function", "_function_setstate"} <= names
+
+
+class Installs:
+    """Installs weakreduce in the middle of a dump."""
+
+    def __reduce__(self) -> Any:
+        weakreduce.install()
+        return int, ()
+
+
+@pytest.mark.parametrize("policy", ["dangle", "snapshot", "strict"])
+def test_a_dump_that_began_without_us_ends_without_us(policy: Any) -> None:
+    """The entries of a table alone would know nothing of what is inside."""
+    thing = Thing("inside")
+    weakreduce.uninstall()
+    try:
+        with weakreduce.policy(policy), pytest.raises(TypeError, match="cannot pickle"):
+            cloudpickle.dumps([thing, Installs(), weakref.ref(thing)])
+    finally:
+        weakreduce.install()

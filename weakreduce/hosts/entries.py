@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 #: The weak types that a table can have an entry for.
@@ -22,6 +23,11 @@ WEAK_TYPES: Final[tuple[type, ...]] = (
     weakref.WeakKeyDictionary,
     weakref.finalize,
 )
+
+
+#: Whether a dump of the host's own is running by a pickler that was made before ours: all of it is
+#: as without us, though the table has our entries by now.
+as_stock: Final[ContextVar[bool]] = ContextVar("weakreduce_as_stock", default=False)
 
 
 class TableEntry:

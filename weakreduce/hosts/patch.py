@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakreduce.core.frames import in_a_dump
 from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
 from weakreduce.hosts import opcodes_alone
+from weakreduce.hosts.entries import as_stock
 
 if TYPE_CHECKING:
     from weakreduce.core.engine import Engine
@@ -36,6 +37,15 @@ def _run() -> Any:
     # Imported by the first dump, not by `import weakreduce`: a process that only loads does not
     # pay for it.
     return importlib.import_module("weakreduce.core.session").run
+
+
+def _dump_as_stock(stock: Callable[[Any, Any], None], pickler: Any, obj: object) -> None:
+    """Let a pickler that was made before ours dump as it would have then."""
+    token = as_stock.set(True)
+    try:
+        stock(pickler, obj)
+    finally:
+        as_stock.reset(token)
 
 
 def _put_back(place: Place) -> None:
@@ -159,7 +169,7 @@ class PicklerPatch(AttributePatch):
         def dump(pickler: Any, obj: Any) -> None:
             place = pickler.__dict__.get("_weakreduce")
             if place is None:
-                stock(pickler, obj)
+                _dump_as_stock(stock, pickler, obj)
                 return
             if place.under_way() is not None:
                 if place.thread != get_ident():

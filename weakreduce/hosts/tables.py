@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copyreg
 import importlib
+import inspect
 import io
 import operator
 import pickle
@@ -23,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from weakreduce.hosts import cloudpickle, dill
-from weakreduce.hosts.entries import WEAK_TYPES, TableEntry
+from weakreduce.hosts.entries import WEAK_TYPES, TableEntry, as_stock
 from weakreduce.model.kinds import is_interpreters
 
 #: What gives the reduction of an object.
@@ -46,6 +47,7 @@ class Table:
         recipe = dill if self.is_dill else cloudpickle
         #: Makes what tells what the host writes as a name.
         self.make_engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).make_engine
+        self.stock_dump: types.CodeType = inspect.unwrap(module.Pickler.dump).__code__
         #: Where not, entries that somebody has copied do as stock does.
         self.applied = False
 
@@ -69,16 +71,25 @@ class Reducer(TableEntry):
 
     def __call__(self, weak: object) -> Any:
         """The reduction of a weak thing."""
+        if sys._getframe(1).f_code is self.table.stock_dump:
+            # A dump of the host's own: it began before ours was there, or ours has left this to it.
+            theirs = copyreg.dispatch_table.get(type(weak))
+            return (self.replaced or theirs or _by_stock)(weak)
         return self.reduction(weak, copyreg.dispatch_table)
 
     def reduction(self, weak: object, others: Mapping[type, Reducing]) -> Any:
         """The reduction of a weak thing, where `others` may have a user's own reducer for it."""
+        applied = self.is_applied()
         theirs = others.get(type(weak)) if self.replaced is None else None
-        if theirs is not None and not (self.table.applied and is_interpreters(theirs)):
+        if theirs is not None and not (applied and is_interpreters(theirs)):
             return theirs(weak)
-        if self.table.applied:
+        if applied:
             return self.table.reduce(weak)
         return (self.replaced or _by_stock)(weak)
+
+    def is_applied(self) -> bool:
+        """Whether this is for us to do."""
+        return self.table.applied and not as_stock.get()
 
     def __copy__(self) -> Any:
         """As functions are copied."""
@@ -101,7 +112,7 @@ class Saver(Reducer):
 
     def __call__(self, pickler: Any, weak: object) -> None:  # type: ignore[override]
         """Write a weak thing."""
-        if self.replaced is not None and not self.table.applied:
+        if self.replaced is not None and not self.is_applied():
             self.replaced(pickler, weak)
         else:
             _save(pickler, weak, self.reduction(weak, _reducers_of(pickler)))
