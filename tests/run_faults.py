@@ -121,6 +121,9 @@ class Trial:
         self.play = play = faults.Play(scene, host)
         with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
             play.dump(play.bench().pickler)  # the first fills caches
+        if name in TRACED:
+            # Python 3.12 tells a trace function of bytecodes from the second time on.
+            play.outcome(play.bench(), interrupts.Interrupts())
         self.expected = play.outcome(play.bench())
         self.reference = faults.reference(host, play.healthy, **play.options)
         self.said: list[str] = []
