@@ -150,7 +150,7 @@ def test_inspect_unpacks_no_more_than_it_holds(
     packer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few kilobytes may be gigabytes, unpacked."""
-    monkeypatch.setattr(payload, "_IN_MEMORY", 100_000)
+    monkeypatch.setattr(payload, "_UNPACKED", 100_000)
     (tmp_path / "saved").write_bytes(PACKERS[packer](pickle.dumps(bytes(200_000))))
     with pytest.raises(payload.NotAPayload, match="more than 100,000 bytes"):
         payload.read(str(tmp_path / "saved"))

@@ -30,6 +30,8 @@ _DEEPEST: Final = 20  # pickles inside pickles inside pickles
 _STATES: Final = ("linked", "pinned", "home", "named", "dangling", "unknown", "empty")
 #: Bytes of a file that are held in memory; a larger one is mapped, a longer stream refused.
 _IN_MEMORY: Final = 1 << 26
+#: The same, of what is unpacked: unpackers hold it twice.
+_UNPACKED: Final = 1 << 25
 _WITH_ARRAYS: Final = (
     "a file of joblib.dump with arrays in it is no pickle: their bytes stand between its parts. "
     "joblib.load reads it, and explain-load, which runs it"
@@ -207,7 +209,7 @@ def read(path: str, objects: int = OBJECTS) -> Contents:
         if packer is None:
             return _read(path, data, objects)
         try:
-            contents = _read(path, packed.unpacked(data, packer, _IN_MEMORY), objects)
+            contents = _read(path, packed.unpacked(data, packer, _UNPACKED), objects)
         except packed.NotUnpacked as error:
             raise NotAPayload(str(error)) from error
         contents.packed = packer
