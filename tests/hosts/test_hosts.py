@@ -336,3 +336,12 @@ def test_a_dump_that_began_without_us_ends_without_us(policy: Any) -> None:
             cloudpickle.dumps([thing, Installs(), weakref.ref(thing)])
     finally:
         weakreduce.install()
+
+
+def test_a_table_that_is_set_after_construction_is_not_read() -> None:
+    """As stock: a C pickler looks for it when it is made, and cloudpickle's class has its own."""
+    asked: list[object] = []
+    pickler = cloudpickle.Pickler(io.BytesIO())
+    pickler.dispatch_table = {Thing: lambda thing: asked.append(thing) or (int, ())}
+    pickler.dump([Thing("it")])
+    assert not asked

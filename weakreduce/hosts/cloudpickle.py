@@ -56,10 +56,9 @@ class Engine(PicklerEngine):
         super().__init__(pickler, stock, pickler.proto)
         self.host = host
         self.host_module = host.name
-        self.reads_stock_table = (
-            "dispatch_table" not in vars(pickler)
-            and type(pickler).dispatch_table is host.stock_table
-        )
+        # What it was made with; an attribute that is set later is nothing to a C pickler.
+        self._table = _get_table(pickler)
+        self.reads_stock_table = self._table is host.stock_table
         self.is_stock_override = getattr(self.override, "__func__", None) is host.stock_override
         #: By id, functions by value that know no module.
         self._nameless: dict[int, object] = {}
