@@ -177,7 +177,7 @@ class SecondWalk(Walk):
         identity = id(referent)
         under_way = self.construction.under_way.get(identity)
         if under_way is not None:
-            return under_way
+            return referent if identity in self.construction.entered else under_way
         if identity in self.met:
             return referent
         standin = self.standins.get(identity)
