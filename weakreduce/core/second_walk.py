@@ -149,6 +149,8 @@ class SecondWalk(Walk):
         return self.construction.can_make(obj)
 
     def note(self, edge: Edge, decision: Decision) -> None:
+        if edge.value is not None or edge.key is not None:
+            self.construction.look_behind(edge)
         if decision.fate in PINS:
             if edge.value is not None:
                 self.entries.append(edge)
