@@ -152,6 +152,61 @@ for instance in (PARTIAL, LAMBDA):
     type(instance).kept = [instance]  # type: ignore[attr-defined]
     type(instance).link = weakref.ref(instance)  # type: ignore[attr-defined]
 
+
+def waits() -> Any:
+    """A class whose instances need its ``__setstate__``."""
+
+    class Waits:
+        kept: Any
+
+        def __getstate__(self) -> Any:
+            return (vars(self),)
+
+        def __setstate__(self, state: Any) -> None:
+            vars(self).update(state[0])
+            self.is_whole = True
+
+    return Waits
+
+
+def values_that_lead_back() -> dict[str, Any]:
+    """Entries of a class's weak containers, each of which leads strongly to an instance of it."""
+    made: dict[str, Any] = {}
+    for name in ("functions", "lists", "boxes", "classes", "keys", "shared"):
+        cls = waits()
+        instance, key = cls(), Box()
+        other = (lambda it: lambda: it)(instance)
+        value: Any = {"lists": [instance], "classes": type("C", (), {"found": [instance]})}.get(
+            name, other
+        )
+        if name == "boxes":
+            value = Box()
+            value.found = instance
+        if name == "functions":
+            key = (lambda it: lambda: it)(instance)  # type: ignore[assignment]
+        if name == "keys":
+            cls.kept = weakref.WeakValueDictionary({(1, value): key})
+        elif name == "shared":
+            table = weakref.WeakKeyDictionary({key: value})
+            cls.kept = [table, weakref.WeakKeyDictionary({key: [value]}), weakref.ref(value)]
+        else:
+            cls.kept = weakref.WeakKeyDictionary({key: value})
+        made[f"value leads back, {name}"] = cls()
+        KEPT_ALIVE.append((instance, key, value))
+    return made
+
+
+KEPT_ALIVE: list[Any] = []
+FOUND = {
+    "functions": "[k() is v() and v() for k, v in C.kept.items()]",
+    "lists": "list(C.kept.values())[0]",
+    "boxes": "[v.found for v in C.kept.values()]",
+    "classes": "[v.found[0] for v in C.kept.values()]",
+    "keys": "[k[1]() for k in C.kept]",
+    "shared": "[v for v in C.kept[0].values() if [v] == list(C.kept[1].values())[0]"
+    " and C.kept[2]() is v][0]() and [v() for v in C.kept[0].values()]",
+}
+
 #: Roots, the expression that has to be true, and whether an edge dangles with dill, which makes a
 #: class from all that it holds.
 CASES: dict[str, tuple[Any, str, bool]] = {
@@ -184,6 +239,15 @@ CASES: dict[str, tuple[Any, str, bool]] = {
             ("alone", [[made]]),
         )
     },
+    **{
+        name: (
+            [made],
+            f"[type(x) is C and x.is_whole for C in [type(load[0])] for x in "
+            f"{FOUND[name.rpartition(' ')[2]]}] == [True]",
+            False,
+        )
+        for name, made in values_that_lead_back().items()
+    },
     "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),
     "one another": (
         (RefersToOther, Other),
@@ -200,7 +264,7 @@ def main(host: Any, folder: str) -> None:
     for (name, (root, test, dangles)), protocol in (
         (case, protocol) for case in CASES.items() for protocol in (2, 3, 4, 5)
     ):
-        if host == "dill" and name.startswith("MadeBy"):
+        if host == "dill" and name.startswith(("MadeBy", "value leads back")):
             continue  # it needs what a class holds before it makes that
         dangles = dangles and host == "dill"
         with warnings.catch_warnings() if dangles else contextlib.nullcontext():
