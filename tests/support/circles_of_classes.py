@@ -7,6 +7,7 @@ for `test_circles.py`. A warning is an error here, but where a case says that it
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import warnings
@@ -129,6 +130,83 @@ MADE, NEW = OfRegistry(Registry()), NewOfRegistry(Registry2())
 Registry.made.add(MADE)
 Registry2.made.add(NEW)
 
+
+
+def new(cls: Any) -> Any:
+    return cls.__new__(cls)
+
+
+class MadeByPartial:
+    def __reduce__(self) -> Any:
+        return functools.partial(new, type(self)), (), vars(self)
+
+
+class MadeByLambda:
+    def __reduce__(self) -> Any:
+        return (lambda cls: cls.__new__(cls)), (type(self),), vars(self)
+
+
+PARTIAL, LAMBDA = MadeByPartial(), MadeByLambda()
+for instance in (PARTIAL, LAMBDA):
+    instance.tag = "tag"  # type: ignore[attr-defined]
+    type(instance).kept = [instance]  # type: ignore[attr-defined]
+    type(instance).link = weakref.ref(instance)  # type: ignore[attr-defined]
+
+
+def waits() -> Any:
+    """A class whose instances need its ``__setstate__``."""
+
+    class Waits:
+        kept: Any
+
+        def __getstate__(self) -> Any:
+            return (vars(self),)
+
+        def __setstate__(self, state: Any) -> None:
+            vars(self).update(state[0])
+            self.is_whole = True
+
+    return Waits
+
+
+def values_that_lead_back() -> dict[str, Any]:
+    """Entries of a class's weak containers, each of which leads strongly to an instance of it."""
+    made: dict[str, Any] = {}
+    for name in ("functions", "lists", "boxes", "classes", "keys", "shared"):
+        cls = waits()
+        instance, key = cls(), Box()
+        other = (lambda it: lambda: it)(instance)
+        value: Any = {"lists": [instance], "classes": type("C", (), {"found": [instance]})}.get(
+            name, other
+        )
+        if name == "boxes":
+            value = Box()
+            value.found = instance
+        if name == "functions":
+            key = (lambda it: lambda: it)(instance)  # type: ignore[assignment]
+        if name == "keys":
+            cls.kept = weakref.WeakValueDictionary({(1, value): key})
+        elif name == "shared":
+            table = weakref.WeakKeyDictionary({key: value})
+            cls.kept = [table, weakref.WeakKeyDictionary({key: [value]}), weakref.ref(value)]
+        else:
+            cls.kept = weakref.WeakKeyDictionary({key: value})
+        made[f"value leads back, {name}"] = cls()
+        KEPT_ALIVE.append((instance, key, value))
+    return made
+
+
+KEPT_ALIVE: list[Any] = []
+FOUND = {
+    "functions": "[k() is v() and v() for k, v in C.kept.items()]",
+    "lists": "list(C.kept.values())[0]",
+    "boxes": "[v.found for v in C.kept.values()]",
+    "classes": "[v.found[0] for v in C.kept.values()]",
+    "keys": "[k[1]() for k in C.kept]",
+    "shared": "[v for v in C.kept[0].values() if [v] == list(C.kept[1].values())[0]"
+    " and C.kept[2]() is v][0]() and [v() for v in C.kept[0].values()]",
+}
+
 #: Roots, the expression that has to be true, and whether an edge dangles with dill, which makes a
 #: class from all that it holds.
 CASES: dict[str, tuple[Any, str, bool]] = {
@@ -148,6 +226,28 @@ CASES: dict[str, tuple[Any, str, bool]] = {
     ),
     "made of an instance": ([MADE], "list(type(load[0].registry).made) == load", False),
     "made anew of one": ([NEW], "list(type(load[0].registry).made) == load", False),
+    **{
+        f"{type(made).__name__}, {name}": (
+            root,
+            "[C.link() is C.kept[0] and C.kept[0].tag == 'tag' for C in map(type, load[-1])]"
+            " == [True]",
+            False,
+        )
+        for made in (PARTIAL, LAMBDA)
+        for name, root in (
+            ("first", [made, type(made), [made]]), ("last", [type(made), made, [made]]),
+            ("alone", [[made]]),
+        )
+    },
+    **{
+        name: (
+            [made],
+            f"[type(x) is C and x.is_whole for C in [type(load[0])] for x in "
+            f"{FOUND[name.rpartition(' ')[2]]}] == [True]",
+            False,
+        )
+        for name, made in values_that_lead_back().items()
+    },
     "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),
     "one another": (
         (RefersToOther, Other),
@@ -164,6 +264,8 @@ def main(host: Any, folder: str) -> None:
     for (name, (root, test, dangles)), protocol in (
         (case, protocol) for case in CASES.items() for protocol in (2, 3, 4, 5)
     ):
+        if host == "dill" and name.startswith(("MadeBy", "value leads back")):
+            continue  # it needs what a class holds before it makes that
         dangles = dangles and host == "dill"
         with warnings.catch_warnings() if dangles else contextlib.nullcontext():
             if dangles:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
+from weakreduce.core.incomplete import can_make
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
@@ -38,6 +39,9 @@ class Shells(Presence):
         self._repeatable: dict[int, tuple[Any, bool]] = {}
         #: Ids of those among them for which lists or dicts are made each time.
         self._made_anew: set[int] = set()
+        #: Ids of objects that a weak edge has led to in their own construction, to be written as
+        #: stock writes them.
+        self.entered: set[int] = set()
         #: By id, what is to be written when an object is constructed.
         self.afterwards: dict[int, list[Any]] = {}
 
@@ -98,10 +102,41 @@ class Shells(Presence):
         self.walk.met[id(obj)] = self.walk.met.pop(id(obj))  # as met here
         if not standin.is_made:
             if not self.is_repeatable(obj):
-                return self.facts.reductions.ask(obj)  # as stock, for which this does not end
+                return self._as_stock(standin)
             if id(obj) in self._made_anew:  # those that were asked for first are incomplete
                 standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
         return standin.finish()
+
+    def _as_stock(self, standin: Standin) -> Any:
+        """An object written whole in its own construction, of which nothing can be had twice.
+
+        Stock goes on like that until it comes to what is in its memo, or for ever.
+        """
+        found = self.facts.reductions.ask(standin.obj)
+        if type(found) is not tuple:
+            return found
+        function, arguments, state, items, *others = (*found, None, None)[: max(4, len(found))]
+        return (function, arguments, state, self._when_whole(standin, items), *others)
+
+    def enters(self, obj: object) -> bool:
+        """Whether an object is written as stock does where a weak edge leads back to it.
+
+        A strong edge would be written like that. Only the first weak one is: others may be among
+        the arguments again, without an end.
+        """
+        standin = self.under_way.get(id(obj))
+        if standin is None or standin.is_made or id(obj) in self.entered:
+            return False
+        if self.is_repeatable(obj) or not can_make(self.facts, self.walk.met, obj):
+            return False
+        self.entered.add(id(obj))
+        return True
+
+    def _when_whole(self, standin: Standin, items: Any) -> Iterator[Any]:
+        # From here on the memo has the object itself, and all that waits for its shell gets it.
+        standin.parts = (max, ((standin.obj,),), *standin.parts[2:])
+        self.under_way.pop(id(standin.obj), None)
+        yield from items or ()
 
     def _begin(self, standin: Standin) -> Reduction:
         obj = standin.obj

@@ -71,7 +71,7 @@ class Construction(Shells):
         if holder is not None and (circular or needs_more or self.is_made_from(referent, holder)):
             self._postpone_like(holder, edge)
             return WAITS
-        return CIRCULAR if circular else None
+        return CIRCULAR if circular and not self.enters(referent) else None
 
     def _holder(self, edge: Edge) -> Any:
         """What was met last that holds a weak thing in its state, and does not wait yet, or None.

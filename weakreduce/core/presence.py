@@ -15,6 +15,7 @@ from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of
+from weakreduce.model.kinds import Edge
 from weakreduce.paths.parts import parts
 
 #: The construction that the default reduction names.
@@ -43,6 +44,10 @@ class Presence:
         #: By id, objects that are not there yet, with what is among the arguments of their
         #: construction, by id.
         self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
+        #: By id, what entries of containers hold strongly, which needs classes that were open.
+        self._waiting: dict[int, Any] = {}
+        #: A container, and the ids of what was seen behind its entries.
+        self._seen_behind: tuple[Any, set[int]] = (None, set())
 
     def _is_open(self, obj: object) -> bool:
         return self.engine.is_open(obj, self.walk.met)
@@ -88,6 +93,7 @@ class Presence:
             can_make(self.facts, self.walk.met, obj)
             and not self.is_made_from(obj, MISSING)
             and not self._may_lead_back(obj)
+            and id(obj) not in self._waiting
         )
 
     def _may_lead_back(self, obj: object) -> bool:
@@ -124,8 +130,28 @@ class Presence:
         # (A class or function that is met weakly is written empty.)
         if issubclass(type(obj), NAMEABLE) or self._is_made(obj):
             return False
-        waiting = [type(obj), *self.made_from(obj).values()]
-        seen = {id(obj), *map(id, waiting)}
+        behind = [type(obj), *self.made_from(obj).values()]
+        return self._leads_to_open(behind, {id(obj)})
+
+    def look_behind(self, edge: Edge) -> None:
+        """Let a container wait, if what an entry holds strongly needs an open class.
+
+        The key or the value is written whole where the container is filled. As far as one look at
+        what is behind all those of a container tells.
+        """
+        if not (self.engine.has_skeletons and self.engine.opened):
+            return
+        holds = [part for part in (edge.key, edge.value) if type(part) not in ATOMS]
+        if holds and self._seen_behind[0] is not edge.weak:
+            self._seen_behind = (edge.weak, set())
+        for part in holds:
+            if self._leads_to_open([part], self._seen_behind[1]):
+                self._waiting[id(part)] = part
+
+    def _leads_to_open(self, waiting: list[Any], seen: set[int]) -> bool:
+        """Whether what makes or fills something behind these is code of an open class."""
+        waiting = [part for part in waiting if id(part) not in seen]
+        seen.update(map(id, waiting))
         while waiting and len(seen) < _LOOKED_OVER:
             part = waiting.pop()
             kind = self.walk.kind(type(part))
@@ -134,13 +160,20 @@ class Presence:
                     continue
             elif kind is not None or self._is_made(part):
                 continue
-            elif not can_make(self.facts, self.walk.met, part):
+            elif self._is_filled_by_open(part) or not can_make(self.facts, self.walk.met, part):
                 return True
             for _, each in parts(part, ""):
                 if id(each) not in seen and type(each) not in ATOMS:
                     seen.add(id(each))
                     waiting.append(each)
         return False
+
+    def _is_filled_by_open(self, obj: object) -> bool:
+        """Whether an open class may have code that puts the state or the items of an object back.
+
+        (Where there are no empty classes, `can_make` says no.)
+        """
+        return self.engine.has_skeletons and any(map(self._is_open, bases_of(type(obj))))
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""

@@ -149,6 +149,8 @@ class SecondWalk(Walk):
         return self.construction.can_make(obj)
 
     def note(self, edge: Edge, decision: Decision) -> None:
+        if edge.value is not None or edge.key is not None:
+            self.construction.look_behind(edge)
         if decision.fate in PINS:
             if edge.value is not None:
                 self.entries.append(edge)
@@ -176,7 +178,7 @@ class SecondWalk(Walk):
         identity = id(referent)
         under_way = self.construction.under_way.get(identity)
         if under_way is not None:
-            return under_way
+            return referent if identity in self.construction.entered else under_way
         if identity in self.met:
             return referent
         standin = self.standins.get(identity)
