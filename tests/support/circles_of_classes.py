@@ -196,6 +196,16 @@ def values_that_lead_back() -> dict[str, Any]:
     return made
 
 
+def class_that_leads_back() -> Any:
+    """A box in a class refers to what brings a class along which holds an instance of the first."""
+    cls = waits()
+    brought = type("Brought", (), {"found": [cls()]})
+    box = Box()
+    instance = brought()
+    box.link, cls.kept = weakref.ref(instance), box
+    return [cls, instance]
+
+
 KEPT_ALIVE: list[Any] = []
 FOUND = {
     "functions": "[k() is v() and v() for k, v in C.kept.items()]",
@@ -248,6 +258,12 @@ CASES: dict[str, tuple[Any, str, bool]] = {
         )
         for name, made in values_that_lead_back().items()
     },
+    "value leads back, a class that is brought along": (
+        class_that_leads_back(),
+        "load[0].kept.link() is load[1] and type(load[1].found[0]) is load[0]"
+        " and load[1].found[0].is_whole",
+        False,
+    ),
     "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),
     "one another": (
         (RefersToOther, Other),

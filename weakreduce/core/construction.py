@@ -198,8 +198,7 @@ class Shells(Presence):
     def _comes_too_early(self, value: object) -> bool:
         """Whether an attribute of a class, or a global of a function, cannot be made before it."""
         return any(
-            self._is_missing(part, referent, None) or self.needs_open_class(referent)
-            for part, referent in self._singles(value)
+            self._is_missing(part, referent, None) for part, referent in self._singles(value)
         )
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
@@ -238,7 +237,15 @@ class Shells(Presence):
             self.is_circular(weak, referent)
             or (holder is not None and self.is_made_from(referent, holder))
             or self.is_made_on_the_way_back(referent)
+            or self._needs_open(weak, referent)
         )
+
+    def _needs_open(self, weak: object, referent: object) -> bool:
+        """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
+        if not self.engine.has_skeletons:
+            return False  # `can_make` tells
+        kind = self.walk.kind(type(weak))
+        return kind is not None and not kind.is_container and self.needs_open_class(referent)
 
     def is_made_on_the_way_back(self, obj: object) -> bool:
         """Whether a weak thing among the arguments of a construction leads to what is under way.

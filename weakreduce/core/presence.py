@@ -14,12 +14,16 @@ from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_make
 from weakreduce.core.walk import Walk
-from weakreduce.model.classes import NAMEABLE, bases_of
+from weakreduce.model.classes import NAMEABLE, bases_of, names_of
 from weakreduce.model.kinds import Edge
 from weakreduce.paths.parts import parts
 
 #: The construction that the default reduction names.
 NEWOBJ: Final = copyreg.__newobj__  # type: ignore[attr-defined]
+#: What a class has that runs when an instance of it is filled.
+_FILLS: Final = frozenset(
+    {"__setstate__", "__setattr__", "__setitem__", "__hash__", "append", "extend", "update", "add"}
+)
 #: How many objects behind the arguments of a construction are looked at.
 _LOOKED_OVER: Final = 1000
 
@@ -169,11 +173,14 @@ class Presence:
         return False
 
     def _is_filled_by_open(self, obj: object) -> bool:
-        """Whether an open class may have code that puts the state or the items of an object back.
+        """Whether an open class has code that puts the state or the items of an object back.
 
-        (Where there are no empty classes, `can_make` says no.)
+        Or that gives its place in a set. (Where there are no empty classes, `can_make` says no.)
         """
-        return self.engine.has_skeletons and any(map(self._is_open, bases_of(type(obj))))
+        return self.engine.has_skeletons and any(
+            not _FILLS.isdisjoint(names_of(base)) and self._is_open(base)
+            for base in bases_of(type(obj))
+        )
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
