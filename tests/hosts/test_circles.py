@@ -48,7 +48,7 @@ def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", gaps.BY_VALUE)
 def test_classes_of_a_script_that_are_referred_to_from_inside(host: str, tmp_path: Path) -> None:
     """Whole where what holds the reference has a state of its own; else dill's dangle, and warn."""
-    count = 36 if host == "dill" else 88
+    count = 36 if host == "dill" else 92
     assert len(payloads(host, tmp_path, "circles_of_classes.py", "default")) == count
     assert received(host, tmp_path) == []
 

@@ -206,6 +206,15 @@ def class_that_leads_back() -> Any:
     return [cls, instance]
 
 
+def shell_that_is_there() -> Any:
+    """The instance is there, without its state, when the last attribute is met."""
+    cls = waits()
+    instance, key = cls(), Box()
+    cls.kept = [weakref.WeakValueDictionary({0: instance}), weakref.ref(instance)]
+    cls.table = weakref.WeakKeyDictionary({key: instance})  # type: ignore[attr-defined]
+    return [instance, key]
+
+
 KEPT_ALIVE: list[Any] = []
 FOUND = {
     "functions": "[k() is v() and v() for k, v in C.kept.items()]",
@@ -262,6 +271,12 @@ CASES: dict[str, tuple[Any, str, bool]] = {
         class_that_leads_back(),
         "load[0].kept.link() is load[1] and type(load[1].found[0]) is load[0]"
         " and load[1].found[0].is_whole",
+        False,
+    ),
+    "value leads back, and is there as a shell": (
+        shell_that_is_there(),
+        "load[0].is_whole and load[0].table[load[1]] is load[0].kept[0][0]"
+        " is load[0].kept[1]() is load[0]",
         False,
     ),
     "itself": ([RefersToItself()], "type(load[0]).itself() in (DANGLES, type(load[0]))", True),

@@ -93,11 +93,12 @@ class Presence:
 
     def can_make(self, obj: object) -> bool:
         """Whether the receiver can construct an object when it comes to this place."""
+        if id(obj) in self._waiting:
+            return False
         return self._is_made(obj) or (
             can_make(self.facts, self.walk.met, obj)
             and not self.is_made_from(obj, MISSING)
             and not self._may_lead_back(obj)
-            and id(obj) not in self._waiting
         )
 
     def _may_lead_back(self, obj: object) -> bool:
@@ -162,9 +163,11 @@ class Presence:
             if issubclass(type(part), NAMEABLE):
                 if id(part) in self.walk.met or self.engine.by_name(part):
                     continue
-            elif kind is not None or self._is_made(part):
+            elif kind is not None or self._is_written(part):
                 continue
-            elif self._is_filled_by_open(part) or not can_make(self.facts, self.walk.met, part):
+            elif self._is_filled_by_open(part) or not (
+                self._is_made(part) or can_make(self.facts, self.walk.met, part)
+            ):
                 return True
             for _, each in parts(part, ""):
                 if id(each) not in seen and type(each) not in ATOMS:
@@ -220,6 +223,15 @@ class Presence:
         # A class by value is there, empty: that is enough where all else is closed.
         function, arguments = standin.reduction
         return function is not NEWOBJ or not self.is_closed(arguments[1:])
+
+    def _is_written(self, obj: object) -> bool:
+        """Whether the state of an instance is, or is being, written; else that is where it is met.
+
+        A shell may be there long before.
+        """
+        identity = id(obj)
+        shells = identity in self.under_way or identity in self.standins
+        return identity in self.walk.met and not shells
 
     def _is_made(self, obj: object) -> bool:
         """Whether an instance was constructed before this place of the payload."""
