@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gaps
+import programs
 import pytest
 from circles_loaded import payloads, received
 
@@ -371,3 +372,27 @@ def test_a_link_in_the_list_that_its_referent_is_made_from(host: Any) -> None:
     made.given = [weakref.ref(made), weakref.ref(made, print)]
     copy = weakreduce.loads(weakreduce.dumps(made, host=host), host=host)
     assert [each() for each in copy.given] == [copy, copy]
+
+
+JOBS = """
+import base64, subprocess, sys, weakref
+import cloudpickle, weakreduce
+class Job:
+    live = []
+    def __init__(self):
+        Job.live.append(weakref.ref(self))
+    def __setstate__(self, state):
+        self.ready = True
+job = Job()
+ref = Job.live[0]
+for name, root in {"job": job, "[0]": [job, ref], "[1]": [ref, job], "[-1]": [Job, job]}.items():
+    data = base64.b64encode(cloudpickle.dumps(root))
+    code = f"import pickle, base64; found = pickle.loads(base64.b64decode({data!r})); "
+    code += "print(hasattr(found" + ("" if name == "job" else name) + ", 'ready'))"
+    print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, end="")
+"""
+
+
+def test_a_state_is_put_in_by_the_class_s_own_code_in_every_order() -> None:
+    """The class is by value, holds its instance weakly, and is met by way of that."""
+    assert programs.run(JOBS).split() == ["True"] * 4

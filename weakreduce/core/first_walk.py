@@ -22,6 +22,7 @@ from weakreduce.core.held import listed
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
+from weakreduce.model.classes import bases_of, defines
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
@@ -84,9 +85,18 @@ class FirstWalk(Walk):
     # --- decisions ------------------------------------------------------------------
 
     def hindrance(self, edge: Edge) -> Decision | None:
-        if self.holds(edge.referent) and not self.can_make(edge.referent):
+        referent = edge.referent
+        if self.holds(referent) and not (self.can_make(referent) and self._is_filled(referent)):
             return WAITS
         return super().hindrance(edge)
+
+    def _is_filled(self, obj: object) -> bool:
+        """Whether the method that puts an object's state in is there, where its class has one."""
+        cls = type(obj)
+        return not self.engine.opened or not (
+            defines(cls, "__setstate__")
+            and any(self.engine.is_open(base, self.met) for base in bases_of(cls))
+        )
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:
