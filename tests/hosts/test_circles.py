@@ -380,6 +380,7 @@ import cloudpickle, weakreduce
 class Job:
     live = []
     def __init__(self):
+        self.number = 1
         Job.live.append(weakref.ref(self))
     def __setstate__(self, state):
         self.ready = True
@@ -389,7 +390,8 @@ for name, root in {"job": job, "[0]": [job, ref], "[1]": [ref, job], "[-1]": [Jo
     data = base64.b64encode(cloudpickle.dumps(root))
     code = f"import pickle, base64; found = pickle.loads(base64.b64decode({data!r})); "
     code += "print(hasattr(found" + ("" if name == "job" else name) + ", 'ready'))"
-    print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, end="")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    print(done.stdout, end="")
 """
 
 
