@@ -207,6 +207,28 @@ def test_whichever_thread_has_a_pickler_first(host: str) -> None:
         assert numbers == [number] * 20
 
 
+@pytest.mark.parametrize("host", PICKLERS)
+def test_a_dump_that_another_thread_takes_to_be_under_way(host: str) -> None:
+    """Whoever asks whether one is holds it alive while it asks: that is refused, or right."""
+    file = io.BytesIO()
+    pickler, kept = PICKLERS[host](file, 4), things.Thing("kept")
+    held: list[object] = []
+
+    class Holding:
+        def __reduce__(self) -> Any:
+            held.append(pickler._weakreduce.under_way())
+            return int, ()
+
+    pickler.dump([Holding(), weakref.ref(kept), kept])
+    size = file.tell()
+    with pytest.raises(RuntimeError, match="is dumping in another thread"):
+        pickler.dump([weakref.ref(kept), kept])
+    assert file.tell() == size
+    held.clear()
+    pickler.dump([weakref.ref(kept), kept])
+    assert file.tell() > size
+
+
 # --- hosts ----------------------------------------------------------------------------
 
 

@@ -174,8 +174,11 @@ class PicklerPatch(AttributePatch):
             if place.under_way() is not None:
                 if place.thread != get_ident():
                     raise RuntimeError(_IN_USE)
-                stock(pickler, obj)
-                return
+                # Else one of this thread has ended, and another thread, which asks the same, holds
+                # for a moment what that left.
+                if place.engine is not None:
+                    stock(pickler, obj)
+                    return
             if opcodes_alone.needs_no_dump(pickler, place, obj):
                 opcodes_alone.dump(pickler, place, obj)
                 return
