@@ -235,6 +235,7 @@ class Writing:
             with notes.as_they_are(error):
                 return survey(prober, inside, self.root, snapshots, entries, self.watch)
         finally:
+            del error  # it may be raised again meanwhile, and its traceback lead to this frame
             prober.take_apart()
 
     # --- hooks --------------------------------------------------------------------------
