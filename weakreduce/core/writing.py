@@ -133,11 +133,10 @@ class Writing:
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
-        before = facts.written_before
         looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
         walk = FirstWalk(
             facts,
-            Reach(met, before),
+            Reach(met, facts.written_before),
             plans=plans,
             short_cut=short_cuts.of_first_walk,
             look_ahead=look_ahead.met_strongly if looks else None,
