@@ -6,6 +6,7 @@ That it travels and runs there: `test_ray_data.py`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import pickle
 import types
@@ -60,7 +61,7 @@ def test_coroutines_stay_coroutines() -> None:
 
     awaiting, generating = standing_for(Awaiting), standing_for(Generating)
     del thing
-    assert asyncio.iscoroutinefunction(awaiting.__call__)
+    assert inspect.iscoroutinefunction(awaiting.__call__)
     assert asyncio.run(awaiting()(1)) == (1, "it")
 
     async def listed() -> list[Any]:
