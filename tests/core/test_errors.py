@@ -13,7 +13,7 @@ import cloudpickle
 import programs
 import pytest
 import things
-from things import Thing
+from things import Restless, Thing, restless
 from ways import path_to
 
 import weakreduce
@@ -308,25 +308,11 @@ def test_an_error_whose_notes_are_no_list_is_left_alone() -> None:
     assert error.__notes__ == "nonsense"
 
 
-class Twice(dict):  # type: ignore[type-arg]
-    """The collection of a weak dictionary that may be looked at so often, and no more."""
-
-    left = 0
-
-    def items(self) -> Any:
-        Twice.left -= 1
-        if Twice.left < 0:
-            raise ZeroDivisionError
-        return super().items()
-
-
 def test_a_refusal_is_one_whatever_hinders_the_search_for_its_path() -> None:
-    thing, outside = Thing(), Thing()
-    weak: Any = weakref.WeakValueDictionary(thing=thing)
-    weak.data = Twice(weak.data)
-    root = [weak, thing, [[[weakref.ref(outside)]]]]
+    outside = Thing()
+    root = restless(Thing(), [[[weakref.ref(outside)]]])
     found = []
-    for Twice.left in (2, 100):
+    for Restless.left in (2, 100):
         with pytest.raises(weakreduce.WeakrefPicklingError) as caught:
             weakreduce.dumps(root, policy="strict")
         found.append(str(caught.value).partition(":")[0])

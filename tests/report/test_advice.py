@@ -75,12 +75,16 @@ def test_a_type_that_drags_in_the_world(host: Any) -> None:
     ]  # fmt: skip
 
 
-def test_several_types_containers_and_a_limit() -> None:
+def cache_of_images() -> Any:
     cache: Any = weakref.WeakValueDictionary()
     for number, size in enumerate((300, 70_000, 900_000)):
         KEPT.append(Image(data=bytes(size)))
         cache[number] = KEPT[-1]
-    root = [row(), cache]
+    return cache
+
+
+def test_several_types_containers_and_a_limit() -> None:
+    root = [row(), cache_of_images()]
     lines = check(explain(root), root)
     assert {
         "rules=((Table, 'dangle'),)",
@@ -157,11 +161,7 @@ def test_what_cannot_be_referred_to_is_to_be_severed() -> None:
 
 def test_a_budget_that_is_spent_ends_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told was tried all the same."""
-    cache: Any = weakref.WeakValueDictionary()
-    for number, size in enumerate((300, 70_000, 900_000)):
-        KEPT.append(Image(data=bytes(size)))
-        cache[number] = KEPT[-1]
-    root = [row(), cache]
+    root = [row(), cache_of_images()]
     whole = check(explain(root), root)
     monkeypatch.setattr(advise, "_MORE", 0)
     monkeypatch.setattr(advise, "_TIMES", 0.1)

@@ -29,7 +29,7 @@ from graphs import Model, Spec
 from hypothesis import given
 from hypothesis import strategies as st
 from specs import SETTINGS, specs
-from things import Thing
+from things import Restless, Thing, restless
 
 import weakreduce
 from weakreduce import explain
@@ -677,28 +677,9 @@ def test_a_record_never_breaks_a_dump(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.errors == ["this dump could not be reported: ZeroDivisionError: "]
 
 
-class Restless(dict):  # type: ignore[type-arg]
-    """The collection of a weak dictionary that may be looked at so often, and no more."""
-
-    left = 0
-
-    def items(self) -> Any:
-        Restless.left -= 1
-        if Restless.left < 0:
-            raise ZeroDivisionError
-        return super().items()
-
-
-def restless(*others: Any) -> Any:
-    thing = Thing()
-    weak: Any = weakref.WeakValueDictionary(thing=thing)
-    weak.data = Restless(weak.data)
-    return [weak, thing, *others]
-
-
 def test_a_record_of_a_dump_that_fails_leaves_the_error_as_it_is() -> None:
     outside = Thing()
-    root = restless([[[weakref.ref(outside)]]])
+    root = restless(Thing(), [[[weakref.ref(outside)]]])
     kept = []
     for Restless.left in range(12):
         with weakreduce.record() as report, pytest.raises(
@@ -713,7 +694,7 @@ def test_a_record_of_a_dump_that_fails_leaves_the_error_as_it_is() -> None:
 
 def test_explain_raises_what_hinders_it() -> None:
     """Whenever that comes; and there is no report that lacks what could not be looked at."""
-    root, raised = restless([[weakref.ref(Thing())]]), 0
+    root, raised = restless(Thing(), [[weakref.ref(Thing())]]), 0
     Restless.left = 1000
     whole = explain(root).counts
     for Restless.left in range(30):

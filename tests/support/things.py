@@ -203,3 +203,22 @@ class Fresh:
         temporary = Thing("temporary")
         return {"temporary": temporary, "to_it": weakref.ref(temporary), "part": self.part,
                 "to_part": weakref.ref(self.part)}  # fmt: skip
+
+
+class Restless(dict):  # type: ignore[type-arg]
+    """The collection of a weak dictionary that may be looked at `left` times, and no more."""
+
+    left = 0
+
+    def items(self) -> Any:
+        Restless.left -= 1
+        if Restless.left < 0:
+            raise ZeroDivisionError
+        return super().items()
+
+
+def restless(thing: Any, *others: Any) -> list[Any]:
+    """A root: a weak dictionary with such a collection, the thing that it holds, and others."""
+    weak: Any = weakref.WeakValueDictionary(thing=thing)
+    weak.data = Restless(weak.data)
+    return [weak, thing, *others]

@@ -91,6 +91,11 @@ class Facts:
 
     def _learn_types(self, engine: Engine) -> None:
         once = self.reductions.once
+        #: Whether code of their own reduces instances to whatever it likes, a name, too: more than
+        #: a `__getstate__`.
+        self.reduced_freely = reduced_freely = Answers(
+            lambda cls: once[cls] and (engine.has_reducer(cls) or not constructs_by_default(cls))
+        )
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
         #: `may_give_names`, where no table has a reducer for the type.
@@ -102,7 +107,7 @@ class Facts:
             lambda cls: (
                 issubclass(cls, NAMEABLE)
                 or engine.wants_override(cls)
-                or (once[cls] and not (constructs_by_default(cls) and not engine.has_reducer(cls)))
+                or reduced_freely[cls]
                 or gives_names[cls]
             )
         )
@@ -184,9 +189,7 @@ class Facts:
     def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""
         cls = type(referent)
-        if self.reductions.once[cls]:
-            if constructs_by_default(cls) and not self.engine.has_reducer(cls):
-                return None  # of code of its own it has a `__getstate__` alone
+        if self.reduced_freely[cls]:
             return self.reductions.of(referent)
         if not self.gives_names[cls]:
             return None

@@ -2,7 +2,7 @@
 
 A pickler writes them by opcodes alone: it asks no override, no table, and no code of anybody's. A C
 pickler hands what is small to the file in one piece. Called by `hosts.patch` alone; without it, all
-is right, and the bytes are the same (`tests/core/test_plugs.py`). A small list takes a third of the
+is right, and the bytes are the same (`tests/core/test_plugs.py`). A small list takes half of the
 time so.
 """
 
