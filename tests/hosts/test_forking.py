@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import collections
+import collections.abc
 import contextlib
+import copyreg
 import decimal
 import enum
 import fractions
@@ -129,6 +132,9 @@ class Colour(enum.Enum):
 class Slotted:
     __slots__ = ("one",)
 
+    class Abstract(abc.ABC):
+        """A class by its qualified name."""
+
     def __init__(self) -> None:
         self.one = [1]
 
@@ -145,6 +151,7 @@ def plain_messages() -> Iterator[Any]:
     yield collections.OrderedDict(one=1), collections.deque([1]), collections.Counter("abc")
     yield [Thing("one"), Slotted(), Stateful(), Stateful(), ValueError("one")]
     yield [Thing.__init__, Thing("one").__repr__, len, [].append, print]
+    yield [Slotted.Abstract, Slotted.Abstract(), collections.abc.Mapping]
 
 
 @pytest.mark.parametrize("protocol", [None, -1, 2, 3, 4, 5])
@@ -157,6 +164,13 @@ def test_a_message_without_weak_things_is_as_stock_writes_it(protocol: int | Non
         finally:
             weakreduce.install()
         assert ours == stock
+
+
+@pytest.mark.parametrize("whose", ["copyreg", "ForkingPickler"])
+def test_a_reducer_of_abstract_classes_counts(whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = copyreg.dispatch_table if whose == "copyreg" else ForkingPickler._extra_reducers
+    monkeypatch.setitem(table, abc.ABCMeta, lambda cls: (str, (cls.__name__,)))
+    assert pickle.loads(ForkingPickler.dumps([Slotted.Abstract, Thing])) == ["Abstract", Thing]
 
 
 def test_a_subclass_keeps_its_own_way() -> None:

@@ -14,13 +14,17 @@ import _pickle
 import functools
 import io
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from weakreduce.core import observe
 from weakreduce.hosts import scout
 from weakreduce.hosts.patch import ARGUMENTS, PicklerPatch
 from weakreduce.hosts.standard import Engine, keep_protocol
 from weakreduce.model.kinds import has_registered
+
+#: What a class has in their place.
+_NO_OVERRIDE: Final = getattr(_pickle.Pickler, "reducer_override", None)
+_NO_IDS: Final = getattr(_pickle.Pickler, "persistent_id", None)
 
 
 def _make_dumps(stock: Any) -> Any:
@@ -50,9 +54,9 @@ def _make_dumps(stock: Any) -> Any:
 
 def _has_hooks(cls: Any) -> bool:
     """Whether somebody has given the class hooks that a scout does not have."""
-    return any(
-        getattr(cls, name, None) is not getattr(_pickle.Pickler, name, None)
-        for name in ("reducer_override", "persistent_id")
+    return (
+        getattr(cls, "reducer_override", None) is not _NO_OVERRIDE
+        or getattr(cls, "persistent_id", None) is not _NO_IDS
     )
 
 

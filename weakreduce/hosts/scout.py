@@ -7,6 +7,7 @@ told what code of the user's has answered already (`Asked`).
 from __future__ import annotations
 
 import _pickle
+import abc
 import copyreg
 import functools
 import io
@@ -149,6 +150,9 @@ class Table(dict[type, Any]):
         #: Why nothing more is written, and the dump, once it has come to its end, is of no use.
         self.ended: str | None = None
         self._metaclasses: set[type] = set()
+        if abc.ABCMeta not in copyreg.dispatch_table and abc.ABCMeta not in reducers:
+            # Abstract classes are written as names, too; so the pickler need not ask.
+            self[abc.ABCMeta] = _qualified_name
 
     def _stop(self, text: str) -> Callable[[Any], Any]:
         """End the dump: by a signal, unless that would run code of the user's.
@@ -185,6 +189,7 @@ class Table(dict[type, Any]):
         return reducer
 
 
+_qualified_name: Final = operator.attrgetter("__qualname__")
 #: For each protocol, what reduces instances without a reducer.
 _BY_PROTOCOL: Final = [
     operator.methodcaller("__reduce_ex__", protocol)
