@@ -65,34 +65,54 @@ class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
 
 
-@final
-class _Scout:
-    """joblib's dispatch table: copyreg's, but that a weak thing is reported."""
+def _scouted(cls: type) -> object:
+    """What joblib is to call: a user's own reducer, what reports a weak thing, or nothing."""
+    found = _reducer_of(cls)
+    if found is None and (kinds.has_registered() or not _WEAK_BASES.isdisjoint(cls.__mro__)):
+        return _report if kind_of(cls) else None
+    return found
 
-    def get(self, cls: type, default: object = None) -> object:
-        """The reducer for a type. Called for every instance that is hashed."""
-        found = _reducer_of(cls)
-        if found is not None:
-            return found
-        if (kinds.has_registered() or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls):
-            return _report
-        return default
+
+class _Reducers(dict[type, object]):
+    """`_scouted`, asked once for each type."""
+
+    def __missing__(self, cls: type) -> object:
+        found = self[cls] = _scouted(cls)
+        return found
+
+
+@final
+class _Scout(threading.local):
+    """joblib's dispatch table: copyreg's, but that a weak thing is reported. Per thread."""
+
+    def __init__(self) -> None:
+        #: Whether the thread looks for weak things, and a `_Found` is for it.
+        self.looks = False
+        #: What joblib asks for the reducer of each instance.
+        self.get: Callable[[type], object] = _scouted
+
+    def begin(self) -> None:
+        """From here on each type is asked once: for instances, joblib's look-up is all there is."""
+        self.looks, self.get = True, _Reducers().__getitem__
+
+    def end(self) -> None:
+        """Forget what was asked."""
+        self.looks, self.get = False, _scouted
 
 
 def _report(_weak: object) -> NoReturn:
     raise _Found
 
 
-#: Where a thread has set ``now``, it looks for weak things, and a `_Found` is for it.
-_scouting: Final = threading.local()
+_scout: Final = _Scout()
 
 
 def _hash(stock: Stock, hasher: Hasher, obj: object, return_digest: bool = True) -> object:
-    if getattr(_scouting, "now", False):
+    if _scout.looks:
         # joblib hashes the members of a set one by one: the outermost begins again.
         return stock(hasher, obj, return_digest)
     before, written, known = hasher._hash.copy(), hasher.stream.tell(), len(hasher.memo)
-    _scouting.now = True
+    _scout.begin()
     try:
         return stock(hasher, obj, return_digest)
     except (_Found, ReferenceError):
@@ -102,7 +122,7 @@ def _hash(stock: Stock, hasher: Hasher, obj: object, return_digest: bool = True)
         if signals.behind(error, _Found) is None:
             raise
     finally:
-        _scouting.now = False
+        _scout.end()
     hasher.stream.seek(written)
     hasher.stream.truncate()
     _forget(hasher.memo, known)
@@ -358,6 +378,6 @@ def make_patch(module: ModuleType) -> AttributePatch:
     """The patch of ``joblib.hashing``."""
     return AttributePatch(
         (module.Hasher, "hash", in_front(_hash)),
-        (module.Hasher, "dispatch_table", lambda _: _Scout()),
+        (module.Hasher, "dispatch_table", lambda _: _scout),
         (module.Hasher, "dispatch", _without_savers_of_others),
     )
