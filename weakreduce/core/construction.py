@@ -226,7 +226,7 @@ class Shells(Presence):
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
-        kind = None if type(part) in ATOMS else self.walk.kind(type(part))
+        kind = None if type(part) in ATOMS else self.facts.kinds[type(part)]
         if kind is None or kind.is_container or kind.is_finalizer:
             return None
         (edge,) = kind.edges(part)
@@ -244,7 +244,7 @@ class Shells(Presence):
         """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
         if not self.engine.has_skeletons:
             return False  # `can_make` tells
-        kind = self.walk.kind(type(weak))
+        kind = self.facts.kinds[type(weak)]
         return kind is not None and not kind.is_container and self.needs_open_class(referent)
 
     def is_made_on_the_way_back(self, obj: object) -> bool:

@@ -95,7 +95,6 @@ class Dispatch:
         self.weak_things = 0
         #: Whether what it writes from now on is nothing, for as long as the pickler goes on.
         self.ended = False
-        self._kinds: dict[type, Kind | None] = {}
 
     def override(self, hooks: Sequence[Override] = ()) -> Override:
         """What the pickler is to ask of each instance.
@@ -155,13 +154,13 @@ class Dispatch:
             return None if is_left else write_nothing
         if obj_type in _EXPRESSIONS:
             return _reduction_of
-        engine = self.engine
-        kind = self.kind(obj_type)
+        engine, overridden = self.engine, self.facts.reductions.overridden
+        kind = self.facts.kinds[obj_type]
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.is_finalizer and self.leaves_finalizers()):
             weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
-            if not engine.wants_override(obj_type):
+            if not overridden[obj_type]:
                 return weak
             return functools.partial(self._override_or, weak)  # a user's own comes first
         if kind is not None:
@@ -174,7 +173,7 @@ class Dispatch:
                 otherwise = self.plan_of_own_code(obj_type)
             elif self.facts.reductions.own_arguments[obj_type]:
                 otherwise = self.reduce_with_arguments
-        if not engine.wants_override(obj_type):
+        if not overridden[obj_type]:
             return otherwise
         if otherwise is None:
             return engine.stock_override
@@ -197,7 +196,7 @@ class Dispatch:
         """The plan of functions of builtin types: by name, if the encoder writes them."""
         engine = self.engine
         ask: Override
-        if engine.wants_override(obj_type):
+        if self.facts.reductions.overridden[obj_type]:
             ask = engine.stock_override
         elif engine.has_reducer(obj_type):
             ask = _leave
@@ -210,14 +209,6 @@ class Dispatch:
             return ask(function) if found is None else found[1]
 
         return name
-
-    def kind(self, obj_type: type) -> Kind | None:
-        """`kind_of`, asked once for each type."""
-        found = self._kinds.get(obj_type, MISSING)
-        if found is MISSING:
-            claimed = self.engine.claims(obj_type)
-            found = self._kinds[obj_type] = None if claimed else kind_of(obj_type)
-        return found  # type: ignore[no-any-return]
 
     def leaves_finalizers(self) -> bool:
         """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""

@@ -90,12 +90,15 @@ class Facts:
         self._learn_types(engine)
 
     def _learn_types(self, engine: Engine) -> None:
-        once = self.reductions.once
+        once, overridden = self.reductions.once, self.reductions.overridden
         #: Whether code of their own reduces instances to whatever it likes, a name, too: more than
         #: a `__getstate__`.
         self.reduced_freely = reduced_freely = Answers(
             lambda cls: once[cls] and (engine.has_reducer(cls) or not constructs_by_default(cls))
         )
+        #: What weak things the instances of a type are, if any: not where somebody else's reducer
+        #: comes first.
+        self.kinds = Answers(lambda cls: None if engine.claims(cls) else kind_of(cls))
         #: `is_plain`, where no table has a reducer for the type either.
         self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
         #: `may_give_names`, where no table has a reducer for the type.
@@ -106,7 +109,7 @@ class Facts:
         self.nameable = Answers(
             lambda cls: (
                 issubclass(cls, NAMEABLE)
-                or engine.wants_override(cls)
+                or overridden[cls]
                 or reduced_freely[cls]
                 or gives_names[cls]
             )

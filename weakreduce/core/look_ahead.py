@@ -89,7 +89,7 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
             if (
                 not facts.plain[obj_type]
-                or engine.wants_override(obj_type)
+                or facts.reductions.overridden[obj_type]
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None

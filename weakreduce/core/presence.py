@@ -159,7 +159,7 @@ class Presence:
         seen.update(map(id, waiting))
         while waiting and len(seen) < _LOOKED_OVER:
             part = waiting.pop()
-            kind = self.walk.kind(type(part))
+            kind = self.facts.kinds[type(part)]
             if issubclass(type(part), NAMEABLE):
                 if id(part) in self.walk.met or self.engine.by_name(part):
                     continue
@@ -187,7 +187,7 @@ class Presence:
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
-        kind = self.walk.kind(type(weak))
+        kind = self.facts.kinds[type(weak)]
         if kind is None or kind.is_container:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:

@@ -203,7 +203,7 @@ class SecondWalk(Walk):
             if self.engine.has_skeletons or can_make(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
-        if not facts.reductions.once[cls] or issubclass(cls, NAMEABLE) or self.kind(cls):
+        if not facts.reductions.once[cls] or issubclass(cls, NAMEABLE) or facts.kinds[cls]:
             return MISSING
         found = facts.reductions.reduced_or_none(referent)
         if found is None or not self.construction.is_closed_construction(found):
@@ -228,7 +228,7 @@ class SecondWalk(Walk):
             if not reductions.overridden[cls]:
                 found: Any = referent.__reduce_ex__(self.engine.protocol)
                 return found  # type: ignore[no-any-return]
-        kind = self.kind(cls)
+        kind = self.facts.kinds[cls]
         if kind is not None:
             return None if kind.is_finalizer else self.weak(kind, referent)
         if issubclass(cls, type):
