@@ -43,7 +43,7 @@ class Case:
     inside: bool | None = False
     #: Whether it is written as a name.
     named: bool = False
-    #: The same of the function of a WeakMethod; None where there is none.
+    #: The same of the function of a WeakMethod; or that there is none, or that a class has it.
     function: bool | None | str = "none"
     #: Whether its copy can be weakly referenced, as far as one sees.
     referable: bool = True
@@ -60,7 +60,7 @@ class Case:
         referent = True if self.named else self.inside
         if not referent or self.function == "none":
             return referent
-        return self.function  # type: ignore[return-value]
+        return True if self.function == "owned" else self.function  # type: ignore[return-value]
 
     @property
     def chosen(self) -> str:
@@ -113,6 +113,9 @@ class Facts:
     def is_named(self, referent: Any) -> bool:
         return self.case.named if type(referent) is Thing else self.case.function == "named"
 
+    def owner_of(self, edge: Edge) -> type | None:
+        return Thing if self.case.function == "owned" else None
+
     def is_referable(self, referent: Any) -> bool:
         return self.case.referable
 
@@ -132,7 +135,7 @@ class Reach:
     def holds(self, obj: Any) -> bool | None:
         found = self.case.inside if type(obj) is Thing else self.case.function
         assert found != "none"
-        return found  # type: ignore[return-value]
+        return False if found == "owned" else found  # type: ignore[return-value]
 
     def hindrance(self, edge: Edge) -> Decision | None:
         return {"none": None, "circle": decide.CIRCULAR, "waits": decide.WAITS}[self.case.hindrance]
@@ -168,7 +171,7 @@ def cases() -> Iterator[Case]:
         "shared": (False, True),
         "inside": (False, True, None),
         "named": (False, True),
-        "function": ("none", False, True, None),
+        "function": ("none", False, True, None, "owned"),
         "referable": (False, True),
         "obstacle": (False, True),
         "came": (False, True),

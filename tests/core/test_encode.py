@@ -122,6 +122,9 @@ class Hand:
     def function(self, edge: Edge) -> Any:
         return edge.function
 
+    def owner(self, edge: Edge) -> type | None:
+        return None
+
     def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:
         """Found, or not: known when it is loaded, so an expression."""
         assert self.fate is Fate.HOME, "what does not go home is not asked for there"

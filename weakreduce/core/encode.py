@@ -24,7 +24,14 @@ import operator
 import weakref
 from typing import Any, Protocol
 
-from weakreduce.core.expressions import Call, Reduction, _attribute, bound_method, same_with
+from weakreduce.core.expressions import (
+    Call,
+    Reduction,
+    _attribute,
+    bound_class_method,
+    bound_method,
+    same_with,
+)
 from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, flags_of, hashed_by_value
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
@@ -44,6 +51,9 @@ class Writer(Protocol):
 
     def function(self, edge: Edge) -> Any:
         """The same for the function of a WeakMethod."""
+
+    def owner(self, edge: Edge) -> type | None:
+        """The class that the receiver has the function of a WeakMethod from; None: it is there."""
 
     def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
         """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
@@ -171,7 +181,10 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
         state = _with_new_identity(state, edge.referent, target)
     holds: Any = False
     function: Any = None
-    if is_method:
+    owner = walk.owner(edge) if is_method else None
+    if owner is not None:
+        target = bound_class_method(owner, edge.function.__name__, target)
+    elif is_method:
         function = walk.function(edge)
         if fate is Fate.HOME:
             function, holds = walk.at_home(edge.function, function)

@@ -171,6 +171,11 @@ def bound_method(function: object, shell: object, instance: object) -> Call:
     return Call(Call(type, method), shell, instance)
 
 
+def bound_class_method(owner: type, name: str, instance: object) -> Call:
+    """An expression that binds a class method which the receiver has to a class."""
+    return Call(classmethod.__get__, _attribute(owner, name), None, instance)
+
+
 def ready_receiver() -> Call:
     """Import weakreduce on the receiver if it is there, and say nothing if it is not."""
     found = Call(filter, importlib.util.find_spec, ["weakreduce"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from weakreduce.model.bound import Bound
 from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
+    bases_of,
     class_attribute,
     constructs_by_default,
     defines,
@@ -27,6 +29,7 @@ from weakreduce.model.classes import (
     made_type,
     may_give_names,
     may_pretend,
+    names_of,
     overrides_reduce,
     reduces_by_default,
 )
@@ -188,6 +191,23 @@ class Facts:
             raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
+
+    def owner_of(self, edge: Edge) -> type | None:
+        """The class, written as a name, that has a WeakMethod's function as a class method.
+
+        The receiver finds the function there: the function's own name leads to a bound method.
+        """
+        function, bound_to = edge.function, edge.referent
+        if type(function) is not types.FunctionType or not issubclass(type(bound_to), type):
+            return None
+        for cls in bases_of(bound_to):
+            found = names_of(cls).get(function.__name__)
+            if type(found) is classmethod and found.__func__ is function:
+                # Not what was put into the class later, which the receiver may not have done.
+                name = f"{cls.__qualname__}.{function.__name__}"
+                is_own = (function.__module__, function.__qualname__) == (cls.__module__, name)
+                return cls if is_own and self.is_named(cls) else None
+        return None
 
     def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""

@@ -128,6 +128,12 @@ class FirstWalk(Walk):
         if unconditional or pins:
             self.again = True
 
+    def may_be_here(self, edge: Edge) -> bool:
+        """Whether an edge that stayed open may be a link, now that the reach is complete."""
+        # Of a WeakMethod it may be the function that was not met yet.
+        named = edge.function is not None and self.facts.is_named(edge.referent)
+        return named or bool(self.holds(edge.referent))
+
     def decided_outside(self) -> list[Lost]:
         """All that stayed open is outside, and dangles, as it was written; what is lost of it."""
         decided = [(edge, outside(edge, self.facts, self)) for edge in self.pending]

@@ -155,7 +155,9 @@ class SecondWalk(Walk):
             if edge.value is not None:
                 self.entries.append(edge)
             self.snapshots.setdefault(id(edge.referent), edge)
-            if edge.function is not None and not self.is_there(edge.function):
+            if edge.function is not None and not (
+                self.is_there(edge.function) or self.facts.owner_of(edge)
+            ):
                 self.snapshots.setdefault(id(edge.function), edge)
         elif not decision.asked and decision.fate is Fate.DANGLE:
             self.lost.append((edge, decision.reason))

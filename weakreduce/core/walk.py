@@ -195,6 +195,10 @@ class Walk(Dispatch):
         """What to write for the function of a WeakMethod."""
         return self.shell(edge.function)
 
+    def owner(self, edge: Edge) -> type | None:
+        """The class that the receiver has the function of a WeakMethod from; None: it is there."""
+        return None if self.is_there(edge.function) else self.facts.owner_of(edge)
+
     def shell(self, referent: object) -> Any:
         """The referent, or its stand-in where it is too early to write it whole."""
         return referent

@@ -163,7 +163,7 @@ class Writing:
             else:
                 first.learn_sets()
             first.reach.complete = True
-            if not first.again and not any(first.reach.holds(e.referent) for e in first.pending):
+            if not first.again and not any(map(first.may_be_here, first.pending)):
                 return first.decided_outside()
         return self._write_final(first.reach)
 

@@ -94,6 +94,9 @@ class Facts(Protocol):
     def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
 
+    def owner_of(self, edge: Edge) -> type | None:
+        """The class, written as a name, that has a WeakMethod's function as a class method."""
+
     def is_referable(self, referent: object) -> bool:
         """Whether the copy of a referent can be weakly referenced."""
 
@@ -130,6 +133,8 @@ def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
     there = _is_there(referent, facts, reach)
     if there and edge.function is not None:  # a WeakMethod holds its function weakly, too
         there = _is_there(edge.function, facts, reach)
+        if there is False:
+            there = facts.owner_of(edge) is not None
     if there is None:
         return OPEN
     if not there:
