@@ -262,7 +262,7 @@ _finder = _Finder()
 
 def _chosen(names: tuple[str, ...], default: list[Host]) -> list[Host]:
     for name in names:
-        if name not in HOSTS:
+        if not isinstance(name, str) or name not in HOSTS:
             raise ValueError(f"no host {name!r}; the hosts are {', '.join(map(repr, HOSTS))}")
     return [HOSTS[name] for name in names] if names else default
 

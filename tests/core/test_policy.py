@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import fractions
 import functools
+import inspect
 import os
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 import things
 from things import Thing
@@ -38,6 +42,19 @@ def test_policy_is_plain_frozen_data() -> None:
     with pytest.raises(TypeError):
         Policy("dangle")  # type: ignore[misc]
     assert hash(policy) == hash(Policy())
+
+
+def test_the_signature_of_a_policy_tells_its_fields() -> None:
+    told = inspect.signature(Policy).parameters
+    assert [*told] == [field.name for field in dataclasses.fields(Policy)]
+    assert {part.kind for part in told.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert Policy(**{name: part.default for name, part in told.items()}) == Policy()
+
+
+def test_a_limit_may_be_any_number() -> None:
+    for limit in (np.int64(5), np.uint8(5), 5.0, fractions.Fraction(5)):
+        assert Policy(max_snapshot_bytes=limit) == Policy(max_snapshot_bytes=5)  # type: ignore[arg-type]
+    assert repr(Policy(max_snapshot_bytes=np.int64(5))) == repr(Policy(max_snapshot_bytes=5))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +90,9 @@ def test_unknown_names_list_the_right_ones(bad: Any) -> None:
     for use in (weakreduce.policy, weakreduce.set_policy):
         with pytest.raises(ValueError, match="'snapshot', 'dangle', 'strict', 'forbid'"):
             use(bad)
-    with pytest.raises(ValueError, match="'cloudpickle', 'dill', 'pickle'"):
-        weakreduce.dumps(1, host="marshal")
+    for host in ("marshal", ["pickle"]):
+        with pytest.raises(ValueError, match="'cloudpickle', 'dill', 'pickle'"):
+            weakreduce.dumps(1, host=host)
 
 
 def test_blocks_nest_change_and_restore() -> None:
@@ -103,6 +121,12 @@ def test_set_policy_is_the_default_of_the_process() -> None:
     assert seen == [Policy(outside="refuse", callbacks="drop")]
     with weakreduce.policy("snapshot"):
         assert weakreduce.get_policy() == Policy()
+
+
+def test_no_policy_is_no_default() -> None:
+    with pytest.raises(ValueError, match="'snapshot', 'dangle', 'strict', 'forbid', not None"):
+        weakreduce.set_policy(None, callbacks="drop")  # type: ignore[arg-type]
+    assert weakreduce.get_policy() == Policy()
 
 
 def test_decorator() -> None:

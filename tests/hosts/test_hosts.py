@@ -107,6 +107,8 @@ def test_unknown_hosts_are_refused() -> None:
     for use in (weakreduce.install, weakreduce.uninstall):
         with pytest.raises(ValueError, match=r"no host 'marshal'; the hosts are 'cloudpickle'"):
             use("marshal")
+        with pytest.raises(ValueError, match=r"no host \['dill'\]; the hosts are 'cloudpickle'"):
+            use(["dill"])
 
 
 def test_info() -> None:

@@ -37,7 +37,7 @@ def _pickler_class(host: str) -> Any:
 
 def check_host(host: str) -> None:
     """Refuse an unknown host with a `ValueError` that lists the right ones."""
-    if host not in _OWN:
+    if not isinstance(host, str) or host not in _OWN:
         raise ValueError(f"host is one of {', '.join(map(repr, _OWN))}, not {host!r}")
 
 

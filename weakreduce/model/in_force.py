@@ -50,7 +50,7 @@ def set_policy(policy: PolicyName | Policy, /, **changes: Unpack[Changes]) -> No
     global _default
     from weakreduce.model.policies import resolve
 
-    _default = resolve(policy, changes, _default or _first_policy())
+    _default = resolve(policy, changes, None)
 
 
 class policy(Block):  # noqa: N801 - it reads as a verb: ``with policy("dangle"):``

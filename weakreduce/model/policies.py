@@ -6,6 +6,8 @@ Which policy is in force is `in_force.py`'s concern, which imports this when one
 
 from __future__ import annotations
 
+import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import (
@@ -131,13 +133,14 @@ class Policy:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
                 raise ValueError(f"Policy.{name} is one of {listed(allowed)}, not {value!r}")
-        limit = self.max_snapshot_bytes
-        if limit is not None and (
-            isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0
-        ):
+        limit: Any = self.max_snapshot_bytes
+        is_number = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+        if limit is not None and not (is_number and limit >= 0):
             raise ValueError(
                 f"Policy.max_snapshot_bytes is None or a number of bytes, 0 or more, not {limit!r}"
             )
+        if isinstance(limit, numbers.Integral):  # numpy's, too
+            object.__setattr__(self, "max_snapshot_bytes", int(limit))
         try:
             rules = tuple((match, fate) for match, fate in self.rules)
         except (TypeError, ValueError) as error:
@@ -170,6 +173,9 @@ class Policy:
         return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
+if not TYPE_CHECKING:  # what may be given, and not what `Policy.__new__` looks at
+    Policy.__signature__ = inspect.signature(Policy.__init__.__get__(object()))
+
 #: Field -> the values that it may have, of the fields that have a choice.
 _CHOICES: dict[str, tuple[str, ...]] = {
     name: get_args(choice)
@@ -184,9 +190,9 @@ NAMED: dict[str, Policy] = {
 }
 
 
-def resolve(chosen: str | Policy | None, changes: Changes, base: Policy) -> Policy:
+def resolve(chosen: str | Policy | None, changes: Changes, base: Policy | None) -> Policy:
     """The policy that a name, a `Policy` or None (meaning `base`) stands for, with changes."""
-    if chosen is None:
+    if chosen is None and base is not None:
         start = base
     elif isinstance(chosen, Policy):
         start = chosen

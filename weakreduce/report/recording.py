@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, final
 
 from weakreduce.core import observe, words
@@ -97,8 +97,7 @@ def _log(report: Report, root: object) -> None:
             )
 
 
-@contextmanager
-def record(*, keep: int = KEEP) -> Iterator[Report]:
+def record(*, keep: int = KEEP) -> AbstractContextManager[Report]:
     """A block that collects the findings of every dump in it, in all threads.
 
     ``with weakreduce.record() as report:``; the report fills while dumps end. Dumps inside
@@ -110,7 +109,12 @@ def record(*, keep: int = KEEP) -> Iterator[Report]:
     Raises:
         ValueError: for a negative `keep`.
     """
-    report = Report(keep=checked(keep, "record(keep=)"))
+    return _recording(checked(keep, "record(keep=)"))
+
+
+@contextmanager
+def _recording(keep: int) -> Iterator[Report]:
+    report = Report(keep=keep)
     lock = new_lock()
     #: Sizes of the payloads whose bytes are in the report.
     counted: Counter[int] = Counter()
