@@ -60,7 +60,7 @@ class Case:
         referent = True if self.named else self.inside
         if not referent or self.function == "none":
             return referent
-        return True if self.function == "owned" else self.function  # type: ignore[return-value]
+        return True if self.function == "stored" else self.function  # type: ignore[return-value]
 
     @property
     def chosen(self) -> str:
@@ -113,8 +113,8 @@ class Facts:
     def is_named(self, referent: Any) -> bool:
         return self.case.named if type(referent) is Thing else self.case.function == "named"
 
-    def owner_of(self, edge: Edge) -> type | None:
-        return Thing if self.case.function == "owned" else None
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
+        return (Thing, "method") if self.case.function == "stored" else None
 
     def is_referable(self, referent: Any) -> bool:
         return self.case.referable
@@ -135,7 +135,7 @@ class Reach:
     def holds(self, obj: Any) -> bool | None:
         found = self.case.inside if type(obj) is Thing else self.case.function
         assert found != "none"
-        return False if found == "owned" else found  # type: ignore[return-value]
+        return False if found == "stored" else found  # type: ignore[return-value]
 
     def hindrance(self, edge: Edge) -> Decision | None:
         return {"none": None, "circle": decide.CIRCULAR, "waits": decide.WAITS}[self.case.hindrance]
@@ -171,7 +171,7 @@ def cases() -> Iterator[Case]:
         "shared": (False, True),
         "inside": (False, True, None),
         "named": (False, True),
-        "function": ("none", False, True, None, "owned"),
+        "function": ("none", False, True, None, "stored"),
         "referable": (False, True),
         "obstacle": (False, True),
         "came": (False, True),

@@ -122,7 +122,7 @@ class Hand:
     def function(self, edge: Edge) -> Any:
         return edge.function
 
-    def owner(self, edge: Edge) -> type | None:
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
         return None
 
     def at_home(self, obj: Any, copy: Any) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ from weakreduce.core.expressions import (
     Call,
     Reduction,
     _attribute,
-    bound_class_method,
+    bound_from,
     bound_method,
     same_with,
 )
@@ -52,8 +52,8 @@ class Writer(Protocol):
     def function(self, edge: Edge) -> Any:
         """The same for the function of a WeakMethod."""
 
-    def owner(self, edge: Edge) -> type | None:
-        """The class that the receiver has the function of a WeakMethod from; None: it is there."""
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
+        """Where the receiver has the function of a WeakMethod from; None: it is written."""
 
     def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
         """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
@@ -181,9 +181,9 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
         state = _with_new_identity(state, edge.referent, target)
     holds: Any = False
     function: Any = None
-    owner = walk.owner(edge) if is_method else None
-    if owner is not None:
-        target = bound_class_method(owner, edge.function.__name__, target)
+    stored = walk.stored_in(edge) if is_method else None
+    if stored is not None:
+        target = bound_from(*stored, target)
     elif is_method:
         function = walk.function(edge)
         if fate is Fate.HOME:

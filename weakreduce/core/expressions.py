@@ -26,6 +26,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
+from weakreduce.model.classes import names_of
+
 Reduction = tuple[Any, ...]
 
 
@@ -171,9 +173,12 @@ def bound_method(function: object, shell: object, instance: object) -> Call:
     return Call(Call(type, method), shell, instance)
 
 
-def bound_class_method(owner: type, name: str, instance: object) -> Call:
-    """An expression that binds a class method which the receiver has to a class."""
-    return Call(classmethod.__get__, _attribute(owner, name), None, instance)
+def bound_from(cls: type, name: str, instance: object) -> Call:
+    """An expression that binds a method which the receiver has in a class."""
+    method = _attribute(cls, name)
+    if type(names_of(cls)[name]) is not classmethod:
+        method = Call(classmethod, method)
+    return Call(classmethod.__get__, method, None, instance)
 
 
 def ready_receiver() -> Call:

@@ -192,21 +192,27 @@ class Facts:
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
             return False
 
-    def owner_of(self, edge: Edge) -> type | None:
-        """The class, written as a name, that has a WeakMethod's function as a class method.
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
+        """The class, written as a name, that has a WeakMethod's function, and under which name.
 
-        The receiver finds the function there: the function's own name leads to a bound method.
+        The receiver finds a class method, or a private method, there alone: their own names lead
+        to a bound method, or nowhere.
         """
         function, bound_to = edge.function, edge.referent
-        if type(function) is not types.FunctionType or not issubclass(type(bound_to), type):
+        if type(function) is not types.FunctionType:
             return None
-        for cls in bases_of(bound_to):
-            found = names_of(cls).get(function.__name__)
-            if type(found) is classmethod and found.__func__ is function:
-                # Not what was put into the class later, which the receiver may not have done.
-                name = f"{cls.__qualname__}.{function.__name__}"
-                is_own = (function.__module__, function.__qualname__) == (cls.__module__, name)
-                return cls if is_own and self.is_named(cls) else None
+        is_class = issubclass(type(bound_to), type)
+        own = function.__name__
+        for cls in (*bases_of(type(bound_to)), *(bases_of(bound_to) if is_class else ())):
+            # Not what was put into the class later, which the receiver may not have done.
+            if function.__qualname__ != f"{cls.__qualname__}.{own}":
+                continue
+            if function.__module__ != cls.__module__ or not self.is_named(cls):
+                continue
+            for name in (own, f"_{cls.__name__.lstrip('_')}{own}"):
+                found = names_of(cls).get(name)
+                if (found.__func__ if type(found) is classmethod else found) is function:
+                    return cls, name
         return None
 
     def _own_name(self, referent: object) -> Any:

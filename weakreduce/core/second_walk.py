@@ -156,7 +156,7 @@ class SecondWalk(Walk):
                 self.entries.append(edge)
             self.snapshots.setdefault(id(edge.referent), edge)
             if edge.function is not None and not (
-                self.is_there(edge.function) or self.facts.owner_of(edge)
+                self.is_there(edge.function) or self.facts.stored_in(edge)
             ):
                 self.snapshots.setdefault(id(edge.function), edge)
         elif not decision.asked and decision.fate is Fate.DANGLE:

@@ -195,9 +195,9 @@ class Walk(Dispatch):
         """What to write for the function of a WeakMethod."""
         return self.shell(edge.function)
 
-    def owner(self, edge: Edge) -> type | None:
-        """The class that the receiver has the function of a WeakMethod from; None: it is there."""
-        return None if self.is_there(edge.function) else self.facts.owner_of(edge)
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
+        """Where the receiver has the function of a WeakMethod from; None: it is written."""
+        return None if self.is_there(edge.function) else self.facts.stored_in(edge)
 
     def shell(self, referent: object) -> Any:
         """The referent, or its stand-in where it is too early to write it whole."""

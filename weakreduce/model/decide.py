@@ -94,8 +94,8 @@ class Facts(Protocol):
     def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
 
-    def owner_of(self, edge: Edge) -> type | None:
-        """The class, written as a name, that has a WeakMethod's function as a class method."""
+    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
+        """The class, written as a name, that has a WeakMethod's function, and under which name."""
 
     def is_referable(self, referent: object) -> bool:
         """Whether the copy of a referent can be weakly referenced."""
@@ -134,7 +134,7 @@ def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
     if there and edge.function is not None:  # a WeakMethod holds its function weakly, too
         there = _is_there(edge.function, facts, reach)
         if there is False:
-            there = facts.owner_of(edge) is not None
+            there = facts.stored_in(edge) is not None
     if there is None:
         return OPEN
     if not there:

@@ -1,6 +1,7 @@
-"""Weak references to class methods, whose functions are found under no name of their own.
+"""Weak references to methods whose functions are found under no name of their own.
 
-``Class.method`` is a bound method; its function stands in the class alone.
+``Class.class_method`` is a bound method, and ``Class.__private`` is found from inside the class
+only; their functions stand in the class alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,20 @@ class Listener:
     @classmethod
     def replaced(cls) -> Any:
         return cls
+
+    def __private(self) -> Any:
+        return self
+
+    @classmethod
+    def __private_too(cls) -> Any:
+        return cls
+
+    def listen(self) -> Any:
+        return weakref.WeakMethod(self.__private)
+
+    @classmethod
+    def listen_too(cls) -> Any:
+        return weakref.WeakMethod(cls.__private_too)
 
 
 class Derived(Listener):
@@ -127,3 +142,40 @@ def test_a_function_bound_to_a_name_is_inside_wherever_it_is_met(weak_first: boo
     found = sent(root, policy="dangle")
     weak, function = found if weak_first else reversed(found)
     assert weak().__func__ is function
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("cls", [Listener, Derived])
+@pytest.mark.parametrize("weak_first", [True, False])
+def test_a_private_method_is_a_link(host: Any, policy: Any, cls: Any, weak_first: bool) -> None:
+    listener = cls()
+    weak = listener.listen()
+    for protocol in (2, 5):
+        root = [weak, listener] if weak_first else [listener, weak]
+        found = sent(root, host=host, policy=policy, protocol=protocol)
+        copy, listener_copy = found if weak_first else reversed(found)
+        assert copy()() is listener_copy
+        assert not weakreduce.is_pinned(copy)
+        del found, listener_copy
+        assert copy() is None
+        (of_class,) = sent([cls.listen_too()], host=host, policy=policy, protocol=protocol)
+        assert of_class()() is cls
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_private_method_of_what_is_outside_is_pinned(host: Any) -> None:
+    listener = Listener()
+    (weak,) = sent([listener.listen()], host=host)
+    gc.collect()
+    assert weakreduce.is_pinned(weak)
+    assert type(weak()()) is Listener
+    (weak,) = sent([listener.listen()], host=host, policy="dangle")
+    assert weak() is None
+
+
+def test_a_private_method_goes_home() -> None:
+    listener = Listener()
+    (weak,) = sent([listener.listen()], policy=weakreduce.Policy(identity="home"))
+    assert weak()() is listener
+    assert not weakreduce.is_pinned(weak)
