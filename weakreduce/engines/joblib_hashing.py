@@ -65,20 +65,27 @@ class _Found(Signal):
     """A weak thing was met: a signal, which joblib's and the user's own code let pass."""
 
 
-def _scouted(cls: type) -> object:
-    """What joblib is to call: a user's own reducer, what reports a weak thing, or nothing."""
+def _scouted(cls: type, default: object = None) -> object:
+    """What joblib calls: a user's own reducer, what reports a weak thing, or `default`."""
     found = _reducer_of(cls)
-    if found is None and (kinds.has_registered() or not _WEAK_BASES.isdisjoint(cls.__mro__)):
-        return _report if kind_of(cls) else None
-    return found
-
-
-class _Reducers(dict[type, object]):
-    """`_scouted`, asked once for each type."""
-
-    def __missing__(self, cls: type) -> object:
-        found = self[cls] = _scouted(cls)
+    if found is not None:
         return found
+    is_weak = (kinds.has_registered() or not _WEAK_BASES.isdisjoint(cls.__mro__)) and kind_of(cls)
+    return _report if is_weak else default
+
+
+def _asking_once() -> Callable[..., object]:
+    """`_scouted`, asked once for each type; this is what a hash calls for each instance."""
+    known: dict[type, object] = {}
+
+    def get(cls: type, default: object = None) -> object:
+        if cls in known:
+            found = known[cls]
+        else:
+            found = known[cls] = _scouted(cls)
+        return default if found is None else found
+
+    return get
 
 
 @final
@@ -88,12 +95,12 @@ class _Scout(threading.local):
     def __init__(self) -> None:
         #: Whether the thread looks for weak things, and a `_Found` is for it.
         self.looks = False
-        #: What joblib asks for the reducer of each instance.
-        self.get: Callable[[type], object] = _scouted
+        #: The one method of a table that the pickler uses.
+        self.get: Callable[..., object] = _scouted
 
     def begin(self) -> None:
-        """From here on each type is asked once: for instances, joblib's look-up is all there is."""
-        self.looks, self.get = True, _Reducers().__getitem__
+        """From here on the reducers of a type are taken to stay as they are."""
+        self.looks, self.get = True, _asking_once()
 
     def end(self) -> None:
         """Forget what was asked."""
