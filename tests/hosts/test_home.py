@@ -524,7 +524,7 @@ print(json.dumps([code, weakreduce.loads(payload)[0]() is first]))
     assert script(source) == [0, True]
 
 
-@pytest.mark.parametrize("host", HOSTS[:2])
+@pytest.mark.parametrize("host", gaps.BY_VALUE)
 def test_a_method_of_a_copy_goes_home_and_its_function_with_it(host: Any) -> None:
     """The function is of a class by value, and was never sent as a thing of its own."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import foreign
+import gaps
 import numpy as np
 import programs
 import pytest
@@ -27,7 +28,6 @@ from foreign import IS_ABOUT, Thing, about
 
 import weakreduce
 
-HOSTS = ["cloudpickle", "dill", "pickle"]
 #: Cases in which a class by value holds the weak thing.
 OF_CLASSES = {"instances_of_what_is_abstract", "instances_of_what_is_generic",
               "what_an_enum_looks_up", "classes_that_a_metaclass_keeps"}  # fmt: skip
@@ -53,7 +53,7 @@ def written(host: str, whose: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.needs("tblib")
 @pytest.mark.parametrize("whose", ["first", "last"])
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", [*gaps.BY_VALUE, "pickle"])
 def test_what_others_make(host: str, whose: str, tmp_path: Path, monkeypatch: Any) -> None:
     """Whether weakreduce is imported before the other plugins, or after them."""
     stock = written(host, "stock", tmp_path)[""]
