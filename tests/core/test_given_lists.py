@@ -108,3 +108,31 @@ def test_or_is_an_error_or_meant(host: Any) -> None:
         meant = weakreduce.Policy(rules=((Reduces, "sever"),))
         data = weakreduce.dumps(obj, policy=meant, host=host)
     assert weakreduce.loads(data).given[0]() is None
+
+
+class Copies(Reduces):
+    """What a list holds when it is constructed is all that it gets."""
+
+    def __init__(self, given: Any = ()) -> None:
+        self.given = list(given)
+
+
+#: Which of an object, the list that it is made from, and the reference are in the root, in order.
+ORDERS = ("object list", "list object", "list", "object reference", "reference object", "reference")
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cls", [Reduces, New, NewByName, GivesState, Copies])
+def test_the_order_plays_no_part(cls: Any, order: str, host: Any) -> None:
+    obj, names = cls(), order.split()
+    obj.given = given = [1, weak := weakref.ref(obj), 2]
+    things = {"object": obj, "list": given, "reference": weak}
+    with pytest.warns(weakreduce.DanglingWarning, match=f"{cls.__name__} arrives dead"):
+        data = weakreduce.dumps([things[name] for name in names], host=host)
+    for name, copy in zip(names, weakreduce.loads(data), strict=True):
+        found = copy.given if name == "object" else copy
+        if name == "reference":
+            assert found() is None
+        else:
+            assert (found[0], found[1](), found[2]) == (1, None, 2)

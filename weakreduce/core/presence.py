@@ -199,7 +199,8 @@ class Presence:
         if self._is_made(referent):
             return False
         return (
-            not can_make(self.facts, self.walk.met, referent)
+            id(weak) in self.made_from(referent)  # in a list, say, that is met before it
+            or not can_make(self.facts, self.walk.met, referent)
             or self._lacks_arguments(referent)
             or self._needs_what_is_missing(referent)
         )
