@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 import sys
+import types
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -171,7 +172,9 @@ class Dispatch:
         if not issubclass(obj_type, type):
             if self.facts.reductions.once[obj_type]:
                 otherwise = self.plan_of_own_code(obj_type)
-            elif self.facts.reductions.own_arguments[obj_type]:
+            elif self.facts.reductions.own_arguments[obj_type] or (
+                engine.has_skeletons and issubclass(obj_type, types.ModuleType)
+            ):
                 otherwise = self.reduce_with_arguments
         if not overridden[obj_type]:
             return otherwise

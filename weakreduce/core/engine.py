@@ -129,6 +129,9 @@ class Engine(Protocol):
     def closing(self, obj: object, found: object) -> Any:
         """The reduction of a class or function, so that `is_open` is exact."""
 
+    def in_steps(self, found: Any) -> Any:
+        """A reduction of the host's own that hands over all attributes at once: one after it."""
+
     def namespaces(self, obj: object, found: object) -> Iterable[tuple[dict[str, Any], Any]]:
         """The names that a class or function by value holds, given its reduction.
 

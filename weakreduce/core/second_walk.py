@@ -94,7 +94,10 @@ class SecondWalk(Walk):
         return functools.partial(self.construction.shelled, reduction=of)
 
     def reduce_with_arguments(self, obj: object) -> Any:
-        return self.construction.shelled(obj, self.engine.reduction)
+        return self.construction.shelled(obj, self._in_steps)
+
+    def _in_steps(self, obj: object) -> Any:
+        return self.engine.in_steps(self.engine.reduction(obj))
 
     # --- the payload --------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ class SecondWalk(Walk):
             return None if kind.is_finalizer else self.weak(kind, referent)
         if issubclass(cls, type):
             return self.engine.reduction(referent)
-        found = reductions.reduced(referent)
+        found = self.engine.in_steps(reductions.reduced(referent))
         if type(found) is not tuple:
             return None
         whole = facts.may_come_whole[cls] and _is_leaf(found)

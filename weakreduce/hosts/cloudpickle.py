@@ -29,6 +29,7 @@ from weakreduce.model.kinds import KINDS, has_registered
 if TYPE_CHECKING:
     from weakreduce.core.engine import Override
 
+_OWN_CONCERN: Final = (type, types.FunctionType, types.ModuleType)
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _get_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__get__
 _set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
@@ -107,9 +108,9 @@ class Engine(PicklerEngine):
 
     def is_ordinary(self, obj_type: type) -> bool:
         """What is said of a static type holds while the tables stay as they are."""
-        if issubclass(obj_type, (type, types.FunctionType)) or may_pretend(obj_type):
+        if issubclass(obj_type, _OWN_CONCERN) or may_pretend(obj_type):
             # Its instances are classes (of a metaclass), or what `isinstance` may take for
-            # functions: cloudpickle's concern.
+            # functions: cloudpickle's concern. A module by value may hold what leads back to it.
             return False
         if not self.reads_stock_table:
             return super().is_ordinary(obj_type)
@@ -220,6 +221,13 @@ class Engine(PicklerEngine):
             return Call(dict.update, Call(getattr, obj, "__globals__"), {name: value})
 
         return ((found[2][1].get("__globals__", {}), put_in),)
+
+    def in_steps(self, found: Any) -> Any:
+        """A module by value is made empty, and then given what may lead back to it."""
+        if type(found) is tuple and found[0] is self.host.namespace.get("dynamic_subimport"):
+            function, (name, attributes) = found
+            return function, (name, ()), attributes
+        return found
 
     def closing(self, obj: Any, found: Any) -> Any:
         """The second half of a state is followed by what tells of its end."""

@@ -158,6 +158,10 @@ class PicklerEngine:
         """As it is: `is_open` tells."""
         return found
 
+    def in_steps(self, found: Any) -> Any:
+        """As it is: that is said of modules by value."""
+        return found
+
     def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
         """None that can be parted."""
         return ()
