@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
+from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
 from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
 from weakreduce.core.incomplete import can_make
@@ -171,7 +172,8 @@ class Shells(Presence):
         for names, put_in in self.engine.namespaces(obj, found):
             early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:
-                self.later(put_in(name, names.pop(name)))
+                self.later(put_in(name, names[name]))
+                names[name] = _until_then(self.walk, names[name])
         return self.engine.closing(obj, found)
 
     # --- what is there, and what leads back ------------------------------------------------
@@ -266,6 +268,18 @@ class Shells(Presence):
                     seen.add(id(leads_to))
                     waiting.append(leads_to)
         return False
+
+
+def _until_then(walk: Walk, value: Any) -> Any:
+    """What stands in the place of a value that is put in at the end.
+
+    The class's own code may run before that, to make an instance, and look at the name.
+    """
+    kind = walk.facts.kinds[type(value)]
+    if kind is None:
+        return type(value)()  # a builtin container
+    function, arguments = dead_single(walk, kind, value)
+    return Call(function, *arguments)
 
 
 # Pickle asks for the items of an object when that is made; here they are none.

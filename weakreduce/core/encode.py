@@ -160,21 +160,33 @@ def _slot(edge: Edge, target: object, callback: object, pin: object) -> Any:
     return _either(callback, pinned, pin)
 
 
+def _constructor(kind: Kind, cls: type) -> tuple[Any, ...]:
+    """What makes a reference, and what that is given before the referent."""
+    if cls is weakref.ref or cls is weakref.WeakMethod:
+        return (cls,)
+    # Not the subclass's own __new__ and __init__: they may ask for arguments.
+    is_method = kind.base is weakref.WeakMethod
+    return (weakref.WeakMethod if is_method else weakref.ref).__new__, cls
+
+
+def dead_single(walk: Writer, kind: Kind, weak: object) -> Reduction:
+    """A dead weak thing of the type of one with a single edge, without attributes."""
+    if kind.rebuild is not None:
+        return (walk.first(kind.rebuild), (None,))
+    if kind.base in weakref.ProxyTypes:
+        return _dead(walk, weakref.proxy, type(weak) is weakref.CallableProxyType)
+    through = copy.copy if kind.base is weakref.WeakMethod else None
+    return _dead(walk, *_constructor(kind, type(weak)), through=through)
+
+
 def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
-    cls = type(weak)
+    construct, *before = _constructor(kind, type(weak))
     is_method = kind.base is weakref.WeakMethod
-    construct: Any = cls
-    before: tuple[Any, ...] = ()
-    if cls is not weakref.ref and cls is not weakref.WeakMethod:
-        # Not the subclass's own __new__ and __init__: they may ask for arguments.
-        construct, before = weakref.ref.__new__, (cls,)
-        if is_method:
-            construct = weakref.WeakMethod.__new__
     state = user_state(weak, kind.internals)
     if fate not in ARRIVES:
-        dead = _dead(walk, construct, *before, through=copy.copy if is_method else None)
+        dead = dead_single(walk, kind, weak)
         return dead if state is None else (*dead, state)
     target, pin = _target(walk, edge, fate)
     if state is not None:
@@ -202,7 +214,7 @@ def _proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     if fate not in ARRIVES:
-        return _dead(walk, weakref.proxy, type(weak) is weakref.CallableProxyType)
+        return dead_single(walk, kind, weak)
     target, pin = _target(walk, edge, fate)
     slot = _slot(edge, target, walk.callback(edge), pin)
     arguments = (target,) if slot is None else (target, slot)
@@ -344,7 +356,7 @@ def _registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
     (edge,) = kind.edges(weak)
     fate = walk.decide(edge).fate
     if fate not in ARRIVES:
-        return (walk.first(kind.rebuild), (None,))
+        return dead_single(walk, kind, weak)
     target, pin = _target(walk, edge, fate)
     return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))
 

@@ -1,0 +1,122 @@
+"""Names of classes and functions that are put in at the end: code that looks before that runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: A script, whose classes look at a name of their own, or of a function's, as they are made.
+SCRIPT = '''
+import sys, weakref
+import cloudpickle
+import weakreduce
+
+class Singleton:
+    last = None
+    def __new__(cls):
+        found = cls.last and cls.last()
+        if found is None:
+            found = super().__new__(cls)
+            cls.last = weakref.ref(found)
+        return found
+
+class Called:
+    last = staticmethod(lambda: None)
+    def __new__(cls):
+        made = super().__new__(cls)
+        made.before = cls.last()
+        cls.last = weakref.ref(made)
+        return made
+    def __reduce__(self):
+        return Called, ()
+
+class Listed:
+    every = []
+    def __new__(cls):
+        made = super().__new__(cls)
+        cls.every.append(weakref.ref(made))
+        return made
+
+class Ahead:
+    last = None
+    def __new__(cls):
+        made = super().__new__(cls)
+        try:
+            made.alive = cls.last is not None and cls.last.alive is not None
+        except ReferenceError:
+            made.alive = False
+        cls.last = weakref.proxy(made)
+        return made
+    def __reduce__(self):
+        return Ahead, ()
+
+class Bound:
+    last = None
+    def __new__(cls):
+        if cls.last is not None:
+            assert cls.last() is None
+        return super().__new__(cls)
+    def method(self):
+        return self
+    def __reduce__(self):
+        return Bound, ()
+
+class Own(weakref.ref):
+    pass
+
+def build():
+    if current is not None:
+        assert current() is None
+    return Built()
+
+class Built:
+    def __reduce__(self):
+        return build, ()
+
+made = {cls.__name__: cls() for cls in (Singleton, Called, Listed, Ahead, Bound, Built)}
+current = Own(made["Built"])
+Bound.last = weakref.WeakMethod(made["Bound"].method)
+name, policy, order, path = sys.argv[1:]
+parts = [made[name], [weakref.ref(made[name]), build if name == "Built" else type(made[name])]]
+with weakreduce.policy(policy):
+    payload = cloudpickle.dumps(parts[:: 1 if order == "first" else -1])
+with open(path, "wb") as file:
+    file.write(payload)
+'''
+LOAD = """
+import pickle, sys
+with open(sys.argv[1], "rb") as file:
+    one, other = pickle.load(file)
+made, (reference, named) = (other, one) if type(one) is list else (one, other)
+assert reference() is made
+print({})
+"""
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+@pytest.mark.parametrize(
+    ("name", "linked"),
+    [
+        ("Singleton", "named.last() is made is named()"),
+        ("Called", "named.last() is made and named().before is made"),
+        ("Listed", "[each() for each in named.every] == [made]"),
+        ("Ahead", "named.last.alive is made.alive and bool(named().alive)"),
+        ("Bound", "named.last()() is made"),
+        ("Built", "named.__globals__['current']() is made"),
+    ],
+)
+def test_code_that_looks_at_a_name_too_early_finds_it_dead(
+    tmp_path: Path, name: str, linked: str, policy: str, order: str
+) -> None:
+    script, payload = tmp_path / "script.py", tmp_path / "payload"
+    script.write_text(SCRIPT)
+    for command in ([str(script), name, policy, order], ["-c", LOAD.format(linked)]):
+        done = subprocess.run(
+            [sys.executable, *command, str(payload)], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
