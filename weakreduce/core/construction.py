@@ -91,6 +91,9 @@ class Shells(Presence):
             found = self.put_names_off(standin.obj)
             if type(found) is tuple:  # a class or function by value, which is open from here on
                 standin.parts = (*standin.reduction, *found[2:])
+        kind = self.facts.kinds[type(standin.obj)]
+        if kind is not None and kind.is_container and len(standin.parts) == 2:
+            standin.parts = (*standin.reduction, *self.walk.weak(kind, standin.obj)[2:])
         if standin.is_made or self.is_closed_construction(standin.reduction):
             return standin.finish()
         if id(standin.obj) in self.under_way:

@@ -221,11 +221,15 @@ def _proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
     return (walk.first(weakref.proxy), arguments)
 
 
+def container_shell(walk: Writer, kind: Kind, cls: type) -> Reduction:
+    """The construction of a weak container, without what it holds."""
+    return (walk.first(cls), ()) if cls is kind.base else (walk.first(object.__new__), (cls,))
+
+
 def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
-    cls = type(weak)
     base: Any = kind.base
-    exact = cls is base
-    shell = (walk.first(cls), ()) if exact else (walk.first(object.__new__), (cls,))
+    exact = type(weak) is base
+    shell = container_shell(walk, kind, type(weak))
     steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
     state = user_state(weak, kind.internals)
     if type(weak.data) is not type(vars(base())["data"]):

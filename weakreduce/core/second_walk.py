@@ -16,6 +16,7 @@ from typing import Any
 
 from weakreduce.core.dispatch import Plan
 from weakreduce.core.drain import MISSING
+from weakreduce.core.encode import container_shell
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import (
     NOTHING,
@@ -235,6 +236,8 @@ class SecondWalk(Walk):
                 return found  # type: ignore[no-any-return]
         kind = self.facts.kinds[cls]
         if kind is not None:
+            if kind.is_container:  # which may lead to itself: its entries come when it is met
+                return container_shell(self, kind, cls)
             return None if kind.is_finalizer else self.weak(kind, referent)
         if issubclass(cls, type):
             return self.engine.reduction(referent)
