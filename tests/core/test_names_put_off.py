@@ -120,3 +120,46 @@ def test_code_that_looks_at_a_name_too_early_finds_it_dead(
         )
         assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "True"
+
+HASHED = """
+import sys, weakref
+import cloudpickle
+import weakreduce
+
+class Items(list):
+    __hash__ = object.__hash__
+    every = weakref.WeakSet()
+    notes = weakref.WeakKeyDictionary()
+
+class Table(dict):
+    __hash__ = object.__hash__
+    every = weakref.WeakSet()
+    notes = weakref.WeakKeyDictionary()
+
+cls = {"Items": Items, "Table": Table}[sys.argv[1]]
+made = cls()
+cls.every.add(made)
+cls.notes[made] = 1
+parts = [made, [weakref.ref(made), cls]]
+with weakreduce.policy(sys.argv[2]):
+    payload = cloudpickle.dumps(parts[:: 1 if sys.argv[3] == "first" else -1])
+with open(sys.argv[4], "wb") as file:
+    file.write(payload)
+"""
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+@pytest.mark.parametrize("name", ["Items", "Table"])
+def test_a_class_that_gives_a_hash_back_holds_its_instances(
+    tmp_path: Path, name: str, policy: str, order: str
+) -> None:
+    script, payload = tmp_path / "script.py", tmp_path / "payload"
+    script.write_text(HASHED)
+    load = LOAD.format("made in named.every and named.notes[made] == 1")
+    for command in ([str(script), name, policy, order], ["-c", load]):
+        done = subprocess.run(
+            [sys.executable, *command, str(payload)], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
