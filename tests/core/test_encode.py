@@ -414,6 +414,12 @@ def test_values_of_keys_and_keys_of_values_arrive() -> None:
     assert list(Sent(KINDS["values"][0], Fate.LINK).arrived) == ["key"]
 
 
+@pytest.mark.parametrize("make", [weakref.WeakValueDictionary, OrderedValues])
+def test_a_key_that_is_the_identity_of_its_value_becomes_that_of_the_copys(make: Any) -> None:
+    sent = Sent(lambda thing: make({id(thing): thing}), Fate.LINK)
+    assert list(sent.arrived) == [id(sent.copy)]
+
+
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.value)
 def test_finalizers_are_armed_where_they_link(fate: Fate) -> None:
     sent = Sent(armed, fate)

@@ -502,6 +502,25 @@ def test_callbacks_attributes_and_values_count() -> None:
     assert len(set(map(joblib.hash, weaks))) == len(weaks)
 
 
+class ByIdentity(weakref.ref):  # type: ignore[type-arg]
+    def __init__(self, referent: Any) -> None:
+        super().__init__(referent)
+        self.identity = id(referent)
+
+
+def by_identity(values: list[Any]) -> Any:
+    return weakref.WeakValueDictionary({id(value): value for value in values})
+
+
+@pytest.mark.parametrize("make", [by_identity, lambda values: [ByIdentity(v) for v in values]])
+def test_identities_do_not_count(make: Any) -> None:
+    kept = [[Node(name) for name in "abc"] for _ in range(2)]
+    one, two = (joblib.hash(make(values)) for values in kept)
+    assert one == two
+    assert one == joblib.hash(make(kept[0]))
+    assert one != joblib.hash(make(kept[0][1:]))
+
+
 def test_which_of_two_alike_it_points_at_counts() -> None:
     def pointing(at: int, make: Any) -> Any:
         both = [Node("same"), Node("same")]

@@ -22,6 +22,7 @@ import functools
 import itertools
 import operator
 import weakref
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import (
@@ -123,13 +124,13 @@ def user_state(weak: object, internals: frozenset[str]) -> Any:
     return kept or None
 
 
-def _with_new_identity(state: object, referent: object, target: object) -> Any:
+def with_new_identity(state: object, referent: object, target: object) -> Any:
     """The state of a ref, in which the `id` of its referent becomes that of the copy's.
 
     Subclasses keep it to hash by, where their referents cannot be hashed.
     """
     if type(state) is tuple:
-        return tuple(_with_new_identity(part, referent, target) for part in state)
+        return tuple(with_new_identity(part, referent, target) for part in state)
     if type(state) is not dict or not any(
         type(value) is int and value == id(referent) for value in list(state.values())
     ):
@@ -190,7 +191,7 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
         return dead if state is None else (*dead, state)
     target, pin = _target(walk, edge, fate)
     if state is not None:
-        state = _with_new_identity(state, edge.referent, target)
+        state = with_new_identity(state, edge.referent, target)
     holds: Any = False
     function: Any = None
     stored = walk.stored_in(edge) if is_method else None
@@ -258,6 +259,7 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         late = not all(map(walk.can_make, (*referents, *keys, *values)))
         if hashed and not late and base is weakref.WeakKeyDictionary:
             steps.append(values)
+        keys = with_new_identities(keys, referents, targets)
         fill = _filling(base, weak, own_collection, targets, pins, keys, values)
         if hashed or late:
             walk.later(fill)
@@ -290,6 +292,19 @@ def _needs_state(key: Any) -> bool:
     if cls is tuple or cls is frozenset:
         return any(map(_needs_state, key))
     return bool(flags_of(cls) & HEAP_TYPE) and hashed_by_value(cls)
+
+
+def with_new_identities(
+    keys: Sequence[Any], referents: Sequence[Any], targets: Sequence[Any]
+) -> list[Any]:
+    """The keys of a container (a WeakSet has none); the `id` of a value becomes that of the copy's.
+
+    Sets of objects that cannot be hashed are kept so, and caches by identity.
+    """
+    return [
+        Call(id, target) if type(key) is int and key == id(referent) else key
+        for key, referent, target in zip(keys, referents, targets, strict=False)
+    ]
 
 
 def _filling(
@@ -331,6 +346,7 @@ def container_of(
 ) -> Reduction:
     """What `encode` gives for a WeakSet or WeakValueDictionary whose entries share one fate."""
     shell = (walk.first(base), ())
+    keys = with_new_identities(keys, targets, targets)
     fill = _filling(base, weak, False, targets, [pinned], keys, [])
     return (*shell, [fill], None, None, operator.is_)
 

@@ -29,11 +29,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from weakreduce.core import words
-from weakreduce.core.encode import user_state
+from weakreduce.core.encode import user_state, with_new_identities, with_new_identity
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model import kinds, signals
-from weakreduce.model.kinds import Kind, kind_of
+from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.signals import Signal
 from weakreduce.model.texts import class_name
 from weakreduce.paths import search
@@ -219,12 +219,11 @@ class _Following:
         state = None if kind.rebuild or kind.is_proxy else user_state(weak, kind.internals)
         if kind.name in _COLLECTIONS and not kind.rebuild:
             self._shell(weak, (len(edges), state))
-            self.unordered.append(
-                [tuple(getattr(edge, part) for part in _COLLECTIONS[kind.name]) for edge in edges]
-            )
+            self.unordered.append([_entry(kind, edge) for edge in edges])
             return
         (edge,) = edges
         alive = edge.referent is not None
+        state = with_new_identity(state, edge.referent, None)
         more: object = None
         if kind.name == "WeakMethod":
             more = getattr(edge.function, "__qualname__", None)
@@ -269,6 +268,14 @@ def _sibling(hasher: Any) -> Any:
 
 
 # --- collections without an order ---------------------------------------------------------
+
+
+def _entry(kind: Kind, edge: Edge) -> _Entry:
+    """What an entry is hashed by; a key that is the `id` of its value is a number of no meaning."""
+    entry = tuple(getattr(edge, part) for part in _COLLECTIONS[kind.name])
+    if kind.name == "WeakValueDictionary":
+        return (*with_new_identities(entry[:1], entry[1:], [None]), *entry[1:])
+    return entry
 
 
 def _is_atom(obj: Any) -> bool:
