@@ -5,10 +5,15 @@ Into arrays, frames and what else a library keeps: `test_paths_of_libraries.py`.
 
 from __future__ import annotations
 
+import array
+import copyreg
 import functools
+import hashlib
 import itertools
+import select
 import subprocess
 import sys
+import types
 import weakref
 from typing import Any
 
@@ -16,7 +21,7 @@ import pytest
 from holders import HOLDERS, Plain, Target, check, with_attribute
 
 import weakreduce
-from weakreduce.paths import parts, search
+from weakreduce.paths import own_storage, parts, search
 
 
 @pytest.mark.parametrize("name", HOLDERS)
@@ -172,3 +177,17 @@ def test_a_class_that_holds_a_dead_proxy_is_opened() -> None:
         assert found == (["root.data"] if holder is Holder else [])
     found = [path for path, part in parts.parts(Holder, "root") if part is vars(Holder)["dead"]]
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("cls", [type(hashlib.sha256()), select.epoll, types.GeneratorType])
+def test_what_cannot_be_pickled_is_not_asked_what_it_computes(cls: Any) -> None:
+    """Such a getter of numba's crashes the interpreter, and behind it is nothing that travels."""
+    assert any(isinstance(value, types.GetSetDescriptorType) for value in vars(cls).values())
+    assert own_storage.computed(cls) == []
+
+
+def test_what_somebody_can_pickle_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_storage.computed(array.array)
+    hashes = type(hashlib.sha256())
+    monkeypatch.setitem(copyreg.dispatch_table, hashes, lambda hash: (hashlib.sha256, ()))
+    assert "digest_size" in dict(own_storage.computed(hashes))

@@ -7,6 +7,7 @@ code of the user's is run; what the library itself computes is compared before i
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import struct
 import sys
@@ -173,13 +174,26 @@ Computed = list[tuple[str, Any]]
 
 
 def computed(obj_type: type) -> Computed:
-    """Name and descriptor of the attributes that a type written in C computes."""
+    """Name and descriptor of the attributes that a type written in C computes.
+
+    None of a type that cannot be pickled: nothing that it holds travels, and what computes them in
+    C is not always made to be called whenever somebody looks (numba's crashes the interpreter).
+    """
+    if not _is_reduced(obj_type):
+        return []
     return [
         (name, descriptor)
         for cls in bases_of(obj_type) or ()
         for name, descriptor in names_of(cls).items()
         if issubclass(type(descriptor), types.GetSetDescriptorType) and name not in _NOT_HELD
     ]
+
+
+def _is_reduced(cls: type) -> bool:
+    """Whether somebody says how instances of a type written in C are pickled."""
+    return cls in copyreg.dispatch_table or any(
+        steps.static(cls, name) is not steps.static(object, name) for name in _REDUCTIONS
+    )
 
 
 def parts(obj: Any, path: str, known: set[int], names: Computed) -> _Parts:
