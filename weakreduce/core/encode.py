@@ -346,7 +346,8 @@ def container_of(
 ) -> Reduction:
     """What `encode` gives for a WeakSet or WeakValueDictionary whose entries share one fate."""
     shell = (walk.first(base), ())
-    keys = with_new_identities(keys, targets, targets)
+    if any(map(operator.eq, keys, map(id, targets))):  # which no key's own code answers: atoms
+        keys = with_new_identities(keys, targets, targets)
     fill = _filling(base, weak, False, targets, [pinned], keys, [])
     return (*shell, [fill], None, None, operator.is_)
 
