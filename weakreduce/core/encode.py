@@ -166,8 +166,9 @@ def _constructor(kind: Kind, cls: type) -> tuple[Any, ...]:
     if cls is weakref.ref or cls is weakref.WeakMethod:
         return (cls,)
     # Not the subclass's own __new__ and __init__: they may ask for arguments.
-    is_method = kind.base is weakref.WeakMethod
-    return (weakref.WeakMethod if is_method else weakref.ref).__new__, cls
+    if kind.base is weakref.WeakMethod:
+        return weakref.WeakMethod.__new__, cls
+    return weakref.ref.__new__, cls
 
 
 def dead_single(walk: Writer, kind: Kind, weak: object) -> Reduction:
