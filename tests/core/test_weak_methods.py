@@ -15,6 +15,7 @@ import weakref
 from typing import Any
 
 import cloudpickle
+import gaps
 import pytest
 
 import weakreduce
@@ -63,7 +64,7 @@ def sent(root: Any, **how: Any) -> Any:
     return weakreduce.loads(weakreduce.dumps(root, **how), host=host)
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", [*gaps.BY_VALUE, "pickle"])  # dill writes the function by value
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("cls", [Listener, Derived])
 def test_it_is_a_link_on_the_method_of_the_class(host: Any, policy: Any, cls: Any) -> None:
