@@ -20,6 +20,7 @@ from typing import Any
 
 import cloudpickle
 import dill
+import gaps
 import odd_pickles
 import pytest
 import things
@@ -300,7 +301,7 @@ class Cached:
         return 1
 
 
-@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("host", [*gaps.BY_VALUE, "pickle"])
 def test_a_method_that_is_no_function_has_its_instances_name(path: Path, host: Any) -> None:
     cached = Cached()
     weakreduce.share("cached", cached)

@@ -431,9 +431,9 @@ def answer(dump: Callable[[], Any]) -> str:
     try:
         found = dump()
     except RecursionError as error:
-        # Where the C stack ends decides from 3.14 on, and how much of it was used is no figure that
-        # two processes share.
-        text = re.sub(r"used \d+ kB", "used", str(error))
+        # From 3.14 on the end of the C stack decides. How much of it was used, and in what function
+        # it came to its end, is nothing that two processes share.
+        text = re.sub(r"Stack overflow .*", "Stack overflow", str(error))
         return f"RecursionError: {text[:32]}"
     except Exception as error:
         text = re.sub(r"0x[0-9a-f]+", "0x", str(error))

@@ -22,7 +22,6 @@ import functools
 import itertools
 import operator
 import weakref
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import (
@@ -33,6 +32,7 @@ from weakreduce.core.expressions import (
     bound_method,
     same_with,
 )
+from weakreduce.core.identities import with_new_identities, with_new_identity
 from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, flags_of, hashed_by_value
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
@@ -122,24 +122,6 @@ def user_state(weak: object, internals: frozenset[str]) -> Any:
     if kept_slots:
         return (kept or None, kept_slots)
     return kept or None
-
-
-def with_new_identity(state: object, referent: object, target: object) -> Any:
-    """The state of a ref, in which the `id` of its referent becomes that of the copy's.
-
-    Subclasses keep it to hash by, where their referents cannot be hashed.
-    """
-    if type(state) is tuple:
-        return tuple(with_new_identity(part, referent, target) for part in state)
-    if type(state) is not dict or not any(
-        type(value) is int and value == id(referent) for value in list(state.values())
-    ):
-        return state
-    new = Call(id, target)
-    return {
-        name: new if type(value) is int and value == id(referent) else value
-        for name, value in list(state.items())
-    }
 
 
 def _target(walk: Writer, edge: Edge, fate: Fate) -> tuple[Any, Any]:
@@ -293,19 +275,6 @@ def _needs_state(key: Any) -> bool:
     if cls is tuple or cls is frozenset:
         return any(map(_needs_state, key))
     return bool(flags_of(cls) & HEAP_TYPE) and hashed_by_value(cls)
-
-
-def with_new_identities(
-    keys: Sequence[Any], referents: Sequence[Any], targets: Sequence[Any]
-) -> list[Any]:
-    """The keys of a container (a WeakSet has none); the `id` of a value becomes that of the copy's.
-
-    Sets of objects that cannot be hashed are kept so, and caches by identity.
-    """
-    return [
-        Call(id, target) if type(key) is int and key == id(referent) else key
-        for key, referent, target in zip(keys, referents, targets, strict=False)
-    ]
 
 
 def _filling(

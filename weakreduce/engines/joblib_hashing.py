@@ -29,7 +29,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from weakreduce.core import words
-from weakreduce.core.encode import user_state, with_new_identities, with_new_identity
+from weakreduce.core.encode import user_state
+from weakreduce.core.identities import with_new_identities, with_new_identity
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.model import kinds, signals
