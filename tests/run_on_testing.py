@@ -38,7 +38,7 @@ CORES_TESTS = ("tests/core", "tests/paths", "tests/hosts")
 #: What they need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
 #: Of the system's: what vispy loads, and what the tests of the contributing page run.
-SYSTEM = ("libfontconfig1", "libgles2", "git")
+SYSTEM = ("libfontconfig1", "libgl1", "libgles2", "git")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: What names of a host and of its network's own certificates the folder is given.
 COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
