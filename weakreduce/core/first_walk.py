@@ -19,6 +19,7 @@ from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import listed
+from weakreduce.core.incomplete import cannot_be_called_yet
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
@@ -86,7 +87,11 @@ class FirstWalk(Walk):
 
     def hindrance(self, edge: Edge) -> Decision | None:
         referent = edge.referent
-        if self.holds(referent) and not (self.can_make(referent) and self._is_filled(referent)):
+        if self.holds(referent) and not (
+            self.can_make(referent)
+            and self._is_filled(referent)
+            and not cannot_be_called_yet(self.facts, self.met, edge.weak, referent)
+        ):
             return WAITS
         return super().hindrance(edge)
 

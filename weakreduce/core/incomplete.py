@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import itertools
 import types
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,16 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
         if found[0] is not copyreg.__newobj__ or len(found[1]) != 1:  # type: ignore[attr-defined]
             return not any(map(is_open, _parts_with_code(found[:2], engine.has_skeletons)))
     return not incomplete or (engine.has_skeletons and is_bare(cls))
+
+
+def cannot_be_called_yet(facts: Facts, met: dict[int, Any], weak: object, referent: object) -> bool:
+    """Whether a proxy made here would not be one that can be called, as it has to be.
+
+    The class of its referent says so, once its methods are there.
+    """
+    return type(weak) is weakref.CallableProxyType and any(
+        facts.engine.is_open(base, met) for base in bases_of(type(referent))
+    )
 
 
 def _parts_with_code(part: Any, has_skeletons: bool) -> Iterator[Any]:

@@ -23,6 +23,7 @@ from weakreduce.core.expressions import (
     same_with,
 )
 from weakreduce.core.held import ATOMS, held, holds, items_of, listed
+from weakreduce.core.incomplete import cannot_be_called_yet
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import (
     NAMEABLE,
@@ -81,9 +82,11 @@ class Construction(Shells):
         referent = edge.referent
         if id(referent) in self.under_way and not self.is_repeatable(referent):
             return None
+        # Its own state may wait, too.
+        waits_for_class = cannot_be_called_yet(self.facts, self.walk.met, edge.weak, referent)
         asked = 0
         for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_OVER):
-            if obj is referent or asked == _LOOKED_AT:
+            if asked == _LOOKED_AT or (obj is referent and not waits_for_class):
                 return None
             keeps = self._keeps_in_state(obj, edge.weak)
             if keeps and type(obj) not in self.facts.postponing:

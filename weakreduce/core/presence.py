@@ -6,13 +6,12 @@ Rule: nothing here writes; `construction` does, by what is told here.
 from __future__ import annotations
 
 import copyreg
-import weakref
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
-from weakreduce.core.incomplete import can_make
+from weakreduce.core.incomplete import can_make, cannot_be_called_yet
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of, names_of
 from weakreduce.model.kinds import Edge
@@ -192,10 +191,8 @@ class Presence:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
             return False  # a class by value is there, empty
-        if type(weak) is weakref.CallableProxyType and any(
-            map(self._is_open, bases_of(type(referent)))
-        ):
-            return True  # by then nothing says yet that its instances can be called
+        if cannot_be_called_yet(self.facts, self.walk.met, weak, referent):
+            return True
         if self._is_made(referent):
             return False
         return (
