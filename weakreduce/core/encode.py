@@ -72,7 +72,7 @@ class Writer(Protocol):
         """Write `fill` when every object of the payload is complete."""
 
     def can_make(self, obj: object) -> bool:
-        """Whether the receiver can construct an object when it comes to this place."""
+        """Whether the receiver can make an object, and hash it, when it comes to this place."""
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
         """The entries of a WeakSet in an order that every process agrees on."""

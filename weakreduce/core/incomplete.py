@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, is_bare
+from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, is_bare, names_of
 
 
 def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
@@ -45,6 +45,21 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
         if found[0] is not copyreg.__newobj__ or len(found[1]) != 1:  # type: ignore[attr-defined]
             return not any(map(is_open, _parts_with_code(found[:2], engine.has_skeletons)))
     return not incomplete or (engine.has_skeletons and is_bare(cls))
+
+
+def lacks_hash(facts: Facts, met: dict[int, Any], obj: object) -> bool:
+    """Whether no weak container takes an object yet.
+
+    Its class gives back a hash that a base took away, and is not complete.
+    """
+    if not facts.engine.opened:
+        return False
+    bases = bases_of(type(obj))
+    return (
+        class_attribute(type(obj), "__hash__") is not None
+        and any(names_of(base).get("__hash__", obj) is None for base in bases)
+        and any(facts.engine.is_open(base, met) for base in bases)
+    )
 
 
 def cannot_be_called_yet(facts: Facts, met: dict[int, Any], weak: object, referent: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
-from weakreduce.core.incomplete import can_make, cannot_be_called_yet
+from weakreduce.core.incomplete import can_make, cannot_be_called_yet, lacks_hash
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of, names_of
 from weakreduce.model.kinds import Edge
@@ -91,8 +91,8 @@ class Presence:
     # --- what can be made here ---------------------------------------------------------
 
     def can_make(self, obj: object) -> bool:
-        """Whether the receiver can construct an object when it comes to this place."""
-        if id(obj) in self._waiting:
+        """Whether the receiver can make an object, and hash it, when it comes to this place."""
+        if id(obj) in self._waiting or lacks_hash(self.facts, self.walk.met, obj):
             return False
         return self._is_made(obj) or (
             can_make(self.facts, self.walk.met, obj)

@@ -24,7 +24,7 @@ from weakreduce.core.drain import Drain
 from weakreduce.core.expressions import Call, Reduction, Stream, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import hashable
-from weakreduce.core.incomplete import can_make
+from weakreduce.core.incomplete import can_make, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
 from weakreduce.model import decide, homes, names
@@ -204,8 +204,8 @@ class Walk(Dispatch):
         return referent
 
     def can_make(self, obj: object) -> bool:
-        """Whether the receiver can construct an object when it comes to this place."""
-        return can_make(self.facts, self.met, obj)
+        """Whether the receiver can make an object, and hash it, when it comes to this place."""
+        return can_make(self.facts, self.met, obj) and not lacks_hash(self.facts, self.met, obj)
 
     def kept_callback(self, edge: Edge) -> Any:
         """The callback of an edge, if it travels where the edge does; None otherwise."""

@@ -84,14 +84,10 @@ def has_own_arguments(obj_type: type) -> bool:
 
 
 def is_bare(obj_type: type) -> bool:
-    """Whether instances can be made, and hashed, while attributes of their class are not there."""
+    """Whether instances can be constructed when the attributes of their class are not there yet."""
     own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
     if any(names_of(base).get("__abstractmethods__") for base in bases_of(obj_type)):
         return False  # a method that is there makes it a class that has instances
-    if class_attribute(obj_type, "__hash__") is not None and any(
-        names_of(base).get("__hash__", obj_type) is None for base in bases_of(obj_type)
-    ):
-        return False  # without its own __hash__ no weak container takes an instance
     return not any(
         issubclass(type(class_attribute(obj_type, name)), types.FunctionType) for name in own
     )
