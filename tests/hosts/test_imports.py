@@ -78,10 +78,10 @@ class Old:
 old = Old()
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        return ModuleSpec(name, old) if name == "multiprocess.pool" else None
+        return ModuleSpec(name, old) if name == "multiprocessing.pool" else None
 sys.meta_path.insert(1, Finder())
-assert weakreduce.registry._waiting_for("multiprocess.pool")
-print(importlib.util.find_spec("multiprocess.pool").loader is old)
+assert weakreduce.registry._waiting_for("multiprocessing.pool")
+print(importlib.util.find_spec("multiprocessing.pool").loader is old)
 """
     assert run(code) == "True\n"
 
