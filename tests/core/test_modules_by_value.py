@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 import types
 import weakref
@@ -12,6 +11,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from programs import run
 
 import weakreduce
 
@@ -51,11 +51,8 @@ def test_a_module_that_leads_back_to_itself_is_whole(
     path.write_bytes(payload)
     code = f"{LOAD}module = parts['module']\nprint(({HOLDS}, parts['kept'] is module.kept,"
     code += " parts['reference']() is module, module.outside() is None))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120
-    )
     dead = policy == "dangle"
-    assert done.stdout.strip() == str((7, *[True] * 9, dead)), done.stderr
+    assert run(code, str(path)).strip() == str((7, *[True] * 9, dead))
     assert list(names) == list(cloudpickle.loads(payload))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run
 
 #: A script, whose classes look at a name of their own, or of a function's, as they are made.
 SCRIPT = '''
@@ -112,14 +111,10 @@ print({})
 def test_code_that_looks_at_a_name_too_early_finds_it_dead(
     tmp_path: Path, name: str, linked: str, policy: str, order: str
 ) -> None:
-    script, payload = tmp_path / "script.py", tmp_path / "payload"
-    script.write_text(SCRIPT)
-    for command in ([str(script), name, policy, order], ["-c", LOAD.format(linked)]):
-        done = subprocess.run(
-            [sys.executable, *command, str(payload)], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "True"
+    payload = str(tmp_path / "payload")
+    run(SCRIPT, name, policy, order, payload)
+    assert run(LOAD.format(linked), payload) == "True\n"
+
 
 HASHED = """
 import sys, weakref
@@ -154,12 +149,7 @@ with open(sys.argv[4], "wb") as file:
 def test_a_class_that_gives_a_hash_back_holds_its_instances(
     tmp_path: Path, name: str, policy: str, order: str
 ) -> None:
-    script, payload = tmp_path / "script.py", tmp_path / "payload"
-    script.write_text(HASHED)
+    payload = str(tmp_path / "payload")
+    run(HASHED, name, policy, order, payload)
     load = LOAD.format("made in named.every and named.notes[made] == 1")
-    for command in ([str(script), name, policy, order], ["-c", load]):
-        done = subprocess.run(
-            [sys.executable, *command, str(payload)], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "True"
+    assert run(load, payload) == "True\n"

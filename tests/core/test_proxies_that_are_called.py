@@ -7,11 +7,10 @@ it may have to wait for all of the class.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run
 
 #: A script that writes what it is asked for; its class holds an instance, or two.
 SCRIPT = """
@@ -30,13 +29,14 @@ two = one if sys.argv[1] == "itself" else Called()
 one.other, two.other = weakref.proxy(two), weakref.proxy(one)
 Called.kept = [one, two]
 root = {"object": one, "class": [Called, one], "proxy": one.other, "list": [one.other, two]}
-data = cloudpickle.dumps(root[sys.argv[2]], protocol=int(sys.argv[3]))
-sys.stdout.buffer.write(data)
+with open(sys.argv[4], "wb") as file:
+    cloudpickle.dump(root[sys.argv[2]], file, protocol=int(sys.argv[3]))
 """
 #: What a bare interpreter finds.
 FOUND = """
 import gc, json, pickle, sys, weakref
-copy = pickle.loads(sys.stdin.buffer.read())
+with open(sys.argv[1], "rb") as file:
+    copy = pickle.load(file)
 if type(copy) is list:
     copy = copy[-1]
 gc.collect()
@@ -49,11 +49,7 @@ json.dump([[type(each).__name__, each()] for each in found], sys.stdout)
 @pytest.mark.parametrize("whose", ["itself", "two"])
 @pytest.mark.parametrize("root", ["object", "class", "proxy", "list"])
 def test_it_can_be_called(whose: str, root: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(SCRIPT)
+    payload = str(tmp_path / "payload")
     for protocol in ("2", "5"):
-        command = [sys.executable, "-W", "error", program, whose, root, protocol]
-        data = subprocess.run(command, check=True, capture_output=True).stdout
-        receiver = [sys.executable, "-c", FOUND]
-        found = subprocess.run(receiver, input=data, check=True, capture_output=True).stdout
-        assert json.loads(found) == [["CallableProxyType", "called"]] * 4
+        run(SCRIPT, whose, root, protocol, payload)
+        assert json.loads(run(FOUND, payload)) == [["CallableProxyType", "called"]] * 4

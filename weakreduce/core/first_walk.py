@@ -19,11 +19,11 @@ from weakreduce.core.engine import Override
 from weakreduce.core.expressions import Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import listed
-from weakreduce.core.incomplete import cannot_be_called_yet
+from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import bases_of, defines
+from weakreduce.model.classes import defines
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
@@ -97,10 +97,8 @@ class FirstWalk(Walk):
 
     def _is_filled(self, obj: object) -> bool:
         """Whether the method that puts an object's state in is there, where its class has one."""
-        cls = type(obj)
-        return not self.engine.opened or not (
-            defines(cls, "__setstate__")
-            and any(self.engine.is_open(base, self.met) for base in bases_of(cls))
+        return not has_open_class(self.facts, self.met, obj) or not defines(
+            type(obj), "__setstate__"
         )
 
     def note(self, edge: Edge, decision: Decision) -> None:

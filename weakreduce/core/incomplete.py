@@ -17,6 +17,12 @@ from weakreduce.core.facts import Facts
 from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, is_bare, names_of
 
 
+def has_open_class(facts: Facts, met: dict[int, Any], obj: object) -> bool:
+    """Whether the class of an object, or a base of it, is being written: not all of it is there."""
+    engine = facts.engine
+    return bool(engine.opened) and any(engine.is_open(base, met) for base in bases_of(type(obj)))
+
+
 def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     """Whether the receiver can construct an object when it comes to this place of the payload.
 
@@ -36,7 +42,7 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
         return not any(map(is_open, itertools.chain(bases_of(cls), bases_of(obj))))
     if issubclass(cls, NAMEABLE):
         return engine.has_skeletons or not is_open(obj)
-    incomplete = any(map(is_open, bases_of(cls)))
+    incomplete = has_open_class(facts, met, obj)
     own_arguments = not engine.has_skeletons and facts.reductions.own_arguments[cls]
     if facts.reductions.once[cls] or own_arguments:
         found = facts.reductions.reduced_or_none(obj)
@@ -52,13 +58,11 @@ def lacks_hash(facts: Facts, met: dict[int, Any], obj: object) -> bool:
 
     Its class gives back a hash that a base took away, and is not complete.
     """
-    if not facts.engine.opened:
-        return False
-    bases = bases_of(type(obj))
+    cls = type(obj)
     return (
-        class_attribute(type(obj), "__hash__") is not None
-        and any(names_of(base).get("__hash__", obj) is None for base in bases)
-        and any(facts.engine.is_open(base, met) for base in bases)
+        has_open_class(facts, met, obj)
+        and class_attribute(cls, "__hash__") is not None
+        and any(names_of(base).get("__hash__", True) is None for base in bases_of(cls))
     )
 
 
@@ -67,9 +71,7 @@ def cannot_be_called_yet(facts: Facts, met: dict[int, Any], weak: object, refere
 
     The class of its referent says so, once its methods are there.
     """
-    return type(weak) is weakref.CallableProxyType and any(
-        facts.engine.is_open(base, met) for base in bases_of(type(referent))
-    )
+    return type(weak) is weakref.CallableProxyType and has_open_class(facts, met, referent)
 
 
 def _parts_with_code(part: Any, has_skeletons: bool) -> Iterator[Any]:
