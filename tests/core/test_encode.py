@@ -100,6 +100,8 @@ def called(_: Any) -> None:
 class Hand:
     """What the encoder asks: one fate for every edge, and copies that are there already."""
 
+    again = False
+
     def __init__(
         self, fate: Fate, copies: dict[int, Any], *, complete: bool = True, home: bool = False
     ) -> None:

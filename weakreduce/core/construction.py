@@ -172,6 +172,8 @@ class Shells(Presence):
         class, with all its methods.
         """
         found = self.engine.stock_override(obj)
+        if id(obj) not in self.engine.opened:
+            return found  # it is a name
         for names, put_in in self.engine.namespaces(obj, found):
             early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:

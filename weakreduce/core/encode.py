@@ -25,6 +25,7 @@ import weakref
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import (
+    PLACEHOLDER,
     Call,
     Reduction,
     _attribute,
@@ -43,6 +44,9 @@ _stock_getstate: Any = object.__getstate__
 
 class Writer(Protocol):
     """What an encoder may ask of the walk that it writes for."""
+
+    #: Whether a second walk is certain, so that what this one writes means nothing.
+    again: bool
 
     def decide(self, edge: Edge) -> Decision:
         """The fate of an edge."""
@@ -155,6 +159,8 @@ def _constructor(kind: Kind, cls: type) -> tuple[Any, ...]:
 
 def dead_single(walk: Writer, kind: Kind, weak: object) -> Reduction:
     """A dead weak thing of the type of one with a single edge, without attributes."""
+    if walk.again:
+        return PLACEHOLDER
     if kind.rebuild is not None:
         return (walk.first(kind.rebuild), (None,))
     if kind.base in weakref.ProxyTypes:

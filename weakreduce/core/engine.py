@@ -105,12 +105,8 @@ class Engine(Protocol):
     def check_reduction(self, obj: object, reducer: object, found: object) -> None:
         """Raise what the pickler raises for what is no reduction, if that names who gave it."""
 
-    @property
-    def has_persistent_ids(self) -> bool:
-        """Whether the pickler's ``persistent_id`` may claim any object."""
-
-    def persistent(self, obj: object) -> bool:
-        """Whether it claims this one."""
+    def persistent_id(self) -> Override | None:
+        """The pickler's ``persistent_id``, which may claim any object, if it has one."""
 
     def by_name(self, obj: object) -> bool:
         """Whether the pickler writes a class, function or module as a name."""

@@ -33,6 +33,8 @@ Reduction = tuple[Any, ...]
 
 #: What is written where an object is left out, by a dump that is not going to be loaded.
 NOTHING: Reduction = (int, ())
+#: Written for what a second walk will write. (A state can be put on it.)
+PLACEHOLDER: Reduction = (list, ())
 
 
 def write_nothing(obj: object) -> Any:  # pragma: no cover - from Python 3.14 on

@@ -89,7 +89,8 @@ class Facts:
         self._ruled: dict[tuple[int, int], Decision | None] = {}
         self._measured: set[int] = set()
         self._keep: list[Any] = []
-        self._is_claimed = engine.persistent if engine.has_persistent_ids else None
+        #: The pickler's ``persistent_id``, which may claim any object, if it has one.
+        self.persistent_id = engine.persistent_id()
         self._learn_types(engine)
 
     def _learn_types(self, engine: Engine) -> None:
@@ -175,7 +176,7 @@ class Facts:
 
     def is_named(self, referent: object) -> bool:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
-        if self._is_claimed is not None and self._is_claimed(referent):
+        if self.persistent_id is not None and self.persistent_id(referent) is not None:
             return True
         if not self.nameable[type(referent)]:
             return False

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from weakreduce.core.dispatch import Plan
-from weakreduce.core.drain import MISSING
+from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.engine import Override
-from weakreduce.core.expressions import Call, Reduction, Stream
+from weakreduce.core.expressions import PLACEHOLDER, Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import listed
 from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
@@ -30,8 +30,6 @@ from weakreduce.model.signals import Signal
 
 #: What a C pickler asks no override about.
 SETS: Final = frozenset({set, frozenset})
-#: Written for what a second walk will write.
-PLACEHOLDER: Final[Reduction] = (list, ())
 
 #: Finds what is inside in a faster way; None where it cannot.
 LookAhead = Callable[[Any, Facts], "tuple[dict[int, Any], list[Any]] | None"]
@@ -71,8 +69,6 @@ class FirstWalk(Walk):
         self.queue: list[Any] = []
         #: id(referent) -> strong edges that count once the referent is inside (ephemerons).
         self.waiting: dict[int, list[Any]] = {}
-        #: Whether a second walk is certain.
-        self.again = False
         #: By id, objects whose reduction by their own code was asked for.
         self.constructed: dict[int, Any] = {}
         self._look_ahead = look_ahead
@@ -210,7 +206,7 @@ class FirstWalk(Walk):
         same is written in full. Else the second walk writes it, and this one goes no deeper.
         """
         if id(obj) in self.constructed:
-            if self.weak_things:
+            if self.met_weak:
                 self.again = True
                 return True
             self.facts.reductions.found.pop(id(obj), None)
@@ -244,7 +240,7 @@ class FirstWalk(Walk):
         """What is strong beyond the root's own graph, until nothing more is inside."""
         self._root = MISSING  # that is written
         self._scan()
-        return self.drained([])
+        return drained(self, [])
 
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""

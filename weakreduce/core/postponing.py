@@ -64,6 +64,8 @@ class Construction(Shells):
         `WAITS`, where the walk is run again with the state of the holder postponed.
         """
         referent = edge.referent
+        if not (self.engine.opened or self.under_way or self.made_from(referent)):
+            return None  # nothing is being made, and what the referent needs is always there
         circular = self.is_circular(edge.weak, referent) or self._needs_open(edge.weak, referent)
         needs_more = not circular and self.is_made_on_the_way_back(referent)
         if not circular and not needs_more and not self.is_made_from(referent, MISSING):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from weakreduce.core.dispatch import Plan
-from weakreduce.core.drain import MISSING
+from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.encode import container_shell
 from weakreduce.core.engine import Override
 from weakreduce.core.expressions import (
@@ -132,7 +132,7 @@ class SecondWalk(Walk):
 
     def envelope(self) -> Call:
         """The root, followed in the payload by all that only weak things need."""
-        return Call(operator.getitem, self.drained([self.root]), 0)
+        return Call(operator.getitem, drained(self, [self.root]), 0)
 
     def next_item(self) -> Any:
         while self._unfinished:

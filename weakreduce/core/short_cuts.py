@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 from weakreduce.core.dispatch import Plan
 from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import container_of
-from weakreduce.core.expressions import Reduction
+from weakreduce.core.expressions import PLACEHOLDER, Reduction
 from weakreduce.core.facts import Facts
-from weakreduce.core.first_walk import PLACEHOLDER, SETS, FirstWalk
+from weakreduce.core.first_walk import SETS, FirstWalk
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
 from weakreduce.model.classes import LEAF_ATOMS, is_leaf
@@ -46,7 +46,7 @@ def _hold(facts: Facts) -> bool:
         and not (facts.readies and homes.away)
         and not facts.failed
         and not facts.failed_entries
-        and not facts.engine.has_persistent_ids
+        and facts.persistent_id is None
     )
 
 

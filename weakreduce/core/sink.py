@@ -112,15 +112,6 @@ class Place:
         """Let the walk that begins come to its own end where the limit is passed, if it can."""
         self._end_walk = end_walk
 
-    def check_passed(self) -> None:
-        """Raise where the limit was passed, and the walk was let come to its end.
-
-        Raises:
-            TooLarge: then.
-        """
-        if self.passed:  # pragma: no cover - from Python 3.14 on
-            raise TooLarge
-
     def size(self) -> int:
         """Bytes of the dump under way."""
         size = self.kept.tell()

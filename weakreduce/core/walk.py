@@ -20,8 +20,7 @@ from weakreduce import wire
 from weakreduce.core import encode
 from weakreduce.core.alike import Alike
 from weakreduce.core.dispatch import Dispatch, Plan
-from weakreduce.core.drain import Drain
-from weakreduce.core.expressions import Call, Reduction, Stream, ready_receiver
+from weakreduce.core.expressions import Call, Reduction, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import hashable
 from weakreduce.core.incomplete import can_make, lacks_hash
@@ -60,6 +59,9 @@ class Walk(Dispatch):
         watch: who sees each decision; then no short cut is taken.
         goes_on: whether refused edges are walked past; a watch says that itself.
     """
+
+    #: Whether a second walk is certain, so that what this one writes means nothing.
+    again = False
 
     def __init__(
         self,
@@ -255,7 +257,3 @@ class Walk(Dispatch):
     def next_item(self) -> Any:
         """The next object to be written after the root, as far as is known now."""
         raise NotImplementedError
-
-    def drained(self, head: list[Any]) -> Stream:
-        """A list of `head` and of all that `next_item` gives, also while that is being written."""
-        return Drain(self).stream(head)

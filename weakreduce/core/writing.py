@@ -73,7 +73,11 @@ class Writing:
             The edges that dangle although nobody asked for that.
         """
         buffers = self.place.buffers
-        self._write_growing()
+        if self.watch is None and not self.engine.asks_for_all:
+            override = noting(self._met, self._plans, self._plan)
+        else:
+            override = self._override(self._begin())
+        self._walk_first(override)
         if self.first is None:
             if buffers is None or buffers.settle():
                 return []  # the pickler alone could write it
@@ -89,13 +93,6 @@ class Writing:
         self._write_anew()
         while self._write_exactly() is None:
             self._write_anew()
-
-    def _write_growing(self) -> None:
-        if self.watch is None and not self.engine.asks_for_all:
-            override = noting(self._met, self._plans, self._plan)
-        else:
-            override = self._override(self._begin())
-        self._walk_first(override)
 
     def _walk_first(self, override: Override) -> None:
         with contextlib.suppress(LookedAhead):
@@ -133,7 +130,13 @@ class Writing:
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
-        looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
+        looks = (
+            self._may_look_ahead
+            and self.watch is None
+            and facts.persistent_id is None
+            and not facts.written_before
+            and not look_ahead.STOPS_OTHERS
+        )
         walk = FirstWalk(
             facts,
             Reach(met, facts.written_before),
@@ -254,7 +257,11 @@ class Writing:
     def facts(self) -> Facts:
         """What holds for the whole dump, from the time when something needs it."""
         if self._facts is None:
-            self._facts = _facts_of(self.engine, self.watch)
+            policy, before = get_policy(), self.engine.memo_before()
+            why_not = functools.partial(excess, self.engine, policy)
+            self._facts = Facts(self.engine, policy, why_not, before)
+            if self.watch is not None:
+                self._facts.left_out = self.watch.left_out
         return self._facts
 
     def start_over(self) -> None:
@@ -280,23 +287,11 @@ class Writing:
         self.forget_walks()
 
 
-def _can_look_ahead(facts: Facts) -> bool:
-    beyond = facts.written_before or look_ahead.STOPS_OTHERS
-    return not beyond and not facts.engine.has_persistent_ids
-
-
 def _run(writing: Writing, override: Override, obj: object) -> None:
     """Let the pickler run with an override of the walk that is the last."""
     place = writing.place
     if place.limit is not None:
         place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
     watched_run(writing.engine, override, obj)
-    place.check_passed()
-
-
-def _facts_of(engine: Engine, watch: Watch | None) -> Facts:
-    policy = get_policy()
-    facts = Facts(engine, policy, functools.partial(excess, engine, policy), engine.memo_before())
-    if watch is not None:
-        facts.left_out = watch.left_out
-    return facts
+    if place.passed:  # pragma: no cover - from Python 3.14 on the walk may come to its end
+        raise TooLarge

@@ -212,8 +212,6 @@ class Engine(PicklerEngine):
 
     def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
         """The attributes of a class; the globals of a function."""
-        if id(obj) not in self.opened:
-            return ()
         if isinstance(obj, type):
             return ((found[2][0], functools.partial(Call, setattr, obj)),)
 
@@ -231,8 +229,6 @@ class Engine(PicklerEngine):
 
     def closing(self, obj: Any, found: Any) -> Any:
         """The second half of a state is followed by what tells of its end."""
-        if id(obj) not in self.opened:
-            return found
         self._next_look = sys.maxsize
         opened = self.opened  # not by the engine: the memo of its pickler keeps this
 

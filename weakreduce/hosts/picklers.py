@@ -45,7 +45,6 @@ class PicklerEngine:
     has_skeletons = True
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
-    _own_persistent: Any = ABSENT
     #: Nobody has asked before (`scout.Asked`).
     answers: Iterable[tuple[Any, Any]] = ()
     errors: Iterable[tuple[Any, Exception, list[Any]]] = ()
@@ -203,22 +202,9 @@ class PicklerEngine:
         """A pickler that defines the hook is asked for everything."""
         return self.override is not None
 
-    @property
-    def has_persistent_ids(self) -> bool:
-        """Whether the pickler's ``persistent_id`` may claim any object."""
-        return self._persistent is not None
-
-    @property
-    def _persistent(self) -> Override | None:
-        # Not a cached property: up to Python 3.11 that takes a lock, which a fork may leave taken.
-        if self._own_persistent is ABSENT:
-            self._own_persistent = own_persistent_id(self.pickler)
-        found: Override | None = self._own_persistent
-        return found
-
-    def persistent(self, obj: Any) -> bool:
-        """Whether the pickler's ``persistent_id`` claims the object."""
-        return self._persistent is not None and self._persistent(obj) is not None
+    def persistent_id(self) -> Override | None:
+        """The pickler's ``persistent_id``, which may claim any object, if it has one."""
+        return own_persistent_id(self.pickler)
 
     def by_name(self, obj: Any) -> bool:
         """Stock pickle writes classes, functions and builtins as names, or fails."""

@@ -6,6 +6,7 @@ process that loads it. Nothing here pickles.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,5 +40,5 @@ def shipping() -> Iterator[None]:
 
 def is_shipped(pickler_class: type) -> bool:
     """Whether a dump that runs now, by a pickler of this class, is shipped by an engine."""
-    modules = (cls.__module__ for cls in pickler_class.__mro__)
+    modules = map(operator.attrgetter("__module__"), pickler_class.__mro__)
     return _on_its_way.get() or not _PICKLERS.isdisjoint(modules)
