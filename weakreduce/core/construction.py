@@ -91,7 +91,7 @@ class Shells(Presence):
             found = self.put_names_off(standin.obj)
             if type(found) is tuple:  # a class or function by value, which is open from here on
                 standin.parts = (*standin.reduction, *found[2:])
-        kind = self.facts.kinds[type(standin.obj)]
+        kind = self.types.kinds[type(standin.obj)]
         if kind is not None and kind.is_container and len(standin.parts) == 2:
             standin.parts = (*standin.reduction, *self.walk.weak(kind, standin.obj)[2:])
         if standin.is_made or self.is_closed_construction(standin.reduction):
@@ -200,7 +200,9 @@ class Shells(Presence):
 
     def _asked_again(self, obj: object) -> Any:
         reductions = self.facts.reductions
-        return reductions.ask(obj) if reductions.once[type(obj)] else self.engine.reduction(obj)
+        return (
+            reductions.ask(obj) if self.types.by_own_code[type(obj)] else self.engine.reduction(obj)
+        )
 
     def _comes_too_early(self, value: object) -> bool:
         """Whether an attribute of a class, or a global of a function, cannot be made before it."""
@@ -233,7 +235,7 @@ class Shells(Presence):
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
-        kind = None if type(part) in ATOMS else self.facts.kinds[type(part)]
+        kind = None if type(part) in ATOMS else self.types.kinds[type(part)]
         if kind is None or kind.is_container or kind.is_finalizer:
             return None
         (edge,) = kind.edges(part)
@@ -251,7 +253,7 @@ class Shells(Presence):
         """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
         if not self.engine.has_skeletons:
             return False  # `can_make` tells
-        kind = self.facts.kinds[type(weak)]
+        kind = self.types.kinds[type(weak)]
         return kind is not None and not kind.is_container and self.needs_open_class(referent)
 
     def is_made_on_the_way_back(self, obj: object) -> bool:
@@ -280,7 +282,7 @@ def _until_then(walk: Walk, value: Any) -> Any:
 
     The class's own code may run before that, to make an instance, and look at the name.
     """
-    kind = walk.facts.kinds[type(value)]
+    kind = walk.types.kinds[type(value)]
     if kind is None:
         return type(value)()  # a builtin container
     function, arguments = dead_single(walk, kind, value)

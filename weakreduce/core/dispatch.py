@@ -89,10 +89,13 @@ class Dispatch:
         self, facts: Facts, met: dict[int, Any], plans: dict[type, Plan] | None = None
     ) -> None:
         self.facts = facts
+        self.types = facts.types
         self.policy = facts.policy
         self.engine = facts.engine
         self.met = met
         self.plans: dict[type, Plan] = {} if plans is None else plans
+        #: The plan of what the pickler's own override cares for.
+        self.by_override: Override = facts.engine.stock_override
         self.weak_things = 0
         #: Whether what it writes from now on is nothing, for as long as the pickler goes on.
         self.ended = False
@@ -123,7 +126,10 @@ class Dispatch:
         """What to do with instances of a type; None: leave them to the pickler."""
         found = self.plans.get(obj_type, MISSING)
         if found is MISSING:
-            found = self.plans[obj_type] = self._make_plan(obj_type)
+            found = self._make_plan(obj_type)
+            if found is None:
+                found = self.ordinary_plan(obj_type)
+            self.plans[obj_type] = found
         return found  # type: ignore[no-any-return]
 
     def end(self) -> bool:
@@ -155,8 +161,8 @@ class Dispatch:
             return None if is_left else write_nothing
         if obj_type in _EXPRESSIONS:
             return _reduction_of
-        engine, overridden = self.engine, self.facts.reductions.overridden
-        kind = self.facts.kinds[obj_type]
+        engine, overridden = self.engine, self.types.overridden
+        kind = self.types.kinds[obj_type]
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.is_finalizer and self.leaves_finalizers()):
@@ -170,22 +176,26 @@ class Dispatch:
             return self._dotted(obj_type)
         otherwise: Plan = None
         if not issubclass(obj_type, type):
-            if self.facts.reductions.once[obj_type]:
+            if self.types.by_own_code[obj_type]:
                 otherwise = self.plan_of_own_code(obj_type)
-            elif self.facts.reductions.own_arguments[obj_type] or (
+            elif self.types.own_arguments[obj_type] or (
                 engine.has_skeletons and issubclass(obj_type, types.ModuleType)
             ):
                 otherwise = self.reduce_with_arguments
         if not overridden[obj_type]:
             return otherwise
         if otherwise is None:
-            return engine.stock_override
+            return self.by_override
         return functools.partial(self._override_or, otherwise)
 
     def _override_or(self, otherwise: Override, obj: object) -> Any:
         """What the pickler's own override says, or what is done where it has nothing to say."""
         found = self.engine.stock_override(obj)
         return otherwise(obj) if found is NotImplemented else found
+
+    def ordinary_plan(self, obj_type: type) -> Plan:
+        """The plan of instances that the pickler alone can write."""
+        return None
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
         """The plan of instances that code of their own reduces."""
@@ -199,7 +209,7 @@ class Dispatch:
         """The plan of functions of builtin types: by name, if the encoder writes them."""
         engine = self.engine
         ask: Override
-        if self.facts.reductions.overridden[obj_type]:
+        if self.types.overridden[obj_type]:
             ask = engine.stock_override
         elif engine.has_reducer(obj_type):
             ask = _leave

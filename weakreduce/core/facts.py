@@ -13,28 +13,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from weakreduce.core.engine import Engine
-from weakreduce.core.reductions import Answers, Reductions
+from weakreduce.core.reductions import Reductions
+from weakreduce.core.type_facts import TypeFacts
 from weakreduce.model import decide, homes
-from weakreduce.model.bound import Bound
 from weakreduce.model.classes import (
-    HEAP_TYPE,
     NAMEABLE,
     bases_of,
     class_attribute,
-    constructs_by_default,
-    defines,
-    flags_of,
-    has_own_arguments,
-    hashed_by_value,
     made_type,
-    may_give_names,
-    may_pretend,
     names_of,
-    overrides_reduce,
-    reduces_by_default,
 )
 from weakreduce.model.decide import Decision, Fate
-from weakreduce.model.kinds import Edge, can_pin, kind_of
+from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy
 
 
@@ -60,7 +50,8 @@ class Facts:
         self.choice = decide.outside_choice(policy)
         self.excess = excess
         self.written_before = written_before
-        self.reductions = Reductions(engine)
+        self.types = TypeFacts(engine)
+        self.reductions = Reductions(engine, self.types)
         #: Whether the payload is to import weakreduce on the receiver.
         self.readies = policy.ready_receiver == "always" or (
             policy.ready_receiver == "engines" and engine.ships
@@ -91,51 +82,6 @@ class Facts:
         self._keep: list[Any] = []
         #: The pickler's ``persistent_id``, which may claim any object, if it has one.
         self.persistent_id = engine.persistent_id()
-        self._learn_types(engine)
-
-    def _learn_types(self, engine: Engine) -> None:
-        once, overridden = self.reductions.once, self.reductions.overridden
-        #: Whether code of their own reduces instances to whatever it likes, a name, too: more than
-        #: a `__getstate__`.
-        self.reduced_freely = reduced_freely = Answers(
-            lambda cls: once[cls] and (engine.has_reducer(cls) or not constructs_by_default(cls))
-        )
-        #: What weak things the instances of a type are, if any: not where somebody else's reducer
-        #: comes first.
-        self.kinds = Answers(lambda cls: None if engine.claims(cls) else kind_of(cls))
-        #: `is_plain`, where no table has a reducer for the type either.
-        self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
-        #: `may_give_names`, where no table has a reducer for the type.
-        self.gives_names = gives_names = Answers(
-            lambda cls: may_give_names(cls) and not engine.has_reducer(cls)
-        )
-        #: Whether instances may be written as names.
-        self.nameable = Answers(
-            lambda cls: (
-                issubclass(cls, NAMEABLE)
-                or overridden[cls]
-                or reduced_freely[cls]
-                or gives_names[cls]
-            )
-        )
-        #: Whether the copy of every instance can be weakly referenced as the original is.
-        self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
-        #: `may_come_whole`, where code of their own reduces instances, or sees their state come.
-        self.may_come_whole = Answers(
-            lambda cls: (
-                (
-                    once[cls]
-                    or (constructs_by_default(cls) and not self.reductions.own_arguments[cls])
-                )
-                and may_come_whole(cls)
-            )
-        )
-        #: Whether instances hash by their identity.
-        self.hashed_by_identity = Answers(
-            lambda cls: class_attribute(cls, "__hash__") is object.__hash__
-        )
-        #: `can_pin`.
-        self.pinnable = Answers(can_pin)
 
     def again(self, *, with_snapshots: bool) -> Facts:
         """What is known, for another dump by the same pickler that is run to be measured.
@@ -178,7 +124,7 @@ class Facts:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.persistent_id is not None and self.persistent_id(referent) is not None:
             return True
-        if not self.nameable[type(referent)]:
+        if not self.types.nameable[type(referent)]:
             return False
         # By the type: isinstance() may ask a property of the user's, which may raise.
         if issubclass(type(referent), NAMEABLE):
@@ -219,9 +165,9 @@ class Facts:
     def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""
         cls = type(referent)
-        if self.reduced_freely[cls]:
+        if self.types.reduced_freely[cls]:
             return self.reductions.of(referent)
-        if not self.gives_names[cls]:
+        if not self.types.gives_names[cls]:
             return None
         own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
         return referent.__reduce__() if type(own) is str else None
@@ -231,7 +177,7 @@ class Facts:
 
         What a function makes is known on the receiver alone.
         """
-        if self.referable[type(referent)]:
+        if self.types.referable[type(referent)]:
             return True
         if type(referent) is pickle.PickleBuffer:
             return False  # it arrives as bytes
@@ -247,7 +193,7 @@ class Facts:
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
         weak, referent = edge.weak, edge.referent
-        if not self.pinnable[type(weak)]:
+        if not self.types.pinnable[type(weak)]:
             return decide.UNPINNABLE
         if not self.with_snapshots:
             return decide.LEFT_OUT
@@ -269,49 +215,3 @@ class Facts:
         Where the receiver is readied, it has what is needed to find what was sent.
         """
         return self.readies and bool(homes.came(referent))
-
-
-def _keeps_its_type(engine: Engine, obj_type: type) -> bool:
-    if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
-        return True
-    if obj_type is pickle.PickleBuffer or engine.has_reducer(obj_type):
-        return False
-    # What is written in C gives its own type, and may be costly to ask.
-    return constructs_by_default(obj_type) or not overrides_reduce(obj_type)
-
-
-def is_plain(obj_type: type) -> bool:
-    """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
-    return (
-        class_attribute(obj_type, "__new__") is object.__new__
-        and class_attribute(obj_type, "__setattr__") is object.__setattr__
-        and not defines(obj_type, "__getnewargs__")
-        and not defines(obj_type, "__getnewargs_ex__")
-        and reduces_by_default(obj_type)
-        and not hashed_by_value(obj_type)
-        and kind_of(obj_type) is None
-        and not may_pretend(obj_type)
-    )
-
-
-def may_come_whole(obj_type: type) -> bool:
-    """Whether instances may be written with their state before all else of the payload is there.
-
-    Not where a hash may need the state: what is written of them depends on that.
-    """
-    return (
-        bool(flags_of(obj_type) & HEAP_TYPE)
-        and not hashed_by_value(obj_type)
-        and kind_of(obj_type) is None
-        and not may_pretend(obj_type)
-    )
-
-
-def is_ordinary(obj_type: type) -> bool:
-    """Whether instances are no weak things, and have no code of their own that reduces them."""
-    # What engines send in place of a task may be asked twice.
-    return obj_type is Bound or (
-        kind_of(obj_type) is None
-        and not overrides_reduce(obj_type)
-        and (not flags_of(obj_type) & HEAP_TYPE or not has_own_arguments(obj_type))
-    )

@@ -114,7 +114,7 @@ class Construction(Shells):
         cls = type(obj)
         if cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
             return None
-        found = None if self.facts.kinds[cls] else self.facts.reductions.reduced_or_none(obj)
+        found = None if self.types.kinds[cls] else self.facts.reductions.reduced_or_none(obj)
         if found is None:
             return None
         return any(holds(part, weak) for part in listed(found[2:]))

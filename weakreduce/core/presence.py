@@ -37,6 +37,7 @@ class Presence:
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
         self.facts = walk.facts
+        self.types = walk.types
         self.engine = walk.engine
         #: By id, objects that were met weakly before they were met strongly.
         self.standins: dict[int, Standin] = {}
@@ -115,10 +116,10 @@ class Presence:
             return False
         if id(obj) in self.under_way:
             return self._lacks_arguments(obj)
-        reductions, cls = self.facts.reductions, type(obj)
+        cls = type(obj)
         return (
-            reductions.once[cls]
-            or reductions.own_arguments[cls]
+            self.types.by_own_code[cls]
+            or self.types.own_arguments[cls]
             or (opened and any(map(self._brings_more, bases_of(cls))))
         )
 
@@ -158,7 +159,7 @@ class Presence:
         seen.update(map(id, waiting))
         while waiting and len(seen) < _LOOKED_OVER:
             part = waiting.pop()
-            kind = self.facts.kinds[type(part)]
+            kind = self.types.kinds[type(part)]
             if issubclass(type(part), NAMEABLE):
                 if id(part) in self.walk.met or self.engine.by_name(part):
                     continue
@@ -186,7 +187,7 @@ class Presence:
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
-        kind = self.facts.kinds[type(weak)]
+        kind = self.types.kinds[type(weak)]
         if kind is None or kind.is_container:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
@@ -259,7 +260,7 @@ class Presence:
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
-            or not (reductions.once[cls] or reductions.own_arguments[cls])
+            or not (self.types.by_own_code[cls] or self.types.own_arguments[cls])
         ):
             return {}
         found = self._made_from.get(identity)

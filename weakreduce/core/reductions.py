@@ -6,45 +6,25 @@ time; and a dump may take more than one walk. Nothing here knows a weak thing.
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from weakreduce.core import notes
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
-from weakreduce.model.classes import HEAP_TYPE, flags_of, has_own_arguments, overrides_reduce
+from weakreduce.core.type_facts import Answers, TypeFacts
 
-_T = TypeVar("_T")
 Raised = tuple[Any, Exception, types.TracebackType | None, list[Any]]
-
-
-class Answers(dict[type, _T]):
-    """What a function says of a type, asked once for each."""
-
-    def __init__(self, ask: Callable[[type], _T]) -> None:
-        self.ask = ask
-
-    def __missing__(self, obj_type: type) -> _T:
-        found = self[obj_type] = self.ask(obj_type)
-        return found
 
 
 class Reductions:
     """What the objects of one dump are reduced to, by whatever code."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, types: TypeFacts) -> None:
         self.engine = engine
-        #: Whether code that is not the host's reduces the instances of a type.
-        self.once = Answers(functools.partial(_by_own_code, engine))
-        #: Whether the pickler's own override cares for instances of a type.
-        self.overridden = Answers(engine.wants_override)
-        #: Whether the default reduction of a type's instances has arguments of its own.
-        self.own_arguments = Answers(
-            lambda cls: bool(flags_of(cls) & HEAP_TYPE) and has_own_arguments(cls)
-        )
+        self.types = types
         #: id -> reduction, of objects that such code reduces.
         self.found: dict[int, Reduction | str] = {}
         #: Ids of those that may have items.
@@ -67,7 +47,7 @@ class Reductions:
 
     def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
-        if not self.overridden[type(obj)]:
+        if not self.types.overridden[type(obj)]:
             return NotImplemented
         return self.engine.stock_override(obj)
 
@@ -76,7 +56,7 @@ class Reductions:
         found = self.by_override(obj)
         if found is not NotImplemented:
             return found
-        return self.of(obj) if self.once[type(obj)] else self.engine.reduction(obj)
+        return self.of(obj) if self.types.by_own_code[type(obj)] else self.engine.reduction(obj)
 
     def reduced_or_none(self, obj: object) -> Any:
         """`reduced`, or None where that is no tuple, or raises."""
@@ -151,12 +131,6 @@ def _with_iterators(found: Any) -> Any:
         return found
     items = [iter(part) if type(part) is _Items else part for part in found[3:5]]
     return (*found[:3], *items, *found[5:])
-
-
-def _by_own_code(engine: Engine, obj_type: type) -> bool:
-    if engine.has_reducer(obj_type):
-        return engine.table_reducer(obj_type) is not None
-    return overrides_reduce(obj_type)
 
 
 def is_too_deep(error: BaseException) -> bool:

@@ -56,6 +56,9 @@ class SecondWalk(Walk):
         self.root = root
         self.construction = Construction(self, self.later)
         self.standins = self.construction.standins
+        self.by_override = self.construction.put_names_off
+        self.plans[Standin] = self.construction.of_standin
+        self.plans[Guarded] = self.construction.of_guarded
         self._unfinished: list[Any] = []
         self._fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
@@ -78,17 +81,10 @@ class SecondWalk(Walk):
         vars(self.construction).clear()
         super().take_apart()
 
-    def _make_plan(self, obj_type: type) -> Plan:
-        if obj_type is Standin:
-            return self.construction.of_standin
-        if obj_type is Guarded:
-            return self.construction.of_guarded
-        plan = super()._make_plan(obj_type)
-        if plan == self.engine.stock_override:
-            return self.construction.put_names_off
-        if plan is None and not all(map(self.engine.by_name, bases_of(obj_type))):
-            return self.construction.of_own_class
-        return plan
+    def ordinary_plan(self, obj_type: type) -> Plan:
+        if all(map(self.engine.by_name, bases_of(obj_type))):
+            return None
+        return self.construction.of_own_class
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
         of = self.facts.reductions.by_type[obj_type]
@@ -204,17 +200,17 @@ class SecondWalk(Walk):
 
     def shell_at_once(self, referent: object) -> Any:
         """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
-        cls, facts = type(referent), self.facts
-        if facts.plain[cls]:
+        cls, facts, types = type(referent), self.facts, self.types
+        if types.plain[cls]:
             if self.engine.has_skeletons or can_make(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
-        if not facts.reductions.once[cls] or issubclass(cls, NAMEABLE) or facts.kinds[cls]:
+        if not types.by_own_code[cls] or issubclass(cls, NAMEABLE) or types.kinds[cls]:
             return MISSING
         found = facts.reductions.reduced_or_none(referent)
         if found is None or not self.construction.is_closed_construction(found):
             return MISSING
-        if id(referent) not in self.standins and facts.may_come_whole[cls] and _is_leaf(found):
+        if id(referent) not in self.standins and types.may_come_whole[cls] and _is_leaf(found):
             self.promised.append(referent)
             return referent
         return self.shell(referent)
@@ -226,25 +222,24 @@ class SecondWalk(Walk):
         """
         if id(referent) in self.facts.left_out:
             return NOTHING
-        cls, facts = type(referent), self.facts
-        reductions = facts.reductions
-        if facts.plain[cls]:
+        cls, types = type(referent), self.types
+        if types.plain[cls]:
             if is_leaf(referent):
                 return None
-            if not reductions.overridden[cls]:
+            if not types.overridden[cls]:
                 found: Any = referent.__reduce_ex__(self.engine.protocol)
                 return found  # type: ignore[no-any-return]
-        kind = self.facts.kinds[cls]
+        kind = types.kinds[cls]
         if kind is not None:
             if kind.is_container:  # which may lead to itself: its entries come when it is met
                 return container_shell(self, kind, cls)
             return None if kind.is_finalizer else self.weak(kind, referent)
         if issubclass(cls, type):
             return self.engine.reduction(referent)
-        found = self.engine.in_steps(reductions.reduced(referent))
+        found = self.engine.in_steps(self.facts.reductions.reduced(referent))
         if type(found) is not tuple:
             return None
-        whole = facts.may_come_whole[cls] and _is_leaf(found)
+        whole = types.may_come_whole[cls] and _is_leaf(found)
         return None if whole and self.construction.is_closed_construction(found) else found
 
     def strong(self, obj: object) -> Any:

@@ -82,7 +82,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
     `decide` says link, and `encode` writes just this.
     """
     met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.engine.opened
-    referable, by_identity = walk.facts.referable, walk.facts.hashed_by_identity
+    referable, by_identity = walk.types.referable, walk.types.hashed_by_identity
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -112,7 +112,7 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
     nothing else; that edge would be a snapshot, as none of them can be importable, so a second walk
     is certain.
     """
-    met, nameable = walk.met, walk.facts.nameable
+    met, nameable = walk.met, walk.types.nameable
     snapshots = walk.policy.outside == "snapshot"
 
     def reduce_container(weak: object) -> Reduction:
@@ -137,9 +137,10 @@ def _are_linked(walk: FirstWalk | SecondWalk, referents: list[Any]) -> bool:
     facts, types = walk.facts, set(map(type, referents))
     return (
         len(referents) > 0
-        and all(map(facts.hashed_by_identity.__getitem__, types))
+        and all(map(facts.types.hashed_by_identity.__getitem__, types))
         and all(
-            facts.referable[cls] or all(facts.is_referable(r) for r in referents if type(r) is cls)
+            facts.types.referable[cls]
+            or all(facts.is_referable(r) for r in referents if type(r) is cls)
             for cls in types
         )
         and not facts.written_before
@@ -186,8 +187,8 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
     under_way, shell = walk.construction.under_way, walk.shell_at_once
     is_referable = walk.facts.is_referable
-    nameable, referable = walk.facts.nameable, walk.facts.referable
-    by_identity = walk.facts.hashed_by_identity
+    nameable, referable = walk.types.nameable, walk.types.referable
+    by_identity = walk.types.hashed_by_identity
     # Or a class by value is not there while what it holds is written.
     skeletons = walk.engine.has_skeletons
 
@@ -227,7 +228,7 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
     Or a WeakValueDictionary with keys that are atoms, all of whose values are leaves and outside.
     Each edge would be a snapshot, and each target the referent itself.
     """
-    met, inside, plain, standins = walk.met, walk.reach.met, walk.facts.plain, walk.standins
+    met, inside, plain, standins = walk.met, walk.reach.met, walk.types.plain, walk.standins
     snapshots, under_way = walk.policy.outside == "snapshot", walk.construction.under_way
 
     def reduce_container(weak: object) -> Reduction:

@@ -72,12 +72,12 @@ class Writing:
         Returns:
             The edges that dangle although nobody asked for that.
         """
-        buffers = self.place.buffers
         if self.watch is None and not self.engine.asks_for_all:
             override = noting(self._met, self._plans, self._plan)
         else:
             override = self._override(self._begin())
         self._walk_first(override)
+        buffers = self.place.buffers
         if self.first is None:
             if buffers is None or buffers.settle():
                 return []  # the pickler alone could write it
@@ -130,13 +130,7 @@ class Writing:
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
-        looks = (
-            self._may_look_ahead
-            and self.watch is None
-            and facts.persistent_id is None
-            and not facts.written_before
-            and not look_ahead.STOPS_OTHERS
-        )
+        looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
         walk = FirstWalk(
             facts,
             Reach(met, facts.written_before),
@@ -174,8 +168,7 @@ class Writing:
         """Walk what is strong only by way of weak things; False where that has to begin anew."""
         mark = self.place.mark()
         try:
-            override = first.override_of_rest()
-            _run(self, override, first.rest())
+            _run(self, first.override_of_rest(), first.rest())
         except (Refused, TooLarge):
             raise
         except Exception as error:
@@ -285,6 +278,11 @@ class Writing:
         if self._facts is not None:
             self._facts.take_apart()
         self.forget_walks()
+
+
+def _can_look_ahead(facts: Facts) -> bool:
+    beyond = facts.written_before or look_ahead.STOPS_OTHERS
+    return not beyond and facts.persistent_id is None
 
 
 def _run(writing: Writing, override: Override, obj: object) -> None:

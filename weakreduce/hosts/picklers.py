@@ -16,7 +16,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.facts import is_ordinary
+from weakreduce.core.type_facts import is_ordinary
 from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS, take_over
 from weakreduce.model.kinds import is_interpreters
@@ -167,10 +167,10 @@ class PicklerEngine:
 
     def _entry(self, obj_type: type) -> Any:
         """The table's entry. One of ours hides what a user may have registered in copyreg."""
+        if self._table.get(obj_type) is None:
+            return None
         found = entry_of(self._table, obj_type)
-        if found is None and obj_type in self._table:
-            found = copyreg.dispatch_table.get(obj_type)
-        return found
+        return copyreg.dispatch_table.get(obj_type) if found is None else found
 
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
