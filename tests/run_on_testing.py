@@ -2,7 +2,7 @@
 
     python tests/run_on_testing.py                  # the core's tests on each
     python tests/run_on_testing.py --all            # every test whose packages have a release there
-    python tests/run_on_testing.py --python 3.15 -- tests/core/test_threads.py -x
+    python tests/run_on_testing.py --python 3.15 -- tests/core/test_table.py -x
 
 On a Debian (or Ubuntu) machine with debootstrap, unshare and network. The folder (``--folder``, 330
 MB and what pip installs) is made once and kept: a second run begins with the tests. Everything
@@ -34,7 +34,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.14", "3.15")
 #: The core's tests, those that a new Python is most likely to fail first.
-CORES_TESTS = ("tests/core", "tests/paths", "tests/hosts")
+CORES_TESTS = ("tests/core", "tests/trouble", "tests/paths", "tests/hosts")
 #: What they need.
 CORE = ("cloudpickle", "dill", "pytest", "hypothesis", "pytest-timeout")
 #: Of the system's: what vispy loads, and what the tests of the contributing page run.

@@ -1,6 +1,6 @@
 """What may go wrong in the midst of a dump: graphs, and how the process is after it.
 
-Nothing here tests anything: `core/test_faults.py` and its kin do, and `run_faults.py` at length.
+Nothing here tests anything: `trouble/test_faults.py` and its kin do, and `run_faults.py` at length.
 """
 
 from __future__ import annotations

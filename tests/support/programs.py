@@ -9,7 +9,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 #: Where programs find modules of the tests.
-FOLDERS = [str(TESTS / name) for name in ("support", "core", "hosts", "engines")]
+FOLDERS = [str(TESTS / name) for name in ("support", "core", "trouble", "hosts", "engines")]
 
 
 def environment(*folders: str, **variables: str) -> dict[str, str]:
