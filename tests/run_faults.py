@@ -9,7 +9,8 @@ Whatever comes of it, the file has the whole payload or nothing, the process and
 they were, and the next dumps, by the same pickler and by a new one, write the reference. ``depth``
 tries every recursion limit in that way, ``nomemory`` lets one allocation after the other fail,
 which takes a debug module of CPython's tests. It prints a line for each scene, host and error, and
-exits with 1 where anything was otherwise. `trouble/test_faults_everywhere.py` runs it with a stride.
+exits with 1 where anything was otherwise. `trouble/test_faults_everywhere.py` runs it, with a
+stride.
 """
 
 from __future__ import annotations
