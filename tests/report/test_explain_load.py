@@ -495,7 +495,10 @@ def test_the_command(tmp_path: Any) -> None:
     assert json.loads(done.stdout)["path"] == "root['books'][0]"
     done = run("explain-load", "good.pkl", cwd=tmp_path)
     assert (done.returncode, done.stdout.decode().strip()) == (0, "it loads")
-    assert run("explain-load", "nowhere.pkl", cwd=tmp_path).returncode == 2
+    for arguments in (["nowhere.pkl"], ["--json", "nowhere.pkl"]):
+        done = run("explain-load", *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.startswith(b"python -m weakreduce explain-load: cannot read nowhere.pkl")
     assert b"RUNS" in run("explain-load", "--help", cwd=tmp_path).stdout
     assert "executes it" in (weakreduce.explain_load.__doc__ or "")
 

@@ -102,8 +102,9 @@ def test_what_many_objects_share_is_walked_into_once(monkeypatch: pytest.MonkeyP
     for name, data in hostile_pickles.bombs(20_000):
         if name.startswith("many kept"):
             parts.clear()
-            whereabouts.path_at(data, len(data))
-            assert parts["looked at"] < 5 * len(data), name
+            popped = data[:2] + b"]0" + data[2:]  # which is in nothing that follows
+            assert whereabouts.path_at(popped, 2) == "root"  # as it was when it was made
+            assert 0 < parts["looked at"] < 5 * len(data), name
             checked += 1
     assert checked > 60
 
@@ -129,7 +130,7 @@ def test_what_is_not_kept_has_no_place() -> None:
     many = 200_000
     for name in (b"cbuiltins\nset\n", b"ca\nb\n"):
         names = name + b"p0\n0]K\1ap1\n0]cc\nd\nap2\n0g1\n\x85p3\n0g2\n\x85p4\n0]p5\n0"
-        data = names + b"]0" * many + b"g5\n(g0\ng3\nRg0\ng4\nRe."
+        data = names + b"]0" * many + b"cx\ny\n0" + b"g5\n(g0\ng3\nRg0\ng4\nRe."
         # That is where it was when it was made.
         assert whereabouts.path_at(data, data.index(b"cc")) == "root[0]"
         assert machine.LOST.items is None
@@ -145,6 +146,12 @@ def test_a_place_in_a_list_may_be_any_number() -> None:
     for number in (b"I-5\n", b"I-99999999999\n", b"I7\n"):
         data = b"coperator\ngetitem\n](K\1K\2e" + number + b"\x86R."
         assert whereabouts.path_at(data, 0) in ("root", "root.__reduce__()[0]")
+
+
+def test_what_fills_a_container_may_be_anything() -> None:
+    for filled in (b"K\5", b"N", b"X\1\0\0\0a", b"]", b"ca\nb\n", b"cbuiltins\nmap\n)R"):
+        data = b"(ca\nb\n)R](cbuiltins\nset.update\n(N" + filled + b"tRebcc\nd\nt."
+        assert whereabouts.path_at(data, data.index(b"cc")) == "root[1]"
 
 
 def test_many_containers_of_the_same_entries_are_counted_once(tmp_path: Path) -> None:

@@ -136,6 +136,15 @@ def bombs(size: int) -> Iterator[tuple[str, bytes]]:
         yield f"many kept {module}.{name} of a list", known + kept
         kept = b"](" + _many(1, b"h\0)Rh\4b", half) + b"e."
         yield f"many kept {module}.{name} with one state", known + _kept(state, 4) + kept
+    # What a weak container is filled with: many have the same fillers, or fillers with the same.
+    update = _HEAD + _kept(_name("a", "b"), 0) + _kept(_name("weakref", "ref"), 1)
+    update += _kept(listed, 2) + _name("builtins", "set.update")
+    update += _kept(b"N" + _name("builtins", "map") + b"h\1h\2\x86R\x86R", 3)
+    fillers = _kept(b"(" + b"h\3" * half + b"l", 4)
+    kept = b"](" + _many(0, b"h\0)Rh\4b", half) + b"e."
+    yield "many kept with the same fillers", update + fillers + kept
+    kept = b"](" + _many(0, b"h\0)R]h\3ab", half) + b"e."
+    yield "many kept with fillers of the same", update + kept
     # Of the same targets, ever other slots; of the same slots, ever other targets.
     map_ = _HEAD + _kept(_name("builtins", "map"), 0) + _kept(_name("weakref", "ref"), 1)
     map_ += _kept(_name("weakref", "WeakSet"), 2) + _kept(listed, 3)
