@@ -182,6 +182,9 @@ class Keeper:
     def total(self, array: Any) -> Any:
         return array.sum()
 
+    def number(self, items: Any) -> int:
+        return len(items)
+
 
 def test_policies_of_every_way_in(local: Client) -> None:
     load, target = cargo.load("ref", "outside")
@@ -271,6 +274,17 @@ def test_actors(local: Client) -> None:
     assert keeper.kept().result(PATIENCE) == "pinned"
     assert keeper.total(np.ones(10)).result(PATIENCE) == 10
     assert cargo.look(keeper.held) == "pinned"  # no method: it is sent back, and nothing goes there
+
+
+def test_an_actors_arguments_without_weak_things_are_left_to_dask(local: Client) -> None:
+    """Whether they have buffers that go out of band or not; a record counts them once."""
+    keeper = local.submit(Keeper, None, actor=True).result(PATIENCE)
+    for items in ([np.ones(10)], []):
+        counted, items = cargo.Counted(), [*items, errands.Target("name" * 1000)]
+        with weakreduce.record() as report:
+            assert keeper.number([counted, *items]).result(PATIENCE) == 1 + len(items)
+        assert counted.asked == 2  # by the look for weak things, and by Dask
+        assert 4000 < (report.total_bytes or 0) < 5000
 
 
 def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:

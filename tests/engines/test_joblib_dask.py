@@ -145,6 +145,15 @@ def test_a_task_is_pickled_once(batch_size: int, large: bool) -> None:
         assert [one.asked for one in counted] == [1] * 6
 
 
+def test_a_task_with_buffers_that_go_out_of_band_is_left_to_dask() -> None:
+    items = [np.ones(10), things.Thing("name" * 1000)]
+    with weakreduce.record() as report:
+        found = parallel()([delayed(cargo.number_of)(cargo.Counted(), items)])
+    assert [type(item) for item in found[0]] == [np.ndarray, things.Thing]
+    # Once by the client, and once by the scheduler, which is in this process, too.
+    assert 8000 < (report.total_bytes or 0) < 12_000
+
+
 def test_results_of_other_tasks_are_put_into_arguments() -> None:
     client = get_client()
     future = client.submit(cargo.add, 1, 1, pure=False)

@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import textwrap
 import types
 import warnings
 import weakref
@@ -20,6 +21,7 @@ from typing import Any
 
 import cloudpickle
 import graphs
+import programs
 import pytest
 import run_random_graphs
 import things
@@ -477,6 +479,15 @@ def test_what_is_public_is_listed() -> None:
     assert weakreduce.__version__ == weakreduce.info()["weakreduce"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         weakreduce.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_package_that_is_only_on_the_path_has_no_version() -> None:
+    code = """
+        import importlib.metadata, sys, weakreduce
+        sys.path.clear()  # where its metadata would be looked for
+        print(weakreduce.__version__)
+    """
+    assert programs.run(textwrap.dedent(code)) == "unknown\n"
 
 
 def test_several_files_none_of_which_can_be_read(tmp_path: Path) -> None:

@@ -83,9 +83,14 @@ def _sent(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
         raise
     if observe.watch_for(None) is not None:
         # Nobody watches a scout: the same once more, for who records what is sent.
+        callback = None if settings.get("buffer_callback") is None else _out_of_band
         with contextlib.suppress(Exception), asked:
-            own.dump(obj, io.BytesIO(), host="pickle", protocol=protocol)
+            own.dump(obj, io.BytesIO(), host="pickle", protocol=protocol, buffer_callback=callback)
     return data
+
+
+def _out_of_band(_buffer: object) -> None:
+    """What a buffer is given to, of which no record counts the bytes."""
 
 
 def _met_by_a_scout() -> scout.WeakThingMet | None:
