@@ -133,6 +133,15 @@ def test_what_was_put_into_the_class_later_travels(monkeypatch: pytest.MonkeyPat
             assert weak()() is Listener
 
 
+def test_a_function_that_was_replaced_in_its_class_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its own name the class has another, as where a decorator was put in later."""
+    method = Listener.heard
+    monkeypatch.setattr(Listener, "heard", Listener.replaced)
+    (weak,) = sent([weakref.WeakMethod(method)])
+    assert weak().__func__.__code__.co_name == "heard"
+    assert weak()() is Listener
+
+
 @pytest.mark.parametrize("weak_first", [True, False])
 def test_a_function_bound_to_a_name_is_inside_wherever_it_is_met(weak_first: bool) -> None:
     def inside(cls: Any) -> Any:
