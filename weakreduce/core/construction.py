@@ -199,10 +199,10 @@ class Shells(Presence):
         return found[1]
 
     def _asked_again(self, obj: object) -> Any:
-        reductions = self.facts.reductions
-        return (
-            reductions.ask(obj) if self.types.by_own_code[type(obj)] else self.engine.reduction(obj)
-        )
+        if self.types.by_own_code[type(obj)]:
+            return self.facts.reductions.ask(obj)
+        is_weak = self.types.kinds[type(obj)] is not None  # then its reduction is ours, and stays
+        return self.under_way[id(obj)].parts if is_weak else self.engine.reduction(obj)
 
     def _comes_too_early(self, value: object) -> bool:
         """Whether an attribute of a class, or a global of a function, cannot be made before it."""

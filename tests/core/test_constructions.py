@@ -1,0 +1,127 @@
+"""What is constructed from what leads back to it: rare shapes, each small.
+
+`tests/hosts/test_circles.py` has the shapes that are met in the wild.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import pickle
+import weakref
+from typing import Any
+
+import pytest
+from things import Thing
+
+import weakreduce
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+
+
+class Node(Thing):
+    """Has any attributes."""
+
+    inner: Any
+    outer: Any
+    behind: Any
+    weak: Any
+
+
+class Pair:
+    """Made from two objects."""
+
+    def __init__(self, one: Any, two: Any) -> None:
+        self.one, self.two = one, two
+
+    def __reduce__(self) -> Any:
+        return Pair, (self.one, self.two)
+
+    def method(self) -> Any:
+        return self
+
+
+class Reference(weakref.ref[Any]):
+    """Can be referred to weakly itself."""
+
+
+class Method(weakref.WeakMethod[Any]):
+    """The same."""
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("way", ["held", "behind another", "with the outer one"])
+@pytest.mark.parametrize("make", [Reference, lambda obj: Method(obj.method)])
+def test_a_reference_in_what_its_referent_is_made_from_is_referred_to(
+    host: Any, way: str, make: Any
+) -> None:
+    held, other = Node("held"), Node("other")
+    pair = Pair(held, None)
+    inner = make(pair)
+    outer = weakref.ref(inner)
+    if way == "held":
+        held.inner = inner
+    elif way == "behind another":
+        held.behind = make(other)
+        held.behind.inner = inner
+    else:
+        held.outer, held.inner, inner.held = outer, inner, held
+    for root in ([outer], [outer, pair]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        gc.collect()
+        found = copies[0]()
+        assert type(found) is type(inner)
+        pair_copy = found() if make is Reference else found().__self__
+        assert type(pair_copy) is Pair
+        holder = pair_copy.one.behind if way == "behind another" else pair_copy.one
+        assert holder.inner is found
+        assert len(root) == 1 or pair_copy in copies
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_many_objects_are_made_from_is_looked_at_once(host: Any) -> None:
+    """Each way through forty pairs of the same pairs would never be done."""
+    held = Node("held")
+    left: Any = Node("left")
+    right: Any = Node("right")
+    for _ in range(40):
+        left, right = Pair(left, right), Pair(left, right)
+    top, holder = Pair(left, right), Pair(held, held)
+    held.weak = weakref.ref(top)
+    copy, top_copy = weakreduce.loads(weakreduce.dumps([holder, top], host=host), host=host)
+    assert copy.one.weak() is top_copy
+    assert top_copy.one.one is top_copy.two.one
+
+
+class Announced:
+    """A name from the moment when it was asked first; nothing of its reduction can be had twice."""
+
+    given: Any
+    asked = 0
+
+    def __reduce__(self) -> Any:
+        self.asked += 1
+        if self.asked > 1:
+            return "ANNOUNCED"
+        return functools.partial(_with, self.given), ()
+
+
+def _with(given: Any) -> Announced:
+    made = Announced()
+    made.given = given
+    return made
+
+
+ANNOUNCED = Announced()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_becomes_a_name_in_its_own_construction(host: Any) -> None:
+    """Stock writes the name there, too."""
+    ANNOUNCED.given, ANNOUNCED.asked = [ANNOUNCED], 0
+    (stock,) = pickle.loads(pickle.dumps([ANNOUNCED]))
+    assert stock.given == [ANNOUNCED]
+    ANNOUNCED.asked = 0
+    (weak,) = weakreduce.loads(weakreduce.dumps([weakref.ref(ANNOUNCED)], host=host), host=host)
+    assert weak() is not ANNOUNCED
+    assert weak().given == [ANNOUNCED]
