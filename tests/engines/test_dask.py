@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cargo
+import cloudpickle
 import dask
 import errands
 import numpy as np
@@ -285,6 +286,22 @@ def test_an_actors_arguments_without_weak_things_are_left_to_dask(local: Client)
             assert keeper.number([counted, *items]).result(PATIENCE) == 1 + len(items)
         assert counted.asked == 2  # by the look for weak things, and by Dask
         assert 4000 < (report.total_bytes or 0) < 5000
+
+
+def test_what_dask_pickles_twice_counts_once() -> None:
+    """It pickles by cloudpickle what plain pickle has named a module of, that is by value."""
+    target = errands.Target("name" * 100)
+    cloudpickle.register_pickle_by_value(errands)
+    try:
+        for obj in (target, [target, np.ones(10)]):
+            with weakreduce.record() as report:
+                sent = dumps(obj)
+            assert report.total_bytes == len(sent)
+    finally:
+        cloudpickle.unregister_pickle_by_value(errands)
+    with weakreduce.record() as report:
+        sent = dumps(target)
+    assert report.total_bytes == len(sent)
 
 
 def test_an_actor_call_that_cannot_be_sent(local: Client) -> None:

@@ -347,3 +347,17 @@ def test_a_table_that_is_set_after_construction_is_not_read() -> None:
     pickler.dispatch_table = {Thing: lambda thing: asked.append(thing) or (int, ())}
     pickler.dump([Thing("it")])
     assert not asked
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+@pytest.mark.parametrize("cls", [types.FunctionType, types.MethodType, types.ModuleType])
+def test_types_that_a_host_knows_by_a_name_of_its_own(cls: type, host: Any) -> None:
+    """They are on every receiver, whatever their own name says."""
+    with weakreduce.policy("strict"):
+        payload = weakreduce.dumps(
+            [weakref.ref(cls), weakref.WeakKeyDictionary({cls: 1})], host=host
+        )
+    reference, notes = weakreduce.loads(payload, host=host)
+    assert reference() is cls
+    assert notes == {cls: 1}
+    assert not weakreduce.is_pinned(reference)

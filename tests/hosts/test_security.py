@@ -142,7 +142,7 @@ NOT_WRITTEN = {
         "bool", "bytes", "complex", "float", "frozenset", "int", "str", "tuple",
         "copyreg.__newobj__", "object.__eq__", "object.__getstate__", "object.__hash__",
     )
-}  # fmt: skip
+} | {"pickle.PickleBuffer"}  # fmt: skip
 #: Where the package is: of the wheel, where that is tested.
 PACKAGE = Path(weakreduce.__file__).parent
 WRITERS = sorted(path.stem for path in (PACKAGE / "core").glob("[a-z]*.py"))

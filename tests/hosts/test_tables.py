@@ -440,3 +440,48 @@ def test_what_we_rely_on() -> None:
     assert isinstance(cloudpickle.Pickler._dispatch_table, dict)
     assert isinstance(dill.Pickler.dispatch, dict)
     assert not hasattr(dill.Pickler, "_dispatch_table")
+
+
+class Acts:
+    """Does something in the midst of a dump."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def __reduce__(self) -> Any:
+        self.act()
+        return int, ()
+
+
+@pytest.mark.parametrize("policy", ["snapshot", "dangle", "strict"])
+@pytest.mark.parametrize("first", ["thing", "reference"])
+def test_a_dump_of_dills_own_goes_on_as_it_began(policy: Any, first: str) -> None:
+    """One that began before ours was there has met things that we do not know of."""
+    thing = Thing()
+    parts = [thing, weakref.ref(thing)]
+    root = parts if first == "thing" else parts[::-1]
+    try:
+        weakreduce.uninstall()
+        stock = dill.dumps([0, *root])
+        with weakreduce.policy(policy):
+            found = dill.loads(dill.dumps([Acts(weakreduce.install), *root]))
+        assert weakreduce.info()["hosts"]["dill"]["state"] == "installed"
+    finally:
+        weakreduce.install()
+    expected = dill.loads(stock)
+    for copies in (found, expected):
+        copies.sort(key=lambda copy: isinstance(copy, weakref.ref))
+        _, copy, reference = copies
+        assert reference() is copy
+        assert not weakreduce.is_pinned(reference)
+
+
+def test_an_entry_that_is_taken_out_meanwhile() -> None:
+    """What a saver was asked it answers as it was there, and does not fail."""
+    thing = Thing()
+    root = [Acts(weakreduce.uninstall), thing, weakref.ref(thing)]
+    try:
+        _, copy, reference = through(WithSavers, root)
+        assert reference() is copy
+    finally:
+        weakreduce.install()

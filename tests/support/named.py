@@ -41,6 +41,13 @@ STOCK = {
 }  # fmt: skip
 
 
+class Hashed(weakref.ref[Any]):
+    """Hashes in a way of its own."""
+
+    def __hash__(self) -> int:
+        return 1
+
+
 class Ordered(weakref.WeakValueDictionary):  # type: ignore[type-arg]
     """Keeps its entries in a collection of its own."""
 
@@ -111,15 +118,17 @@ def more_roots() -> Iterator[tuple[list[Any], Any]]:
     ordered = Ordered()
     index["key"], notes[thing], ordered["key"] = thing, "value", thing
     frozen = things.Frozen(2)
+    looping = things.FrozenSlots(3, weakref.ref(thing))  # not all of it is there early
     method = types.MethodType(caller, thing)
     dead = weakref.WeakMethod(things.Thing("dead").method)
     weak = [
         subref, listeners, index, notes, ordered, weakref.WeakSet([slots, frozen]),
         weakref.WeakKeyDictionary({slots: 1, frozen: weakref.ref(slots)}),
-        weakref.WeakMethod(method), dead, weakref.ref(thing, things.called),
+        weakref.WeakMethod(method), dead, Hashed(things.Thing("dead")),
+        weakref.ref(looping), weakref.ref(thing, things.called),
         weakref.proxy(caller, things.called), things.SubMethod(thing.method),
     ]  # fmt: skip
-    keep = (thing, other, slots, caller, frozen, method)
+    keep = (thing, other, slots, caller, frozen, looping, method)
     yield [weak, *keep[:-1]], keep
     yield [weak], keep
 

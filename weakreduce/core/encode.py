@@ -34,12 +34,20 @@ from weakreduce.core.expressions import (
     same_with,
 )
 from weakreduce.core.identities import with_new_identities, with_new_identity
-from weakreduce.model.classes import HEAP_TYPE, LEAF_ATOMS, defines, flags_of, hashed_by_value
+from weakreduce.model.classes import (
+    HEAP_TYPE,
+    LEAF_ATOMS,
+    class_attribute,
+    defines,
+    flags_of,
+    hashed_by_value,
+)
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _stock_getstate: Any = object.__getstate__
+_ref_hash: Any = weakref.ref.__hash__
 
 
 class Writer(Protocol):
@@ -105,9 +113,19 @@ def _dead(walk: Writer, make: object, *before: object, through: Any = None) -> R
         holders.append(Call(list, bound))
     parts = [] if make is weakref.proxy else [[part] for part in before]
     made = Call(operator.getitem, Call(list, Call(map, make, *parts, holders[-1])), 0)
-    steps = [] if make is weakref.proxy else [Call(hash, made)]
+    steps = [] if make is weakref.proxy else [_hashed(made, before[0] if before else make)]
     steps += [Call(operator.delitem, holder, 0) for holder in reversed(holders)]
     return (walk.first(operator.getitem), ((made, *steps), 0))
+
+
+def _hashed(made: Call, cls: Any) -> Call:
+    """A call that hashes a reference of a class as `ref` does, whatever the class has for that.
+
+    Code of its own may need attributes, which are not there yet, or the referent.
+    """
+    if class_attribute(cls, "__hash__") is _ref_hash:
+        return Call(hash, made)
+    return Call(_ref_hash, made)
 
 
 def user_state(weak: object, internals: frozenset[str]) -> Any:
@@ -280,6 +298,8 @@ def _needs_state(key: Any) -> bool:
     cls = type(key)
     if cls is tuple or cls is frozenset:
         return any(map(_needs_state, key))
+    if issubclass(cls, weakref.ref):  # which hashes as its referent does
+        return hashed_by_value(type(weakref.ref.__call__(key)))
     return bool(flags_of(cls) & HEAP_TYPE) and hashed_by_value(cls)
 
 

@@ -50,6 +50,7 @@ DOTTED: dict[int, tuple[Any, str]] = {
         (object.__new__, "object.__new__"),
         (object.__setattr__, "object.__setattr__"),
         (weakref.ref.__new__, "ReferenceType.__new__"),
+        (weakref.ref.__hash__, "ReferenceType.__hash__"),
         (dict.update, "dict.update"),
         (set.update, "set.update"),
         (classmethod.__get__, "classmethod.__get__"),

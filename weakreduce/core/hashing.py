@@ -7,14 +7,15 @@ it is hashed before that state is there. Nothing here decides.
 from __future__ import annotations
 
 import operator
+import pickle
 from typing import Any, Final
 
 from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
+from weakreduce.core.held import items_of, listed
 from weakreduce.model.classes import (
     NAMEABLE,
     constructs_by_default,
-    hashed_by_value,
     reduces_by_default,
 )
 from weakreduce.model.kinds import kind_of
@@ -22,8 +23,9 @@ from weakreduce.model.kinds import kind_of
 _stock_getstate: Final[Any] = object.__getstate__
 #: How many parts of a value are looked at.
 _LOOKED_AT: Final = 200
-_ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...))
-_SEQUENCES: Final = frozenset({tuple, list, set, frozenset})
+#: How many items a part may have that is looked at.
+_ITEMS: Final = 10_000
+_ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...), pickle.PickleBuffer)
 
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
@@ -53,25 +55,27 @@ def hashable(facts: Facts, referent: object, shell: object) -> Any:
     return same_with(shell, steps, None, None, operator.is_)
 
 
-def _comes_early(facts: Facts, value: object, referent: object) -> bool:
+def _comes_early(facts: Facts, value: object, owner: object) -> bool:
     """Whether an attribute may be needed for a hash, and does not lead back to its owner."""
-    cls = type(value)
-    if issubclass(cls, _ATOMS):
-        return True
-    return hashed_by_value(cls) and kind_of(cls) is None and _is_apart(facts, value, referent)
+    if issubclass(type(value), NAMEABLE):
+        return facts.engine.by_name(value)
+    return issubclass(type(value), _ATOMS) or is_apart(facts, value, owner)
 
 
-def _is_apart(facts: Facts, value: object, owner: object) -> bool:
-    """Whether a value holds neither its owner nor a weak thing, from a short look at it."""
+def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
+    """Whether a value holds neither its owner nor a weak thing, from a short look at it.
+
+    A class or function holds neither: where it is written by value, it may be met anywhere.
+    """
     waiting, seen = [value], {id(value): value}
     for _ in range(_LOOKED_AT):
         if not waiting:
             return True
         parts = _parts(facts, waiting.pop())
-        if parts is None:
+        if parts is None or len(parts) > _ITEMS:
             return False
         for part in parts:
-            if part is owner:
+            if part is owner and owner is not None:
                 return False
             if id(part) not in seen and not issubclass(type(part), _ATOMS):
                 seen[id(part)] = part
@@ -86,16 +90,13 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         return []
     if kind_of(cls) is not None:
         return None
-    if cls in _SEQUENCES:
-        return list(obj)
-    if cls is dict:
-        return [*obj.keys(), *obj.values()]
+    items = items_of(obj)
+    if items is not None:
+        return items
     try:
         reduction = facts.reductions.reduced(obj)
+        return [] if type(reduction) is str else listed(reduction[1:])
     except MemoryError:
         raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
         return None
-    if type(reduction) is str:
-        return []
-    return None if type(reduction) is not tuple or any(reduction[3:]) else list(reduction[1:])

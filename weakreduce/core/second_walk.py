@@ -28,12 +28,19 @@ from weakreduce.core.expressions import (
     bound_method,
 )
 from weakreduce.core.facts import Facts
-from weakreduce.core.incomplete import can_make
+from weakreduce.core.hashing import is_apart
+from weakreduce.core.incomplete import can_make, has_open_class
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, ShortCut, Walk
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import NAMEABLE, bases_of, is_leaf, leads_nowhere
+from weakreduce.model.classes import (
+    NAMEABLE,
+    bases_of,
+    hashed_by_value,
+    is_leaf,
+    leads_nowhere,
+)
 from weakreduce.model.decide import CIRCULAR, PINS, Decision, Fate
 from weakreduce.model.kinds import Edge
 
@@ -190,6 +197,7 @@ class SecondWalk(Walk):
             self.promised.append(referent)
             parts = self._parts_of(referent)
             if parts is None:
+                self._early[identity] = referent  # which has all that it needs
                 return referent
             standin = self.standins[identity] = Standin(referent, parts)
             self._unfinished.append(referent)
@@ -223,6 +231,8 @@ class SecondWalk(Walk):
         if id(referent) in self.facts.left_out:
             return NOTHING
         cls, types = type(referent), self.types
+        if hashed_by_value(cls) and self._may_be_hashed_early(referent):
+            return None
         if types.plain[cls]:
             if is_leaf(referent):
                 return None
@@ -241,6 +251,14 @@ class SecondWalk(Walk):
             return None
         whole = types.may_come_whole[cls] and _is_leaf(found)
         return None if whole and self.construction.is_closed_construction(found) else found
+
+    def _may_be_hashed_early(self, referent: object) -> bool:
+        """Whether a referent is to be written whole, since a hash may need all of it.
+
+        A weak thing on it may be a key. Not where it may lead back: there a part has to do
+        (`hashing.hashable`), as it does where strong references lead back.
+        """
+        return not has_open_class(self.facts, self.met, referent) and is_apart(self.facts, referent)
 
     def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:

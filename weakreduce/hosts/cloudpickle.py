@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.core.expressions import Call, Reduction, Rest
+from weakreduce.hosts.namespaces import Namespace, namespaces
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
 from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
@@ -153,7 +154,9 @@ class Engine(PicklerEngine):
             return False
         if isinstance(obj, (types.ModuleType, types.FunctionType, type)):
             return bool(self.host.by_reference(obj)) or (
-                isinstance(obj, type) and importable(obj) and obj.__module__ == "builtins"
+                isinstance(obj, type)
+                and obj.__module__ == "builtins"
+                and (importable(obj) or obj in self.host.namespace["_BUILTIN_TYPE_NAMES"])
             )
         return importable(obj)
 
@@ -210,15 +213,9 @@ class Engine(PicklerEngine):
                     del self.opened[identity]
         return id(obj) in self.opened
 
-    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
-        """The attributes of a class; the globals of a function."""
-        if isinstance(obj, type):
-            return ((found[2][0], functools.partial(Call, setattr, obj)),)
-
-        def put_in(name: str, value: object) -> Call:
-            return Call(dict.update, Call(getattr, obj, "__globals__"), {name: value})
-
-        return ((found[2][1].get("__globals__", {}), put_in),)
+    def namespaces(self, obj: Any, found: Any) -> Iterable[Namespace]:
+        """The attributes of a class; the globals of a function, and all else that it holds."""
+        return namespaces(obj, *found[2])
 
     def in_steps(self, found: Any) -> Any:
         """A module by value is made empty, and then given what may lead back to it."""

@@ -73,7 +73,13 @@ def _scouted(obj: object, protocol: int | None = None, **settings: Any) -> bytes
     return scout.dumps(obj, protocol, **settings, asked=scout.Asked())
 
 
+#: Bytes of what a record has counted last, while Dask may still choose cloudpickle instead: it
+#: does for what names ``__main__``.
+_counted: Final[ContextVar[int | None]] = ContextVar("weakreduce_counted", default=None)
+
+
 def _sent(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
+    _counted.set(None)
     asked = scout.Asked()
     try:
         data = scout.dumps(obj, protocol, **settings, asked=asked)
@@ -84,8 +90,10 @@ def _sent(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
     if observe.watch_for(None) is not None:
         # Nobody watches a scout: the same once more, for who records what is sent.
         callback = None if settings.get("buffer_callback") is None else _out_of_band
+        file = io.BytesIO()
         with contextlib.suppress(Exception), asked:
-            own.dump(obj, io.BytesIO(), host="pickle", protocol=protocol, buffer_callback=callback)
+            own.dump(obj, file, host="pickle", protocol=protocol, buffer_callback=callback)
+            _counted.set(file.tell())
     return data
 
 
@@ -107,7 +115,10 @@ def _shipping_cloudpickle(stock: types.ModuleType) -> types.ModuleType:
 
 
 def _ship(stock: Stock, /, *args: object, **keywords: object) -> object:
-    met, asked = _met_by_a_scout(), None
+    met, asked, counted = _met_by_a_scout(), None, _counted.get()
+    if counted is not None:
+        _counted.set(None)
+        observe.take_back(counted)
     if met is not None:
         asked, met.asked = met.asked, None
     with shipping(), asked or contextlib.nullcontext():

@@ -75,11 +75,16 @@ class Reducer(TableEntry):
             # A dump of the host's own: it began before ours was there, or ours has left this to it.
             theirs = copyreg.dispatch_table.get(type(weak))
             return (self.replaced or theirs or _by_stock)(weak)
-        return self.reduction(weak, copyreg.dispatch_table)
+        return self.reduction(weak, copyreg.dispatch_table, applied=self.is_applied())
 
-    def reduction(self, weak: object, others: Mapping[type, Reducing]) -> Any:
-        """The reduction of a weak thing, where `others` may have a user's own reducer for it."""
-        applied = self.is_applied()
+    def reduction(self, weak: object, others: Mapping[type, Reducing], *, applied: bool) -> Any:
+        """The reduction of a weak thing.
+
+        Args:
+            weak: it.
+            others: may have a user's own reducer for it.
+            applied: whether this is for us to do; other threads may change that meanwhile.
+        """
         theirs = others.get(type(weak)) if self.replaced is None else None
         if theirs is not None and not (applied and is_interpreters(theirs)):
             return theirs(weak)
@@ -112,10 +117,25 @@ class Saver(Reducer):
 
     def __call__(self, pickler: Any, weak: object) -> None:  # type: ignore[override]
         """Write a weak thing."""
-        if self.replaced is not None and not self.is_applied():
+        applied = self.is_applied() and not self._began_before(pickler)
+        if self.replaced is not None and not applied:
             self.replaced(pickler, weak)
         else:
-            _save(pickler, weak, self.reduction(weak, _reducers_of(pickler)))
+            _save(pickler, weak, self.reduction(weak, _reducers_of(pickler), applied=applied))
+
+    def _began_before(self, pickler: object) -> bool:
+        """Whether this is met by a dump of the host's own that began before ours was there.
+
+        All of it is as without us: what it has met is not known.
+        """
+        if not isinstance(pickler, self.table.pickler_class) or "_weakreduce" in vars(pickler):
+            return False
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code is self.table.stock_dump and frame.f_locals.get("self") is pickler:
+                return True
+            frame = frame.f_back
+        return False
 
     def _without_ours(self) -> Any:
         return save_by_stock

@@ -136,8 +136,11 @@ def _recording(keep: int) -> Iterator[Report]:
             if one.total_bytes is not None:
                 counted[one.total_bytes] += 1
 
-    observe.add_receiver(receive)
     try:
+        observe.add_receiver(receive)
         yield report
     finally:
-        observe.remove_receiver(receive)
+        try:
+            observe.remove_receiver(receive)
+        finally:
+            observe.remove_receiver(receive)  # an interrupt may have struck before that was done

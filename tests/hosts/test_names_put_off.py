@@ -8,7 +8,7 @@ import pytest
 from programs import run
 
 #: A script, whose classes look at a name of their own, or of a function's, as they are made.
-SCRIPT = '''
+SCRIPT = """
 import sys, weakref
 import cloudpickle
 import weakreduce
@@ -84,7 +84,7 @@ with weakreduce.policy(policy):
     payload = cloudpickle.dumps(parts[:: 1 if order == "first" else -1])
 with open(path, "wb") as file:
     file.write(payload)
-'''
+"""
 LOAD = """
 import pickle, sys
 with open(sys.argv[1], "rb") as file:
@@ -153,3 +153,72 @@ def test_a_class_that_gives_a_hash_back_holds_its_instances(
     run(HASHED, name, policy, order, payload)
     load = LOAD.format("made in named.every and named.notes[made] == 1")
     assert run(load, payload) == "True\n"
+
+
+HELD = """
+import sys, weakref
+import cloudpickle
+import weakreduce
+
+def build(cls):
+    return cls.__new__(cls)
+
+class Built:
+    def __reduce__(self):
+        return build, (type(self),)
+
+class Called:
+    def __reduce__(self):
+        return type(self), ()
+
+class Filled:
+    def __reduce_ex__(self, protocol):
+        return build, (type(self),), vars(self)
+
+def closed_over(held):
+    def closure(*ignored):
+        return held
+    return closure
+
+def default(held):
+    return lambda found=held: found
+
+def keyword(held):
+    return lambda *ignored, found=held: found
+
+def attribute(held):
+    def function(*ignored):
+        return function.held
+    function.held = held
+    return function
+
+def annotation(held):
+    def function(*ignored):
+        return function.__annotations__["ignored"]
+    function.__annotations__["ignored"] = held
+    return function
+
+makers = {make.__name__: make for make in (closed_over, default, keyword, attribute, annotation)}
+made = {"Built": Built, "Called": Called, "Filled": Filled}[sys.argv[1]]()
+method = makers[sys.argv[2]](weakref.ref(made))
+type(made).found = staticmethod(method)
+type(made).several = [method, (method,)]
+parts = [made, [weakref.ref(made), type(made)]]
+payload = cloudpickle.dumps(parts[:: 1 if sys.argv[3] == "first" else -1])
+assert method()() is made  # as before
+with open(sys.argv[4], "wb") as file:
+    file.write(payload)
+"""
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("where", ["closed_over", "default", "keyword", "attribute", "annotation"])
+@pytest.mark.parametrize("name", ["Built", "Called", "Filled"])
+def test_what_a_method_holds_of_an_instance_of_its_class(
+    tmp_path: Path, name: str, where: str, order: str
+) -> None:
+    """Wherever the function has it, for an instance that needs the class complete."""
+    payload = str(tmp_path / "payload")
+    run(HELD, name, where, order, payload, PYTHONWARNINGS="error")
+    found = "named.found()() is made and named.several[1][0] is named.found"
+    assert run(LOAD.format(found), payload) == "True\n"

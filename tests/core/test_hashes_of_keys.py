@@ -1,0 +1,225 @@
+"""References as keys: what hashes them, on referents that hash by value, and what is dead."""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import dataclasses
+import functools
+import pickle
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from things import Thing, called
+
+import weakreduce
+
+HOSTS = ["cloudpickle", "dill", "pickle"]
+
+
+class Items:
+    """Hashes by a list, which it is given after it is made."""
+
+    def __init__(self, items: Any = (1, 2)) -> None:
+        self.items = list(items)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Items) and other.items == self.items
+
+
+class Vector(list[int]):
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self))
+
+
+class Table(collections.OrderedDict[str, int]):
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+
+class Reduced(Items):
+    def __reduce__(self) -> Any:
+        return Reduced, ((),), {"items": self.items}
+
+
+class ReducedWithItems(Vector):
+    def __reduce__(self) -> Any:
+        return ReducedWithItems, (), None, iter(self)
+
+
+class Registered(Items):
+    """Has a reducer in copyreg's table."""
+
+
+def _reduce_registered(obj: Registered) -> Any:
+    return copyreg.__newobj__, (Registered,), {"items": obj.items}  # type: ignore[attr-defined]
+
+
+copyreg.pickle(Registered, _reduce_registered)
+
+
+class Owner:
+    """Hashes by a part of its part."""
+
+    def __init__(self) -> None:
+        self.part = Thing("part", number=1)
+
+    def __hash__(self) -> int:
+        return hash(self.part.number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Owner) and other.part.number == self.part.number
+
+
+@dataclasses.dataclass(frozen=True)
+class OfNames:
+    cls: Any = Thing
+    function: Any = called
+
+
+MAKERS: list[Callable[[], Any]] = [
+    Items,
+    functools.partial(Vector, [1, 2]),
+    functools.partial(Table, one=1),
+    Reduced,
+    functools.partial(ReducedWithItems, [1, 2]),
+    Registered,
+    Owner,
+    OfNames,
+]
+HOLDERS: dict[str, Callable[[Any], Any]] = {
+    "dict": lambda reference: {reference: 1},
+    "set": lambda reference: {reference},
+    "frozenset": lambda reference: frozenset([reference]),
+    "tuple": lambda reference: {(reference, 1): 1},
+    "values": lambda reference: weakref.WeakValueDictionary({reference: reference()}),
+}
+
+
+def _keys(container: Any) -> list[Any]:
+    return [key[0] if isinstance(key, tuple) else key for key in container]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: getattr(make, "func", make).__name__)
+def test_a_reference_is_found_by_what_it_hashes_to(make: Any, holder: str, host: Any) -> None:
+    """Whatever the payload meets first, and whether the referent is anywhere else in it."""
+    obj = make()
+    reference = weakref.ref(obj, called)  # one of its own
+    container = HOLDERS[holder](reference)
+    for root in ([container, obj], [obj, container], [container]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        found = next(copy for copy in copies if type(copy) is type(container))
+        (key,) = _keys(found)
+        assert key() == obj
+        assert hash(key) == hash(key())
+        another = weakref.ref(make_equal(key()))
+        assert another in _keys(found)
+        if holder in ("dict", "set", "frozenset"):
+            assert another in found
+        assert all(copy is key() or copy is found for copy in copies)
+
+
+_kept: list[Any] = []
+
+
+def make_equal(obj: Any) -> Any:
+    """Another object with the same value."""
+    _kept[:] = [pickle.loads(pickle.dumps(obj))]
+    return _kept[0]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_leads_back_has_what_can_be_there(host: Any) -> None:
+    """As far as atoms and what leads nowhere go, a hash is right in the object's own state, too."""
+    obj: Any = Items("ab")
+    obj.table = {weakref.ref(obj): obj}
+    for root in ([obj], [obj.table]):
+        (copy,) = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        table = copy.table if root[0] is obj else copy
+        ((key, value),) = table.items()
+        assert key() is value
+        assert table[weakref.ref(value)] is value
+
+
+# --- dead ones ------------------------------------------------------------------------------
+
+
+class ById(weakref.ref[Any]):
+    __slots__ = ("_id",)
+
+    def __init__(self, obj: Any, callback: Any = None) -> None:
+        super().__init__(obj, callback)
+        self._id = id(obj)
+
+    def __hash__(self) -> int:
+        return self._id
+
+
+class Unhashable(weakref.ref[Any]):
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Raises(weakref.ref[Any]):
+    def __hash__(self) -> int:
+        raise TypeError("never")
+
+
+class ByName(weakref.ref[Any]):
+    def __hash__(self) -> int:
+        return hash(self().name)  # type: ignore[union-attr]
+
+
+class Keyed(weakref.KeyedRef[Any, Any]):
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class Method(weakref.WeakMethod[Any]):
+    note: Any
+
+    def __hash__(self) -> int:
+        return hash(self.note)
+
+
+def _method(thing: Any) -> Any:
+    made = Method(thing.method)
+    made.note = "note"
+    return made
+
+
+DEAD: dict[str, Callable[[Any], Any]] = {
+    "by id": ById,
+    "unhashable": Unhashable,
+    "raises": Raises,
+    "by name": ByName,
+    "keyed": lambda thing: Keyed(thing, None, "key"),
+    "method": _method,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("kind", DEAD)
+@pytest.mark.parametrize("dies", [True, False], ids=["dead", "dangles"])
+def test_no_code_of_the_class_hashes_what_is_dead(kind: str, dies: bool, host: Any) -> None:
+    thing: Any = Thing("thing")
+    reference = DEAD[kind](thing)
+    if dies:
+        del thing
+    with warnings.catch_warnings(action="error"):
+        payload = weakreduce.dumps([reference], host=host, policy="dangle")
+    (copy,) = weakreduce.loads(payload, host=host)
+    assert type(copy) is type(reference)
+    assert copy() is None
+    assert weakref.ref.__hash__(copy) == weakref.ref.__hash__(copy)
+    if kind == "keyed":
+        assert copy in {copy}
+        assert copy.key == "key"
