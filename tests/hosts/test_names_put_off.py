@@ -222,3 +222,40 @@ def test_what_a_method_holds_of_an_instance_of_its_class(
     run(HELD, name, where, order, payload, PYTHONWARNINGS="error")
     found = "named.found()() is made and named.several[1][0] is named.found"
     assert run(LOAD.format(found), payload) == "True\n"
+
+
+HASHED_BY_WAY_OF_REFERENCES = """
+import sys, weakref
+import cloudpickle
+import weakreduce
+
+class Items(list):
+    __hash__ = object.__hash__
+
+class Table(dict):
+    __hash__ = object.__hash__
+
+cls = {"Items": Items, "Table": Table}[sys.argv[1]]
+made = cls()
+reference = weakref.ref(made)
+cls.members = frozenset([reference])
+cls.notes = {"notes": {reference: 1}, "more": [{reference}]}
+parts = [made, [reference, cls]]
+with open(sys.argv[3], "wb") as file:
+    file.write(cloudpickle.dumps(parts[:: 1 if sys.argv[2] == "first" else -1]))
+"""
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("name", ["Items", "Table"])
+def test_a_class_that_gives_a_hash_back_has_references_as_keys(
+    tmp_path: Path, name: str, order: str
+) -> None:
+    """A reference hashes as its referent does, which cannot before the class is complete."""
+    payload = str(tmp_path / "payload")
+    run(HASHED_BY_WAY_OF_REFERENCES, name, order, payload, PYTHONWARNINGS="error")
+    table, more = "named.notes['notes']", "named.notes['more'][0]"
+    load = LOAD.format(
+        f"reference in named.members and {table}[reference] == 1 and reference in {more}"
+    )
+    assert run(load, payload) == "True\n"

@@ -15,8 +15,8 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
-from weakreduce.core.incomplete import can_make
+from weakreduce.core.held import ATOMS, are_same, held, holds_fresh
+from weakreduce.core.incomplete import can_make, lacks_hash
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
@@ -207,7 +207,10 @@ class Shells(Presence):
     def _comes_too_early(self, value: object) -> bool:
         """Whether an attribute of a class, or a global of a function, cannot be made before it."""
         return any(
-            self._is_missing(part, referent, None) for part, referent in self._singles(value)
+            self._is_missing(part, referent, None)
+            # In a container it may be hashed, as its referent is.
+            or (part is not value and lacks_hash(self.facts, self.walk.met, referent))
+            for part, referent in self._singles(value)
         )
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
@@ -219,19 +222,10 @@ class Shells(Presence):
 
     def _singles(self, value: object) -> Iterator[tuple[Any, Any]]:
         """The weak things with one edge in builtin containers, each with its referent."""
-        waiting, seen = [value], {id(value)}
-        while waiting:
-            part = waiting.pop()
-            items = items_of(part)
-            if items is None:
-                referent = self._referent_of_a_single(part)
-                if referent is not None:
-                    yield part, referent
-                continue
-            for item in items:
-                if id(item) not in seen:
-                    seen.add(id(item))
-                    waiting.append(item)
+        for part in held(value).values():
+            referent = self._referent_of_a_single(part)
+            if referent is not None:
+                yield part, referent
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
