@@ -136,10 +136,16 @@ def make_equal(obj: Any) -> Any:
     return _kept[0]
 
 
+class Filled(Items):
+    def __reduce__(self) -> Any:
+        return Filled, ((),), vars(self)
+
+
 @pytest.mark.parametrize("host", HOSTS)
-def test_what_leads_back_has_what_can_be_there(host: Any) -> None:
+@pytest.mark.parametrize("make", [Items, Filled])
+def test_what_leads_back_has_what_can_be_there(make: Any, host: Any) -> None:
     """As far as atoms and what leads nowhere go, a hash is right in the object's own state, too."""
-    obj: Any = Items("ab")
+    obj = make("ab")
     obj.table = {weakref.ref(obj): obj}
     for root in ([obj], [obj.table]):
         (copy,) = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)

@@ -16,6 +16,7 @@ from weakreduce.core.held import items_of, listed
 from weakreduce.model.classes import (
     NAMEABLE,
     constructs_by_default,
+    defines,
     reduces_by_default,
 )
 from weakreduce.model.kinds import kind_of
@@ -30,29 +31,41 @@ _ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...), p
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
     """`shell`, which stands for the referent, with the attributes that its hash may need."""
-    cls = type(referent)
-    if issubclass(cls, NAMEABLE) or not constructs_by_default(cls) or facts.engine.has_reducer(cls):
-        return shell
-    # The attributes as they are, also where the class has a __getstate__ of its own.
-    state: Any = _stock_getstate(referent)
-    parts = state if isinstance(state, tuple) else (state, None)
     early, early_slots = (
         {
             name: value
             for name, value in list((part or {}).items())
             if _comes_early(facts, value, referent)
         }
-        for part in parts
+        for part in _attributes(facts, referent)
     )
     if not early and not early_slots:
         return shell
-    if reduces_by_default(cls):
+    cls = type(referent)
+    if reduces_by_default(cls) or not constructs_by_default(cls):
         return same_with(shell, (early or None, early_slots) if early_slots else early)
     steps = [
         Call(object.__setattr__, shell, name, value)
         for name, value in (early | early_slots).items()
     ]
     return same_with(shell, steps, None, None, operator.is_)
+
+
+def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
+    """The attributes of a referent, and those in slots, if they are put in one by one."""
+    cls = type(referent)
+    if issubclass(cls, NAMEABLE) or facts.engine.has_reducer(cls):
+        return None, None
+    if constructs_by_default(cls):
+        # As they are, also where the class has a __getstate__ of its own.
+        state: Any = _stock_getstate(referent)
+    else:
+        found: Any = facts.reductions.reduced_or_none(referent) or ()
+        if len(found) != 3 or defines(cls, "__setstate__"):
+            return None, None
+        state = found[2]
+    parts = state if type(state) is tuple and len(state) == 2 else (state, None)
+    return parts if all(part is None or type(part) is dict for part in parts) else (None, None)
 
 
 def _comes_early(facts: Facts, value: object, owner: object) -> bool:
