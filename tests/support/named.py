@@ -146,6 +146,11 @@ def by_value_roots() -> Iterator[tuple[list[Any], Any]]:
         "        return known\n"
         "def function():\n"
         "    return known, myself(), argued()\n"
+        "class Built:\n"
+        "    def __reduce__(self):\n"
+        "        return Built, ()\n"
+        "def method_of(held):\n"
+        "    return lambda self, *, other=[held]: held\n"
         "known = weakref.WeakSet([function])\n"
         "myself = weakref.ref(function)\n"
     )
@@ -158,6 +163,9 @@ def by_value_roots() -> Iterator[tuple[list[Any], Any]]:
     root = [local, module.function, weakref.WeakMethod(local.method)]  # type: ignore[attr-defined]
     yield root, module
     yield [weakref.WeakMethod(local.method)], (module, local)
+    built = module.Built()  # type: ignore[attr-defined]
+    module.Built.method = module.method_of(weakref.ref(built))  # type: ignore[attr-defined]
+    yield [built], module
 
 
 def everything() -> Iterator[tuple[str, bytes]]:

@@ -128,7 +128,7 @@ class Engine(Protocol):
     def in_steps(self, found: Any) -> Any:
         """A reduction of the host's own that hands over all attributes at once: one after it."""
 
-    def namespaces(self, obj: object, found: object) -> Iterable[tuple[dict[str, Any], Any]]:
+    def namespaces(self, obj: object, found: object) -> Iterable[tuple[dict[Any, Any], Any]]:
         """The names that a class or function by value holds, given its reduction.
 
         Each with a function that makes the expression which puts one name in.

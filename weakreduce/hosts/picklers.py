@@ -161,7 +161,7 @@ class PicklerEngine:
         """As it is: that is said of modules by value."""
         return found
 
-    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[str, Any], Any]]:
+    def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[Any, Any], Any]]:
         """None that can be parted."""
         return ()
 
