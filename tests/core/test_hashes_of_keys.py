@@ -7,6 +7,7 @@ import copyreg
 import dataclasses
 import functools
 import pickle
+import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 from things import Thing, called
 
 import weakreduce
+from weakreduce.core import hashing
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 
@@ -83,7 +85,20 @@ class OfNames:
     function: Any = called
 
 
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Polygon:
+    """Hashes by many parts of its own."""
+
+    points: Any = dataclasses.field(default_factory=lambda: (*map(Point, range(2000)),))
+
+
 MAKERS: list[Callable[[], Any]] = [
+    Polygon,
     Items,
     functools.partial(Vector, [1, 2]),
     functools.partial(Table, one=1),
@@ -134,6 +149,43 @@ def make_equal(obj: Any) -> Any:
     """Another object with the same value."""
     _kept[:] = [pickle.loads(pickle.dumps(obj))]
     return _kept[0]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_has_many_parts_and_leads_back(host: Any) -> None:
+    obj: Any = Polygon()
+    object.__setattr__(obj, "table", {weakref.ref(obj): obj})
+    (copy,) = weakreduce.loads(weakreduce.dumps([obj], host=host), host=host)
+    assert copy.table[weakref.ref(copy)] is copy
+
+
+class Shared(Items):
+    config: Any
+    parent: Any
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("parent", [True, False])
+def test_what_many_share_is_not_looked_at_for_each(parent: bool, host: Any) -> None:
+    looked_at = 0
+
+    def count(frame: Any, event: str, _argument: object) -> None:
+        nonlocal looked_at
+        looked_at += event == "call" and frame.f_code is hashing._parts.__code__
+
+    config = [Thing(str(number)) for number in range(3000)]
+    shared = [Shared([number]) for number in range(60)]
+    for each in shared:
+        each.config = config
+        if parent:
+            each.parent = weakref.ref(each)
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        weakreduce.dumps([{weakref.ref(each) for each in shared}, shared], host=host)
+    finally:
+        sys.setprofile(before)
+    assert len(config) <= looked_at <= 50 * len(config)
 
 
 class Filled(Items):

@@ -75,6 +75,10 @@ class Facts:
         self.begun_anew = False
         #: How often it was looked for what cannot be pickled.
         self.surveys = 0
+        #: By id, what is known to lead to nothing weak (`hashing.is_apart`).
+        self.apart: dict[int, Any] = {}
+        #: How many objects and items may still be looked at for that.
+        self.looks = 500_000
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}

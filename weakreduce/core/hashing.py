@@ -22,10 +22,8 @@ from weakreduce.model.classes import (
 from weakreduce.model.kinds import kind_of
 
 _stock_getstate: Final[Any] = object.__getstate__
-#: How many parts of a value are looked at.
-_LOOKED_AT: Final = 200
-#: How many items a part may have that is looked at.
-_ITEMS: Final = 10_000
+#: How much of a value is looked at in any case (see `Facts.looks`).
+_LOOKED_AT: Final = 1000
 _ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...), pickle.PickleBuffer)
 
 
@@ -76,24 +74,35 @@ def _comes_early(facts: Facts, value: object, owner: object) -> bool:
 
 
 def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
-    """Whether a value holds neither its owner nor a weak thing, from a short look at it.
+    """Whether a value leads neither to its owner nor to a weak thing.
 
-    A class or function holds neither: where it is written by value, it may be met anywhere.
+    A class or function leads to neither: where it is written by value, it may be met anywhere.
     """
+    # What leads nowhere may lead to an owner.
+    known = facts.apart if owner is None else {}
     waiting, seen = [value], {id(value): value}
-    for _ in range(_LOOKED_AT):
-        if not waiting:
-            return True
+    looked_at = 0
+    while waiting:
         parts = _parts(facts, waiting.pop())
-        if parts is None or len(parts) > _ITEMS:
+        if parts is None:
+            return False
+        looked_at += 1 + len(parts)
+        facts.looks -= 1 + len(parts)
+        if facts.looks < 0 and looked_at > _LOOKED_AT:
             return False
         for part in parts:
             if part is owner and owner is not None:
                 return False
-            if id(part) not in seen and not issubclass(type(part), _ATOMS):
-                seen[id(part)] = part
+            identity = id(part)
+            if (
+                identity not in seen
+                and identity not in known
+                and not issubclass(type(part), _ATOMS)
+            ):
+                seen[identity] = part
                 waiting.append(part)
-    return False
+    known.update(seen)
+    return True
 
 
 def _parts(facts: Facts, obj: Any) -> list[Any] | None:
