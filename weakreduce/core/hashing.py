@@ -80,6 +80,8 @@ def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
     """
     # What leads nowhere may lead to an owner.
     known = facts.apart if owner is None else {}
+    if id(value) in known:
+        return True
     waiting, seen = [value], {id(value): value}
     looked_at = 0
     while waiting:
