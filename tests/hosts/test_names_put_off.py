@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import types
+import weakref
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 from programs import run
+from things import Thing
+
+import weakreduce  # noqa: F401
 
 #: A script, whose classes look at a name of their own, or of a function's, as they are made.
 SCRIPT = """
@@ -259,3 +268,57 @@ def test_a_class_that_gives_a_hash_back_has_references_as_keys(
         f"reference in named.members and {table}[reference] == 1 and reference in {more}"
     )
     assert run(load, payload) == "True\n"
+
+
+class WithAWayOfItsOwn(cloudpickle.Pickler):
+    """Reduces functions and instances to states of two parts, which are not cloudpickle's."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is types.FunctionType and obj.__name__ == "special":
+            state = None, {"__defaults__": obj.__defaults__}
+            return types.FunctionType, (obj.__code__, {}), state
+        if type(obj) is Thing:
+            return Thing.__new__, (Thing,), (vars(obj), {"more": 1})
+        return super().reducer_override(obj)
+
+
+@pytest.mark.parametrize("first", ["function", "reference"])
+def test_states_of_two_parts_of_the_users_own(first: str) -> None:
+    def special(thing: Any = None) -> Any:
+        return thing
+
+    thing = Thing("thing")
+    thing.attributes = [vars(thing)]
+    root = [thing, special, [weakref.ref(thing), weakref.ref(special)]]
+    file = io.BytesIO()
+    WithAWayOfItsOwn(file).dump(root if first == "function" else root[::-1])
+    copies = pickle.loads(file.getvalue())
+    copy, function, (reference, other) = copies if first == "function" else copies[::-1]
+    assert reference() is copy
+    assert other() is function
+    assert function(1) == 1
+    assert copy.more == 1
+    assert copy.attributes[0]["name"] == "thing"
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_a_functions_own_attributes_stay_as_they_are(protocol: int) -> None:
+    """What is put off is taken out of a copy."""
+
+    class Built:
+        __module__ = "__main__"  # so by value
+
+        def __reduce__(self) -> Any:
+            return type(self), ()
+
+    made = Built()
+
+    def method() -> Any:
+        return method.held  # type: ignore[attr-defined]
+
+    method.__module__ = "__main__"
+    method.held = weakref.ref(made)  # type: ignore[attr-defined]
+    Built.method = staticmethod(method)  # type: ignore[attr-defined]
+    payload = cloudpickle.dumps([made], protocol)
+    assert method.held() is made  # type: ignore[attr-defined]
+    assert pickle.loads(payload)

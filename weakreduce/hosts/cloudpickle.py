@@ -180,8 +180,13 @@ class Engine(PicklerEngine):
             and len(found) > 2
             and type(found[2]) is tuple
             and len(found[2]) == 2
+            and issubclass(type(obj), (type, types.FunctionType))
         ):
-            self.opened[id(obj)] = (obj, found[2])
+            attributes, slots = found[2]
+            # Up to cloudpickle 3.0 these are the function's own, in which nothing is to be put.
+            state = (attributes.copy() if type(attributes) is dict else attributes, slots)
+            found = (*found[:2], state, *found[3:])
+            self.opened[id(obj)] = (obj, state)
         return found
 
     def _reduces_functions(self) -> bool:

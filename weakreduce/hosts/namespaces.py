@@ -23,7 +23,7 @@ _SLOTS: Final = ("__defaults__", "__kwdefaults__", "__annotations__")
 Namespace = tuple[dict[Any, Any], Callable[[Any, Any], Call]]
 
 
-def namespaces(obj: object, attributes: dict[str, Any], slots: dict[str, Any]) -> list[Namespace]:
+def namespaces(obj: object, attributes: Any, slots: Any) -> list[Namespace]:
     """Those of a class or function, given the two parts of its state.
 
     Args:
@@ -31,18 +31,18 @@ def namespaces(obj: object, attributes: dict[str, Any], slots: dict[str, Any]) -
         attributes: those of its own.
         slots: of a function, what else it holds.
     """
+    if type(attributes) is not dict or type(slots) is not dict:
+        return []  # an override of the user's has its own way
     put_attribute = functools.partial(Call, setattr, obj)
     if isinstance(obj, type):
         return [(attributes, put_attribute)]
     own = _Window({name: slots[name] for name in _SLOTS if slots.get(name)}, slots.__setitem__)
-    found: list[Namespace] = [
+    return [
+        (attributes, put_attribute),
         (slots.get("__globals__", {}), functools.partial(_put_global, obj)),
         (own, put_attribute),
         (_contents(slots), functools.partial(_put_contents, obj)),
     ]
-    if attributes is not vars(obj):  # or the function itself would change
-        found.append((attributes, put_attribute))
-    return found
 
 
 @final
