@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import copyreg
 import functools
@@ -485,3 +486,21 @@ def test_an_entry_that_is_taken_out_meanwhile() -> None:
         assert reference() is copy
     finally:
         weakreduce.install()
+
+
+class WithoutDillsBeginning(dill.Pickler):
+    """Neither made nor run as dill's are; so its dumps are not ours, and its table is."""
+
+    def __init__(self, file: Any, protocol: int) -> None:
+        pickle._Pickler.__init__(self, file, protocol)  # type: ignore[attr-defined]
+        self._recurse, self._byref, self._postproc = False, False, collections.OrderedDict()
+
+    def dump(self, obj: Any) -> None:
+        pickle._Pickler.dump(self, obj)  # type: ignore[attr-defined]
+
+
+def test_a_pickler_of_dills_class_that_is_not_run_as_such() -> None:
+    thing = Thing()
+    reference, copy = through(WithoutDillsBeginning, [weakref.ref(thing), thing])
+    assert reference() is copy
+    assert through(WithoutDillsBeginning, [weakref.ref(thing)])[0]() is not None
