@@ -168,8 +168,8 @@ class Shells(Presence):
     def put_names_off(self, obj: object) -> Any:
         """The plan of classes and functions: what cannot be there yet is put in at the end.
 
-        A reference in a class's own attributes may need an instance whose construction needs the
-        class, with all its methods.
+        A reference in a class's own attributes, or in what its methods hold, may need an instance
+        whose construction needs the class, with all its methods.
         """
         found = self.engine.stock_override(obj)
         if id(obj) not in self.engine.opened:
@@ -205,7 +205,7 @@ class Shells(Presence):
         return self.under_way[id(obj)].parts if is_weak else self.engine.reduction(obj)
 
     def _comes_too_early(self, value: object) -> bool:
-        """Whether an attribute of a class, or a global of a function, cannot be made before it."""
+        """Whether what a class or function holds by a name cannot be made before it."""
         return any(
             self._is_missing(part, referent, None)
             # In a container it may be hashed, as its referent is.
@@ -274,7 +274,7 @@ class Shells(Presence):
 def _until_then(walk: Walk, value: Any) -> Any:
     """What stands in the place of a value that is put in at the end.
 
-    The class's own code may run before that, to make an instance, and look at the name.
+    Code of the class may run before that, to make an instance, and look at the name.
     """
     kind = walk.types.kinds[type(value)]
     if kind is None:

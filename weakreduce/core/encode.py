@@ -2,16 +2,10 @@
 
 Rule: nothing here decides, and every callable that it writes belongs to the standard
 library (those of `wire.py` alone excepted). What is written is a small program for the
-unpickler; `Call` is one expression of it. The tricks, each used in one place:
+unpickler; `Call` is one expression of it, and `expressions` tells its tricks. Two more are here:
 
-- ``max((x,))`` is ``x``: an expression that is an object we have already, so that its state
-  can be written at another place than its construction (`finish`).
-- a reduction whose state setter is `operator.is_` runs the list of calls that is its state.
 - ``(x, hash(x))[0]`` is ``x``, hashed: that makes a dead reference usable as a key.
 - ``map(ref, targets, callbacks)`` fills a weak container at C speed.
-- ``vars(x)["name"]`` is ``x.name``, and ``classmethod.__get__(classmethod(f), None, x)`` is ``f``
-  bound to ``x``: in words that no scanner of pickles takes for an attack, as it does ``getattr``,
-  `functools.partial` and the getters of `operator`.
 """
 
 from __future__ import annotations

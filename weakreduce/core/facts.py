@@ -1,7 +1,8 @@
 """What holds for all of one dump, whatever its walks have reached so far.
 
-`Facts` remembers what was asked of classes, of the policy's predicates and of the user's code, and
-what has failed. Rule: no walk and no encoding here; what follows from it is `decide`'s to say.
+`Facts` remembers what was asked of the policy's predicates and of the user's code, and what has
+failed; of types, `type_facts` does. Rule: no walk and no encoding here; what follows from it is
+`decide`'s to say.
 """
 
 from __future__ import annotations

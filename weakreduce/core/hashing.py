@@ -74,11 +74,11 @@ def _comes_early(facts: Facts, value: object, owner: object) -> bool:
 
 
 def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
-    """Whether a value leads neither to its owner nor to a weak thing.
+    """Whether a value leads neither to its owner nor to a weak thing, as far as it is looked at.
 
     A class or function leads to neither: where it is written by value, it may be met anywhere.
     """
-    # What leads nowhere may lead to an owner.
+    # What leads to nothing weak may lead to an owner.
     known = facts.apart if owner is None else {}
     if id(value) in known:
         return True

@@ -4,7 +4,7 @@ A pickler that only reads a host's dispatch table hands over one object, and say
 else it writes, nor where. So every live referent counts as outside; what is shared, or written as a
 name, is known all the same. The pickler's own memo makes one copy of what the payload holds twice.
 
-Rule: decisions are `Known`'s, reductions `encode`'s. `hosts/tables.py` puts this into the tables.
+Rule: decisions are `decide`'s, reductions `encode`'s. `hosts/tables.py` puts this into the tables.
 """
 
 from __future__ import annotations

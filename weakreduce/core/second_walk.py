@@ -106,7 +106,7 @@ class SecondWalk(Walk):
     # --- the payload --------------------------------------------------------------------
 
     def _ordinary_override(self) -> Override:
-        # As `walk.noting`, and with an eye on what has a stand-in already; in one function,
+        # As `dispatch.noting`, and with an eye on what has a stand-in already; in one function,
         # since it runs for every instance in the payload.
         met, plans, standins, make_plan = self.met, self.plans, self.standins, self.plan
         ref, rest, postponing = weakref.ref, Rest, self.facts.postponing
@@ -226,12 +226,13 @@ class SecondWalk(Walk):
     def _parts_of(self, referent: object) -> Reduction | None:
         """What a referent is made of, in steps; None where it is to be written whole.
 
-        So it is where it leads nowhere, as its state holds atoms alone.
+        So it is where its state holds atoms alone, where a hash may need all of it, and where
+        it is no tuple.
         """
         if id(referent) in self.facts.left_out:
             return NOTHING
         cls, types = type(referent), self.types
-        if hashed_by_value(cls) and self._may_be_hashed_early(referent):
+        if hashed_by_value(cls) and self._comes_whole_for_its_hash(referent):
             return None
         if types.plain[cls]:
             if is_leaf(referent):
@@ -252,7 +253,7 @@ class SecondWalk(Walk):
         whole = types.may_come_whole[cls] and _is_leaf(found)
         return None if whole and self.construction.is_closed_construction(found) else found
 
-    def _may_be_hashed_early(self, referent: object) -> bool:
+    def _comes_whole_for_its_hash(self, referent: object) -> bool:
         """Whether a referent is to be written whole, since a hash may need all of it.
 
         A weak thing on it may be a key. Not where it may lead back: there a part has to do

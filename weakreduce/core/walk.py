@@ -81,7 +81,7 @@ class Walk(Dispatch):
         self._short_cut = None if watch is not None else short_cut
         self.watch = watch
         self.goes_on = goes_on if watch is None else watch.goes_on
-        #: id(referent) -> what is written for those whose hash may need some attributes early.
+        #: id(referent) -> what weak things on it are made on, where a hash may need it early.
         self._early: dict[int, Any] = {}
 
     @property

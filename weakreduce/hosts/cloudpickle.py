@@ -2,7 +2,9 @@
 
 What we rely on, pinned by the tests: ``Pickler`` is a subclass of the C pickler with the class
 attributes ``dispatch_table`` (a ChainMap of ``_dispatch_table`` and copyreg's) and
-``reducer_override``, which cares for classes and functions only; ``_should_pickle_by_reference``.
+``reducer_override``, which cares for classes and functions only; ``_should_pickle_by_reference``,
+``_BUILTIN_TYPE_NAMES``, ``_PICKLE_BY_VALUE_MODULES``, ``dynamic_subimport``; and, where they are
+there, the methods ``_function_reduce`` and ``_dynamic_function_reduce``.
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ class Engine(PicklerEngine):
     # --- what is written by value, and whether it is complete --------------------------------
 
     def stock_override(self, obj: object) -> Any:
-        """Cloudpickle's own, noted if it is by value."""
+        """Cloudpickle's own; what is by value is noted, with a state that is not the original's."""
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from weakreduce.core.expressions import Reduction
 
 
-#: What picklers write by opcodes of their own, before any hook for reductions.
 _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
 ABSENT: Final = object()
+#: What picklers write by opcodes of their own, before any hook for reductions.
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
 #: By id, types that picklers write by a construction. (All classes here are compared by identity: a
 #: metaclass may say what it likes, or raise.)
