@@ -3,7 +3,8 @@
 A first walk that knows that a second will follow is run only to learn what is met strongly. Where
 the payload holds nothing but builtin containers, plain instances (`type_facts.is_plain`), names,
 and refs without callbacks, the collector's own view of the objects tells the same: pickle follows
-just what they hold. Whatever else is met, nothing is said, and the first walk goes on. Nothing here decides or encodes.
+just what they hold. Whatever else is met, nothing is said, and the first walk goes on.
+Nothing here decides or encodes.
 
 What we rely on, pinned by the tests: `gc.get_referents` gives what a builtin container holds; what
 an instance's slots hold, and its class; and a ref's callback, but not what it refers to
