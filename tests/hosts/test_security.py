@@ -140,7 +140,8 @@ NAMESPACES = {
 NOT_WRITTEN = {
     f"builtins.{name}"
     for name in (
-        "bool", "bytes", "complex", "float", "frozenset", "int", "str", "tuple",
+        "bool", "bytes", "bytearray", "range", "NotImplemented", "complex", "float", "frozenset",
+        "int", "str", "tuple",
         "copyreg.__newobj__", "object.__eq__", "object.__getstate__", "object.__hash__",
     )
 } | {"pickle.PickleBuffer"}  # fmt: skip

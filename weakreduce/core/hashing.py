@@ -24,7 +24,10 @@ from weakreduce.model.kinds import kind_of
 _stock_getstate: Final[Any] = object.__getstate__
 #: How much of a value is looked at in any case (see `Facts.looks`).
 _LOOKED_AT: Final = 1000
-_ATOMS: Final = (int, float, complex, str, bytes, bool, type(None), type(...), pickle.PickleBuffer)
+_ATOMS: Final = (
+    int, float, complex, str, bytes, bytearray, bool, range,
+    type(None), type(...), type(NotImplemented), pickle.PickleBuffer,
+)  # fmt: skip
 
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
