@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 
 import house
@@ -35,6 +37,16 @@ def test_the_package_keeps_the_rules(rule: str) -> None:
 
 def test_every_rule_that_is_listed_is_one() -> None:
     assert set(EXCEPTIONS) <= set(house.RULES)
+
+
+def test_the_tests_of_the_core_need_cloudpickle_and_dill_alone() -> None:
+    tests = Path(__file__).resolve().parent.parent
+    helpers = {path.stem for path in (tests / "support").iterdir()}
+    helpers |= {path.stem for path in tests.iterdir()}  # the scripts, which some of them call
+    known = {"weakreduce", "cloudpickle", "dill", "pytest", "hypothesis", *helpers}
+    for path in (tests / "core").glob("*.py"):
+        named = set(house.imported(ast.parse(path.read_text(encoding="utf-8"))))
+        assert named <= known | sys.stdlib_module_names, path.name
 
 
 def made(folder: Path, files: dict[str, str]) -> Path:

@@ -244,12 +244,12 @@ def foreign(package: Path) -> set[str]:
     broken = set()
     for module in modules_of(package).values():
         if module.room in ("model", "paths", "core", "wire"):
-            named = set(_imported(module.tree)) - known
+            named = set(imported(module.tree)) - known
             broken |= {f"{module.name} -> {name}" for name in named}
     return broken
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
+def imported(tree: ast.Module) -> Iterator[str]:
     """The top packages that a module imports, by whatever statement or call."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
