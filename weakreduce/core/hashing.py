@@ -10,9 +10,10 @@ import operator
 import pickle
 from typing import Any, Final
 
+from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import items_of, listed
+from weakreduce.core.held import ATOMS, items_of, listed
 from weakreduce.model.classes import (
     NAMEABLE,
     constructs_by_default,
@@ -24,10 +25,8 @@ from weakreduce.model.kinds import kind_of
 _stock_getstate: Final[Any] = object.__getstate__
 #: How much of a value is looked at in any case (see `Facts.looks`).
 _LOOKED_AT: Final = 1000
-_ATOMS: Final = (
-    int, float, complex, str, bytes, bytearray, bool, range,
-    type(None), type(...), type(NotImplemented), pickle.PickleBuffer,
-)  # fmt: skip
+#: What leads nowhere, of their subclasses too, and what a pickler writes by a way of its own.
+_ATOMS: Final = (*ATOMS, bytearray, range, type(NotImplemented), pickle.PickleBuffer)
 
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
@@ -76,13 +75,13 @@ def _comes_early(facts: Facts, value: object, owner: object) -> bool:
     return issubclass(type(value), _ATOMS) or is_apart(facts, value, owner)
 
 
-def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
+def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
     """Whether a value leads neither to its owner nor to a weak thing, as far as it is looked at.
 
     A class or function leads to neither: where it is written by value, it may be met anywhere.
     """
     # What leads to nothing weak may lead to an owner.
-    known = facts.apart if owner is None else {}
+    known = facts.apart if owner is MISSING else {}
     if id(value) in known:
         return True
     waiting, seen = [value], {id(value): value}
@@ -96,7 +95,7 @@ def is_apart(facts: Facts, value: object, owner: object = None) -> bool:
         if facts.looks < 0 and looked_at > _LOOKED_AT:
             return False
         for part in parts:
-            if part is owner and owner is not None:
+            if part is owner:
                 return False
             identity = id(part)
             if (
@@ -122,7 +121,10 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         return items
     try:
         reduction = facts.reductions.reduced(obj)
-        return [] if type(reduction) is str else listed(reduction[1:])
+        if type(reduction) is str:
+            return []
+        # None where the pickler has a way of its own: what such an object holds is not to be known.
+        return None if reduction is None else listed(reduction[1:])
     except MemoryError:
         raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled

@@ -6,7 +6,9 @@ import types
 from typing import Any, Final
 
 #: What leads nowhere.
-ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
+ATOMS: Final[frozenset[type]] = frozenset(
+    {int, float, complex, str, bytes, bool, type(None), type(...)}
+)
 
 
 def items_of(part: Any) -> list[Any] | None:
