@@ -164,6 +164,11 @@ def test_a_class_that_gives_a_hash_back_holds_its_instances(
     assert run(load, payload) == "True\n"
 
 
+#: Follows a script that has made `parts`.
+SEND = """
+with open(sys.argv[-1], "wb") as file:
+    file.write(cloudpickle.dumps(parts[:: 1 if sys.argv[-2] == "first" else -1]))
+"""
 HELD = """
 import sys, weakref
 import cloudpickle
@@ -213,10 +218,6 @@ method = makers[sys.argv[2]](weakref.ref(made))
 type(made).found = staticmethod(method)
 type(made).several = [method, (method,)]
 parts = [made, [weakref.ref(made), type(made)]]
-payload = cloudpickle.dumps(parts[:: 1 if sys.argv[3] == "first" else -1])
-assert method()() is made  # as before
-with open(sys.argv[4], "wb") as file:
-    file.write(payload)
 """
 
 
@@ -228,7 +229,8 @@ def test_what_a_method_holds_of_an_instance_of_its_class(
 ) -> None:
     """Wherever the function has it, for an instance that needs the class complete."""
     payload = str(tmp_path / "payload")
-    run(HELD, name, where, order, payload, PYTHONWARNINGS="error")
+    as_before = "assert method()() is made"
+    run(HELD + SEND + as_before, name, where, order, payload, PYTHONWARNINGS="error")
     found = "named.found()() is made and named.several[1][0] is named.found"
     assert run(LOAD.format(found), payload) == "True\n"
 
@@ -250,8 +252,6 @@ reference = weakref.ref(made)
 cls.members = frozenset([reference])
 cls.notes = {"notes": {reference: 1}, "more": [{reference}]}
 parts = [made, [reference, cls]]
-with open(sys.argv[3], "wb") as file:
-    file.write(cloudpickle.dumps(parts[:: 1 if sys.argv[2] == "first" else -1]))
 """
 
 
@@ -262,7 +262,7 @@ def test_a_class_that_gives_a_hash_back_has_references_as_keys(
 ) -> None:
     """A reference hashes as its referent does, which cannot before the class is complete."""
     payload = str(tmp_path / "payload")
-    run(HASHED_BY_WAY_OF_REFERENCES, name, order, payload, PYTHONWARNINGS="error")
+    run(HASHED_BY_WAY_OF_REFERENCES + SEND, name, order, payload, PYTHONWARNINGS="error")
     table, more = "named.notes['notes']", "named.notes['more'][0]"
     load = LOAD.format(
         f"reference in named.members and {table}[reference] == 1 and reference in {more}"

@@ -195,6 +195,14 @@ def test_arrays_alone(host: str) -> None:
         weakreduce.install()
 
 
+def test_a_policy_takes_numbers_of_numpy() -> None:
+    plain = weakreduce.Policy(max_snapshot_bytes=5)
+    for limit in (np.int64(5), np.uint8(5)):
+        policy = weakreduce.Policy(max_snapshot_bytes=limit)  # type: ignore[arg-type]
+        assert policy == plain
+        assert repr(policy) == repr(plain)
+
+
 def test_modules_by_value(tmp_path: Path) -> None:
     """`cloudpickle.register_pickle_by_value`: a registry travels with the module's class."""
     (tmp_path / "by_value.py").write_text(

@@ -70,31 +70,39 @@ def attempt(bench: faults.Bench, root: Any, does: Callable[[], Any]) -> BaseExce
 # --- methods ------------------------------------------------------------------------------------
 
 
+def everywhere(
+    bench: faults.Bench, hook: str, those: tuple[Any, ...], healthy: Any
+) -> Iterator[tuple[str, Any, Any]]:
+    """Each place of an object with a hook, and its root, with each of those that are tried there.
+
+    After each place the bench has to be as before.
+    """
+    thing = bad_hooks.HOOKS[hook]()
+    for number, (place, root) in enumerate(bad_hooks.placed(thing).items()):
+        for each in some(number, place, those):
+            yield place, root, each
+        bench.check(*healthy[:2])
+
+
 @pytest.mark.parametrize("hook", bad_hooks.HOOKS)
 def test_a_method_that_raises(host: str, hook: str, healthy: Any) -> None:
     """What is no error of the object's is never lost."""
     bench = faults.Bench(host)
-    thing = bad_hooks.HOOKS[hook]()
-    for number, (place, root) in enumerate(bad_hooks.placed(thing).items()):
-        for raised in some(number, place, bad_hooks.ERRORS):
-            error = attempt(bench, root, bad_hooks.raising(raised))
-            if Act.calls and (not isinstance(raised, Exception) or type(raised) is MemoryError):
-                assert error is raised, (place, raised, error)
-        bench.check(*healthy[:2])
+    for place, root, raised in everywhere(bench, hook, bad_hooks.ERRORS, healthy):
+        error = attempt(bench, root, bad_hooks.raising(raised))
+        if Act.calls and (not isinstance(raised, Exception) or type(raised) is MemoryError):
+            assert error is raised, (place, raised, error)
 
 
 @pytest.mark.parametrize("hook", bad_hooks.HOOKS)
 def test_a_method_that_answers_nonsense(host: str, hook: str, healthy: Any) -> None:
     """It raises an error, or writes what is at least a pickle."""
     bench = faults.Bench(host)
-    thing = bad_hooks.HOOKS[hook]()
-    for number, (place, root) in enumerate(bad_hooks.placed(thing).items()):
-        for answer in some(number, place, bad_hooks.NONSENSE):
-            error = attempt(bench, root, lambda answer=answer: answer)
-            assert error is None or isinstance(error, Exception), (place, answer)
-            assert not type(error).__module__.startswith("weakreduce.core"), (place, answer, error)
-            bench.pickler.clear_memo()
-        bench.check(*healthy[:2])
+    for place, root, answer in everywhere(bench, hook, bad_hooks.NONSENSE, healthy):
+        error = attempt(bench, root, lambda answer=answer: answer)
+        assert error is None or isinstance(error, Exception), (place, answer)
+        assert not type(error).__module__.startswith("weakreduce.core"), (place, answer, error)
+        bench.pickler.clear_memo()
 
 
 @pytest.mark.parametrize("hook", bad_hooks.HOOKS)

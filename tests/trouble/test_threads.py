@@ -63,6 +63,22 @@ def together(*tasks: Callable[[], None]) -> None:
         raise errors[0]
 
 
+class LastOfAll:
+    """Around the work of each of `THREADS` threads; where the last of them ends, `done` is set."""
+
+    def __init__(self, done: threading.Event) -> None:
+        self.done, self._left, self._lock = done, THREADS, threading.Lock()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                self.done.set()
+
+
 class Shared:
     """What all threads dump, and one writes to."""
 
@@ -143,21 +159,16 @@ def dump(root: Any, policy: str, host: str) -> bytes | None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_containers_that_others_write_to(host: str) -> None:
     shared = Shared()
-    running, lock = [THREADS], threading.Lock()
+    last = LastOfAll(shared.done)
 
     def send(number: int) -> Callable[[], None]:
         def task() -> None:
-            try:
+            with last:
                 for turn in range(TURNS):
                     policy = POLICIES[(number + turn) % 3]
                     payload = dump(shared.root, policy, host)
                     if payload is not None:
                         shared.check(weakreduce.loads(payload, host=host), policy)
-            finally:
-                with lock:
-                    running[0] -= 1
-                    if not running[0]:
-                        shared.done.set()
 
         return task
 
@@ -172,11 +183,11 @@ def test_a_thousand_dumps_of_each_thread_under_its_own_policy() -> None:
         "pins": [weakref.ref(shared.outside)],
         "keys": [shared.inside, shared.keys],
     }
-    left, lock = [THREADS], threading.Lock()
+    last = LastOfAll(shared.done)
 
     def send(number: int) -> Callable[[], None]:
         def task() -> None:
-            try:
+            with last:
                 for turn in range(1000):
                     name, root = list(roots.items())[turn % (3 if turn % 50 == 0 else 2)]
                     policy = POLICIES[(number + turn // 100) % 3]
@@ -194,11 +205,6 @@ def test_a_thousand_dumps_of_each_thread_under_its_own_policy() -> None:
                     else:
                         assert copy[1][copy[0]] == 1
                         assert policy == "snapshot" or len(copy[1]) == 1
-            finally:
-                with lock:
-                    left[0] -= 1
-                    if not left[0]:
-                        shared.done.set()
 
         return task
 
@@ -210,7 +216,8 @@ def test_attributes_that_others_write_to(host: str) -> None:
     """Stock's own copy of them is what is written: a dict that changes is stock's to report."""
     holder, outside = things.Thing("holder"), things.Thing("outside")
     holder.link, holder.pinned = weakref.ref(holder), weakref.ref(outside)
-    done, left, lock = threading.Event(), [THREADS], threading.Lock()
+    done = threading.Event()
+    last = LastOfAll(done)
 
     def write() -> None:
         turn = 0
@@ -220,7 +227,7 @@ def test_attributes_that_others_write_to(host: str) -> None:
             vars(holder).pop(f"attribute {(turn + 3) % 7}", None)
 
     def task() -> None:
-        try:
+        with last:
             for _ in range(TURNS):
                 try:
                     payload = weakreduce.dumps([holder, holder.link], host=host)
@@ -232,11 +239,6 @@ def test_attributes_that_others_write_to(host: str) -> None:
                 assert copy.link is link
                 assert link() is copy
                 assert copy.pinned().name == "outside"
-        finally:
-            with lock:
-                left[0] -= 1
-                if not left[0]:
-                    done.set()
 
     together(*[task] * THREADS, write)
 
@@ -258,7 +260,8 @@ class Written(things.Thing):
 @pytest.mark.parametrize("host", HOSTS)
 def test_classes_that_others_write_to(host: str) -> None:
     """As pickle does, when it meets the first instance: it notes the names of slots there."""
-    done, left, lock = threading.Event(), [THREADS], threading.Lock()
+    done = threading.Event()
+    last = LastOfAll(done)
 
     def write() -> None:
         turn = 0
@@ -269,18 +272,13 @@ def test_classes_that_others_write_to(host: str) -> None:
                     delattr(Written, f"attribute{(turn + 20) % 40}")
 
     def task() -> None:
-        try:
+        with last:
             for _ in range(2 * TURNS):
                 inside, outside = Written("inside"), things.Thing("outside")
                 root = [weakref.ref(inside), weakref.ref(outside), inside]
                 copy = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
                 assert copy[0]() is copy[2]
                 assert copy[1]().name == "outside"
-        finally:
-            with lock:
-                left[0] -= 1
-                if not left[0]:
-                    done.set()
 
     together(*[task] * THREADS, write)
 
