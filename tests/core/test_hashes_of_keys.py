@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import pickle
 import sys
+import types
 import warnings
 import weakref
 from collections.abc import Callable
@@ -205,6 +206,138 @@ def test_what_leads_back_has_what_can_be_there(make: Any, host: Any) -> None:
         ((key, value),) = table.items()
         assert key() is value
         assert table[weakref.ref(value)] is value
+
+
+# --- what a class says of its own state ------------------------------------------------------
+
+
+class Tree:
+    """Hashes by its name, and leads back to what refers to it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.children: list[Any] = []
+        self.parent: Any = None
+        self.secret = "hunter" + str(2)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tree) and other.name == self.name
+
+    def add(self, child: Any) -> Any:
+        self.children.append(child)
+        child.parent = weakref.ref(self)
+        return child
+
+
+class LeavesOut(Tree):
+    """Its state has no secret, and not what it remembers of its hash."""
+
+    remembered: Any = None
+
+    def __hash__(self) -> int:
+        if self.remembered is None:
+            self.remembered = hash(self.name)
+        return int(self.remembered)
+
+    def __getstate__(self) -> Any:
+        leaves_out = ("secret", "remembered")
+        return {name: part for name, part in vars(self).items() if name not in leaves_out}
+
+
+class Bare(Tree):
+    """Puts its state into what has none."""
+
+    def __setstate__(self, state: Any) -> None:
+        if vars(self):
+            raise ValueError(sorted(vars(self)))
+        vars(self).update(state)
+
+
+class Renames(Tree):
+    def __getstate__(self) -> Any:
+        return [self.name, self.children, self.parent]
+
+    def __setstate__(self, state: Any) -> None:
+        assert not vars(self)
+        self.label, self.children, self.parent = state
+
+    def __hash__(self) -> int:
+        return hash(getattr(self, "label", None) or self.name)
+
+
+class ReadOnly(Tree):
+    """Its name cannot be set."""
+
+    def __init__(self, name: str) -> None:
+        vars(self).update(name=name, children=[], parent=None)
+
+    @property
+    def name(self) -> Any:
+        return vars(self)["name"]
+
+    def __getstate__(self) -> Any:
+        return vars(self).copy()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("cls", [LeavesOut, Bare, Renames, ReadOnly])
+def test_what_comes_early_is_what_the_class_gives(cls: Any, host: Any) -> None:
+    tree = cls("tree")
+    tree.add(cls("leaf"))
+    hash(tree)
+    for root in ([tree], [weakref.ref(tree), tree], [tree.children, tree]):
+        payload = weakreduce.dumps(root, host=host)
+        copy = weakreduce.loads(payload, host=host)[-1]
+        assert copy.children[0].parent() is copy
+        assert b"hunter2" not in payload or cls is Bare
+        names = {"children", "parent", "label" if cls is Renames else "name"}
+        assert vars(copy).keys() - {"secret"} == names
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_a_getstate_gives_is_there_for_a_hash(host: Any) -> None:
+    tree: Any = LeavesOut("tree")
+    tree.table = {weakref.ref(tree): "own"}
+    tree.add(LeavesOut("leaf"))
+    (copy,) = weakreduce.loads(weakreduce.dumps([tree], host=host), host=host)
+    assert copy.table[weakref.ref(copy)] == "own"
+    assert "secret" not in vars(copy)
+
+
+class WithValue:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WithValue) and repr(other.value) == repr(self.value)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        slice(1, 2), range(3), bytearray(b"a"), NotImplemented, property(len), staticmethod(len),
+        types.MappingProxyType({"a": [1]}), {"a": 1}.keys(), called.__code__,
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_hash_by_what_picklers_write_in_their_own_ways(value: Any, host: Any) -> None:
+    obj = WithValue(value)
+    root = [{weakref.ref(obj): 1}, obj]
+    try:
+        weakreduce.loads(weakreduce.dumps([obj, {obj: 1}], host=host), host=host)
+    except TypeError:
+        with pytest.raises(TypeError):
+            weakreduce.dumps(root, host=host)
+        return
+    copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+    assert copies[0][weakref.ref(copies[1])] == 1
 
 
 # --- dead ones ------------------------------------------------------------------------------

@@ -6,8 +6,11 @@ it is hashed before that state is there. Nothing here decides.
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import operator
 import pickle
+import types
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
@@ -16,8 +19,10 @@ from weakreduce.core.facts import Facts
 from weakreduce.core.held import ATOMS, items_of, listed
 from weakreduce.model.classes import (
     NAMEABLE,
+    class_attribute,
     constructs_by_default,
     defines,
+    flags_of,
     reduces_by_default,
 )
 from weakreduce.model.kinds import kind_of
@@ -26,11 +31,19 @@ _stock_getstate: Final[Any] = object.__getstate__
 #: How much of a value is looked at in any case (see `Facts.looks`).
 _LOOKED_AT: Final = 1000
 #: What leads nowhere, of their subclasses too, and what a pickler writes by a way of its own.
-_ATOMS: Final = (*ATOMS, bytearray, range, type(NotImplemented), pickle.PickleBuffer)
+_ATOMS: Final = (
+    *ATOMS, bytearray, range, type(NotImplemented), pickle.PickleBuffer, types.CodeType
+)  # fmt: skip
+#: The flag of types whose instances tell the collector all that they hold.
+_COLLECTED: Final = 1 << 14
+#: Modules that write the ``__getstate__`` and ``__setstate__`` of classes with slots (the standard
+#: library's, and attrs'): of fields alone, by their names, whatever is there already.
+_GENERATORS: Final = frozenset({"dataclasses", "attr._make"})
 
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
     """`shell`, which stands for the referent, with the attributes that its hash may need."""
+    cls = type(referent)
     early, early_slots = (
         {
             name: value
@@ -41,31 +54,43 @@ def hashable(facts: Facts, referent: object, shell: object) -> Any:
     )
     if not early and not early_slots:
         return shell
-    cls = type(referent)
-    if reduces_by_default(cls) or not constructs_by_default(cls):
+    if not defines(cls, "__setstate__"):
         return same_with(shell, (early or None, early_slots) if early_slots else early)
-    steps = [
-        Call(object.__setattr__, shell, name, value)
-        for name, value in (early | early_slots).items()
-    ]
+    # The code of the class has its state when that is complete.
+    steps = [Call(object.__setattr__, shell, name, value) for name, value in early_slots.items()]
     return same_with(shell, steps, None, None, operator.is_)
 
 
 def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
-    """The attributes of a referent, and those in slots, if they are put in one by one."""
+    """The attributes of a referent that its state puts in as they are, and those in slots.
+
+    The state is what the referent's class says that it is: what a ``__getstate__`` leaves out does
+    not travel, and a ``__setstate__`` finds the object as bare as it was made.
+    """
     cls = type(referent)
     if issubclass(cls, NAMEABLE) or facts.engine.has_reducer(cls):
         return None, None
-    if constructs_by_default(cls):
-        # As they are, also where the class has a __getstate__ of its own.
+    if reduces_by_default(cls):
         state: Any = _stock_getstate(referent)
     else:
         found: Any = facts.reductions.reduced_or_none(referent) or ()
-        if len(found) != 3 or defines(cls, "__setstate__"):
+        if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
             return None, None
         state = found[2]
+        if defines(cls, "__setstate__"):
+            return None, _fields(cls, state)
     parts = state if type(state) is tuple and len(state) == 2 else (state, None)
     return parts if all(part is None or type(part) is dict for part in parts) else (None, None)
+
+
+def _fields(cls: type, state: Any) -> dict[str, Any] | None:
+    """The slots in a state that generated methods give and take: no code of a user's sees them."""
+    for name in ("__getstate__", "__setstate__"):
+        if getattr(class_attribute(cls, name), "__module__", None) not in _GENERATORS:
+            return None
+    if type(state) is list:
+        state = dict(zip((field.name for field in dataclasses.fields(cls)), state, strict=True))
+    return state if type(state) is dict else None
 
 
 def _comes_early(facts: Facts, value: object, owner: object) -> bool:
@@ -123,8 +148,11 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         reduction = facts.reductions.reduced(obj)
         if type(reduction) is str:
             return []
-        # None where the pickler has a way of its own: what such an object holds is not to be known.
-        return None if reduction is None else listed(reduction[1:])
+        if reduction is None:  # the pickler has a way of its own
+            if flags_of(cls) & _COLLECTED:
+                return gc.get_referents(obj)
+            reduction = obj.__reduce_ex__(facts.engine.protocol)
+        return listed(reduction[1:])
     except MemoryError:
         raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
