@@ -270,6 +270,77 @@ def test_a_class_that_gives_a_hash_back_has_references_as_keys(
     assert run(load, payload) == "True\n"
 
 
+#: A reference among what the value of an attribute is made from.
+MADE_FROM = """
+import enum, functools, sys, typing, weakref
+import cloudpickle
+import weakreduce
+
+class Base:
+    def __init__(self, value): self.value = value
+    def __reduce__(self): return type(self), (self.value,)
+
+class Instance(Base): pass
+
+class Group(weakref.WeakSet):
+    __hash__ = object.__hash__
+
+class Pair(typing.NamedTuple):
+    first: object
+
+class Members(frozenset): pass
+
+class Holder:
+    def __init__(self, held): self.held = held
+    def __reduce__(self): return Holder, (self.held,)
+
+def identity(*given): return given[0]
+
+def enumeration(held):
+    class Kind(enum.Enum):
+        ONE = held
+    return Kind
+
+made = Instance("value") if sys.argv[1] == "Instance" else Group()
+cls, reference = type(made), weakref.ref(made)
+cls.found = {
+    "named tuple": lambda: Pair(reference),
+    "annotated": lambda: typing.Annotated[int, reference],
+    "frozenset": lambda: Members([reference]),
+    "holder": lambda: [Holder((reference,))],
+    "member": lambda: enumeration(reference).ONE,
+    "enum": lambda: enumeration(reference),
+    "partial": lambda: functools.partial(identity, reference),
+    "method": lambda: staticmethod(functools.partial(identity, reference)),
+}[sys.argv[2]]()
+parts = [made, [reference, cls]]
+"""
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("made", ["Instance", "Group"])
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("named tuple", "named.found[0] is reference"),
+        ("annotated", "named.found.__metadata__[0] is reference"),
+        ("frozenset", "reference in named.found"),
+        ("holder", "named.found[0].held[0] is reference"),
+        ("member", "named.found.value is reference"),
+        ("enum", "named.found.ONE.value is reference"),
+        ("partial", "named.found() is reference"),
+        ("method", "named.found() is reference"),
+    ],
+)
+def test_what_an_attribute_of_the_class_is_made_from(
+    tmp_path: Path, made: str, kind: str, found: str, order: str
+) -> None:
+    """What is made from its arguments has no state that could wait: its name does."""
+    payload = str(tmp_path / "payload")
+    run(MADE_FROM + SEND, made, kind, order, payload, PYTHONWARNINGS="error")
+    assert run(LOAD.format(found), payload) == "True\n"
+
+
 class WithAWayOfItsOwn(cloudpickle.Pickler):
     """Reduces functions and instances to states of two parts, which are not cloudpickle's."""
 

@@ -60,18 +60,6 @@ def test_parts_know_the_whole() -> None:
     journey.travels(Catalogue, works)
 
 
-class Own(Key):
-    """A class with methods of its own for its state: they see it as they would."""
-
-    def __getstate__(self) -> Any:
-        return {"number": self.number, "of": self.of}
-
-    def __setstate__(self, state: Any) -> None:
-        assert not hasattr(self, "number")
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-
-
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 def test_a_key_of_what_it_holds(host: Any) -> None:
     """What attrs' methods put in again may be there before (`core.hashing`)."""
@@ -81,7 +69,3 @@ def test_a_key_of_what_it_holds(host: Any) -> None:
     key.of[weakref.ref(key)] = "own"
     (copy,) = weakreduce.loads(weakreduce.dumps([key], host=host), host=host)
     assert copy.of[weakref.ref(copy)] == "own"
-    key = Own(1, [])
-    key.of.append(weakref.ref(key))
-    (copy,) = weakreduce.loads(weakreduce.dumps([key], host=host), host=host)
-    assert copy.of[0]() is copy

@@ -118,7 +118,8 @@ def by_name(name: str, base: type) -> Any:
     made.__module__, made.__qualname__ = __name__, f"{name}_{base.__name__}"
     for attribute in vars(made).values():
         function = getattr(attribute, "__func__", attribute)
-        if isinstance(function, types.FunctionType):
+        # (Those that frozen dataclasses with slots have from the standard library are everybody's.)
+        if isinstance(function, types.FunctionType) and function.__module__ != "dataclasses":
             function.__module__ = __name__
             function.__qualname__ = f"{made.__qualname__}.{function.__name__}"
     globals()[made.__qualname__] = made

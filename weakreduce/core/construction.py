@@ -15,8 +15,9 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, held, holds_fresh
+from weakreduce.core.held import ATOMS, are_same, held, holds_fresh, items_of
 from weakreduce.core.incomplete import can_make, lacks_hash
+from weakreduce.core.makings import makings
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
@@ -210,19 +211,19 @@ class Shells(Presence):
             self._is_missing(part, referent, None)
             # In a container it may be hashed, as its referent is.
             or (part is not value and lacks_hash(self.facts, self.walk.met, referent))
-            for part, referent in self._singles(value)
+            for part, referent in self._singles(makings(self.facts, value))
         )
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
         """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
-        for part, referent in self._singles(value):
+        for part, referent in self._singles(held(value)):
             if self._is_missing(part, referent, holder):
                 return referent
         return MISSING
 
-    def _singles(self, value: object) -> Iterator[tuple[Any, Any]]:
-        """The weak things with one edge in builtin containers, each with its referent."""
-        for part in held(value).values():
+    def _singles(self, parts: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+        """The weak things with one edge among parts, each with its referent."""
+        for part in parts.values():
             referent = self._referent_of_a_single(part)
             if referent is not None:
                 yield part, referent
@@ -278,7 +279,7 @@ def _until_then(walk: Walk, value: Any) -> Any:
     """
     kind = walk.types.kinds[type(value)]
     if kind is None:
-        return type(value)()  # a builtin container
+        return items_of(value) and type(value)()  # a builtin container is empty, all else None
     function, arguments = dead_single(walk, kind, value)
     return Call(function, *arguments)
 

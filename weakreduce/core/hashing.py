@@ -6,20 +6,20 @@ it is hashed before that state is there. Nothing here decides.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import operator
 import pickle
 import types
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import ATOMS, items_of, listed
+from weakreduce.core.held import ATOMS, held, items_of, listed
 from weakreduce.model.classes import (
+    COLLECTED,
     NAMEABLE,
-    class_attribute,
     constructs_by_default,
     defines,
     flags_of,
@@ -34,11 +34,6 @@ _LOOKED_AT: Final = 1000
 _ATOMS: Final = (
     *ATOMS, bytearray, range, type(NotImplemented), pickle.PickleBuffer, types.CodeType
 )  # fmt: skip
-#: The flag of types whose instances tell the collector all that they hold.
-_COLLECTED: Final = 1 << 14
-#: Modules that write the ``__getstate__`` and ``__setstate__`` of classes with slots (the standard
-#: library's, and attrs'): of fields alone, by their names, whatever is there already.
-_GENERATORS: Final = frozenset({"dataclasses", "attr._make"})
 
 
 def hashable(facts: Facts, referent: object, shell: object) -> Any:
@@ -56,8 +51,10 @@ def hashable(facts: Facts, referent: object, shell: object) -> Any:
         return shell
     if not defines(cls, "__setstate__"):
         return same_with(shell, (early or None, early_slots) if early_slots else early)
-    # The code of the class has its state when that is complete.
+    # Past the code of the class, which has its say when the state is complete.
     steps = [Call(object.__setattr__, shell, name, value) for name, value in early_slots.items()]
+    if early:
+        steps.append(Call(dict.update, Call(getattr, shell, "__dict__"), early))
     return same_with(shell, steps, None, None, operator.is_)
 
 
@@ -65,32 +62,39 @@ def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
     """The attributes of a referent that its state puts in as they are, and those in slots.
 
     The state is what the referent's class says that it is: what a ``__getstate__`` leaves out does
-    not travel, and a ``__setstate__`` finds the object as bare as it was made.
+    not travel.
     """
     cls = type(referent)
     if issubclass(cls, NAMEABLE) or facts.engine.has_reducer(cls):
         return None, None
     if reduces_by_default(cls):
-        state: Any = _stock_getstate(referent)
-    else:
-        found: Any = facts.reductions.reduced_or_none(referent) or ()
-        if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
-            return None, None
-        state = found[2]
-        if defines(cls, "__setstate__"):
-            return None, _fields(cls, state)
+        return _parts_of(_stock_getstate(referent))
+    found: Any = facts.reductions.reduced_or_none(referent) or ()
+    if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
+        return None, None
+    if not defines(cls, "__setstate__"):
+        return _parts_of(found[2])
+    if not constructs_by_default(cls):
+        return None, None
+    own, own_slots = _parts_of(_stock_getstate(referent))
+    return _also_in(found[2], cls, own or {}), _also_in(found[2], cls, own_slots or {})
+
+
+def _parts_of(state: Any) -> tuple[Any, Any]:
+    """Attributes, and those in slots, given a state of these; else neither."""
     parts = state if type(state) is tuple and len(state) == 2 else (state, None)
     return parts if all(part is None or type(part) is dict for part in parts) else (None, None)
 
 
-def _fields(cls: type, state: Any) -> dict[str, Any] | None:
-    """The slots in a state that generated methods give and take: no code of a user's sees them."""
-    for name in ("__getstate__", "__setstate__"):
-        if getattr(class_attribute(cls, name), "__module__", None) not in _GENERATORS:
-            return None
-    if type(state) is list:
-        state = dict(zip((field.name for field in dataclasses.fields(cls)), state, strict=True))
-    return state if type(state) is dict else None
+def _also_in(state: Any, cls: type, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Those attributes that a state has by their names, whatever its form."""
+    if type(state) is list and is_dataclass(cls) and len(state) == len(fields(cls)):
+        state = dict(zip([field.name for field in fields(cls)], state, strict=True))
+    parts = held(state)
+    names = {part for part in parts.values() if type(part) is str}
+    return {
+        name: value for name, value in attributes.items() if name in names and id(value) in parts
+    }
 
 
 def _comes_early(facts: Facts, value: object, owner: object) -> bool:
@@ -149,7 +153,7 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         if type(reduction) is str:
             return []
         if reduction is None:  # the pickler has a way of its own
-            if flags_of(cls) & _COLLECTED:
+            if flags_of(cls) & COLLECTED:
                 return gc.get_referents(obj)
             reduction = obj.__reduce_ex__(facts.engine.protocol)
         return listed(reduction[1:])

@@ -32,6 +32,8 @@ NAMEABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.Mo
 
 #: The flag of types that are made at run time, in Python or in C; others cannot change.
 HEAP_TYPE: Final = 1 << 9
+#: The flag of types whose instances tell the collector all that they hold.
+COLLECTED: Final = 1 << 14
 
 
 #: Functions of reductions that make an instance of the class that is their first argument. (Of the
