@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, Final
 
-from weakreduce.model.classes import NAMEABLE
+from weakreduce.model.classes import NAMEABLE, stock_getstate
 from weakreduce.model.kinds import Edge, kind_of
 
 #: How many steps from a member are looked at.
@@ -28,7 +28,6 @@ _PIECE: Final = 1 << 16
 _DESCRIBED_AS: Final = (bool, int, float, complex, type(None), type(...))
 #: Builtin containers, and what their subclasses hold besides attributes.
 _CONTAINERS: Final = dict.fromkeys((list, tuple, dict, set, frozenset))
-_get_state: Final[Any] = object.__getstate__
 
 
 class Alike:
@@ -82,7 +81,7 @@ class Alike:
         for container in _CONTAINERS:
             if issubclass(cls, container):
                 parts += self._items(obj, container, depth)
-        state = _get_state(obj) if cls not in _CONTAINERS else None
+        state = stock_getstate(obj) if cls not in _CONTAINERS else None
         for part in state if type(state) is tuple else (state,):
             if part is not None:
                 parts += self._items(part, dict, depth)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core import notes, observe
-from weakreduce.core.expressions import Call, Rest, Standin, Stream
+from weakreduce.core.expressions import OURS
 from weakreduce.core.frames import left_a_dump
 from weakreduce.core.probing import Enough, Prober
 from weakreduce.core.walk import Walk
@@ -32,8 +32,6 @@ _LAST = 50
 _MORE = 1000
 #: Objects that may be opened on the way to one, at least: a tenth of a second.
 _OPENED = 20_000
-#: What stands in a payload for us.
-_PARTS = frozenset({Call, Rest, Standin, Stream})
 #: What a note begins with.
 _OURS = "weakreduce: "
 #: Characters of a path in a note.
@@ -155,7 +153,7 @@ def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpr
 
 def _met(walk: Walk) -> list[Any]:
     """What a walk met, in order; but for what is ours, and what earlier dumps wrote."""
-    return [obj for obj in walk.met.values() if obj is not None and type(obj) not in _PARTS]
+    return [obj for obj in walk.met.values() if obj is not None and type(obj) not in OURS]
 
 
 def _failing(prober: Prober) -> Iterator[Any]:

@@ -59,7 +59,7 @@ def noting(
     return reducer_override
 
 
-def watched_run(engine: Engine, override: Override, obj: object) -> None:
+def run_pickler(engine: Engine, override: Override, obj: object) -> None:
     """Let the pickler run with an override; a signal that it lost on the way is raised again.
 
     Raises:

@@ -35,12 +35,12 @@ from weakreduce.model.classes import (
     defines,
     flags_of,
     hashed_by_value,
+    stock_getstate,
 )
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
-_stock_getstate: Any = object.__getstate__
 _ref_hash: Any = weakref.ref.__hash__
 
 
@@ -57,7 +57,7 @@ class Writer(Protocol):
         """What to write for the referent of an edge that travels."""
 
     def function(self, edge: Edge) -> Any:
-        """The same for the function of a WeakMethod."""
+        """What to write for the function of a WeakMethod."""
 
     def stored_in(self, edge: Edge) -> tuple[type, str] | None:
         """Where the receiver has the function of a WeakMethod from; None: it is written."""
@@ -127,7 +127,7 @@ def user_state(weak: object, internals: frozenset[str]) -> Any:
     if type(weak) in _STATELESS:
         return None
     state = weak.__getstate__()
-    if type(weak).__getstate__ is not _stock_getstate:
+    if type(weak).__getstate__ is not stock_getstate:
         return state
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     # The attributes themselves, which other threads may write to.

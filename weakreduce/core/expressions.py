@@ -58,7 +58,7 @@ DOTTED: dict[int, tuple[Any, str]] = {
 }
 
 
-#: The types of these.
+#: The types of the functions in `DOTTED`.
 DOTTED_TYPES = frozenset(type(function) for function, _ in DOTTED.values())
 
 
@@ -164,6 +164,10 @@ class Rest:
     def reduction(self) -> Reduction:
         """Asked for by the walk when the pickler comes here."""
         return self.fill()
+
+
+#: What of ours a pickler comes to, beside the objects themselves.
+OURS = frozenset({Call, Standin, Guarded, Stream, Rest})
 
 
 def bound_method(function: object, shell: object, instance: object) -> Call:

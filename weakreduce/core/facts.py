@@ -59,7 +59,7 @@ class Facts:
         )
         #: id(referent) -> the decision that replaces a snapshot which cannot be.
         self.failed: dict[int, Decision] = {}
-        #: (id(container), id(key)) -> the same, where the entry's value is the reason.
+        #: (id(container), id(key)) -> the same for an entry whose value is the reason.
         self.failed_entries: dict[tuple[int, int], Decision] = {}
         #: id(callback) -> callback, of all that are to travel.
         self.callbacks: dict[int, Any] = {}
@@ -74,11 +74,11 @@ class Facts:
         self.circular: set[int] = set()
         #: Whether walks began anew since what was inside had left the payload meanwhile.
         self.begun_anew = False
-        #: How often it was looked for what cannot be pickled.
+        #: How many surveys there were of what cannot be pickled.
         self.surveys = 0
         #: By id, what is known to lead to nothing weak (`hashing.is_apart`).
         self.apart: dict[int, Any] = {}
-        #: How many objects and items may still be looked at for that.
+        #: How many objects and items may still be looked at for `apart`.
         self.looks = 500_000
         #: Whether snapshots travel; not where the dump is run to measure all the rest.
         self.with_snapshots = True
@@ -88,7 +88,7 @@ class Facts:
         #: The pickler's ``persistent_id``, which may claim any object, if it has one.
         self.persistent_id = engine.persistent_id()
 
-    def again(self, *, with_snapshots: bool) -> Facts:
+    def to_measure(self, *, with_snapshots: bool) -> Facts:
         """What is known, for another dump by the same pickler that is run to be measured.
 
         All that was asked of the user's code is remembered; without snapshots, every edge that

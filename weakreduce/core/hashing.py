@@ -24,10 +24,10 @@ from weakreduce.model.classes import (
     defines,
     flags_of,
     reduces_by_default,
+    stock_getstate,
 )
 from weakreduce.model.kinds import kind_of
 
-_stock_getstate: Final[Any] = object.__getstate__
 #: How much of a value is looked at in any case (see `Facts.looks`).
 _LOOKED_AT: Final = 1000
 #: What leads nowhere, of their subclasses too, and what a pickler writes by a way of its own.
@@ -68,7 +68,7 @@ def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
     if issubclass(cls, NAMEABLE) or facts.engine.has_reducer(cls):
         return None, None
     if reduces_by_default(cls):
-        return _parts_of(_stock_getstate(referent))
+        return _parts_of(stock_getstate(referent))
     found: Any = facts.reductions.reduced_or_none(referent) or ()
     if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
         return None, None
@@ -76,7 +76,7 @@ def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
         return _parts_of(found[2])
     if not constructs_by_default(cls):
         return None, None
-    own, own_slots = _parts_of(_stock_getstate(referent))
+    own, own_slots = _parts_of(stock_getstate(referent))
     return _also_in(found[2], cls, own or {}), _also_in(found[2], cls, own_slots or {})
 
 

@@ -14,12 +14,10 @@ from typing import Any, Final
 from weakreduce.core.construction import Shells
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import (
+    OURS,
     Call,
-    Guarded,
     Reduction,
     Rest,
-    Standin,
-    Stream,
     same_with,
 )
 from weakreduce.core.held import ATOMS, held, holds, items_of, listed
@@ -35,8 +33,6 @@ from weakreduce.model.classes import (
 from weakreduce.model.decide import CIRCULAR, WAITS, Decision
 from weakreduce.model.kinds import Edge
 
-#: What the encoder puts into payloads.
-_OWN: Final = frozenset({Call, Stream, Rest, Standin, Guarded})
 #: How many objects are asked whether they hold a reference that leads back, and how many are looked
 #: over for those: between a holder and its state is its class, by value with all its methods.
 _LOOKED_AT: Final = 100
@@ -112,7 +108,7 @@ class Construction(Shells):
     def _keeps_in_state(self, obj: object, weak: object) -> bool | None:
         """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
         cls = type(obj)
-        if cls in ATOMS or cls in _OWN or issubclass(cls, NAMEABLE):
+        if cls in ATOMS or cls in OURS or issubclass(cls, NAMEABLE):
             return None
         found = None if self.types.kinds[cls] else self.facts.reductions.reduced_or_none(obj)
         if found is None:

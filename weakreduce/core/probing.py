@@ -10,7 +10,7 @@ import itertools
 from typing import Any, final
 
 from weakreduce.core import encode
-from weakreduce.core.dispatch import watched_run
+from weakreduce.core.dispatch import run_pickler
 from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
@@ -76,7 +76,7 @@ class Prober:
         walk = self.walk
         before = len(walk.met)
         try:
-            watched_run(self.engine, self._override, subject)
+            run_pickler(self.engine, self._override, subject)
         except Refused:
             return None
         except TooLarge:

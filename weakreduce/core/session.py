@@ -13,13 +13,18 @@ A worked example, ``dumps([r, o])`` with ``r = weakref.ref(o)`` and ``o`` plain,
 
 - The first walk is asked for ``r``. Its referent was not met: `decide` says `OPEN`, which is
   written as if it dangled, and a second walk is certain, since a snapshot is what the policy
-  chooses else. It is asked for ``o``, and notes it. With the root the reach is complete.
+  chooses else. It is asked for ``o``, and notes it. With the root the reach is complete. (As ``o``
+  is plain, the plug `look_ahead` finds it in place of the rest of that walk.)
 - The second walk writes the `envelope` ``getitem([root, ...], 0)``. It is asked for ``r``, whose
   referent is inside: `INSIDE`, a link, which `encode` writes as a call of ``ref`` on the *shell* of
   ``o``, the construction without the state, since ``o`` itself is met later::
 
-      operator getitem ( [ weakref ReferenceType ( copyreg __newobj__ Class () ) REDUCE,
-                           max ( (memo of o,) ) REDUCE  state BUILD ] 0 ) REDUCE
+      operator getitem ( [ [ weakref ReferenceType ( Class () NEWOBJ ) REDUCE,
+                             max ( (memo of o,) ) REDUCE  state BUILD ],
+                           list () REDUCE ] 0 ) REDUCE
+
+  (The first list in the envelope is the root; the empty one stands where snapshots would be
+  finished.)
 
 - It is asked for ``o`` itself, which has a shell: ``max((shell,))`` *is* the copy that exists
   already, and the state is put there, where stock pickle puts it.
@@ -182,7 +187,7 @@ class Session(Writing):
         place, buffers = self.place, self.place.buffers
         met_buffers = 0 if buffers is None else len(buffers.met)
         place.buffers, place.limit = None, limit
-        facts = self.facts.again(with_snapshots=with_snapshots)
+        facts = self.facts.to_measure(with_snapshots=with_snapshots)
         inner = Writing(self.engine, place, obj, facts=facts)
         try:
             with observe.watching(False):

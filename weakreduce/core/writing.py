@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from weakreduce.core import look_ahead, notes, short_cuts
-from weakreduce.core.dispatch import Plan, noting, watched_run
+from weakreduce.core.dispatch import Plan, noting, run_pickler
 from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
@@ -89,7 +89,7 @@ class Writing:
         return lost
 
     def write_again(self) -> None:
-        """The same, for a root that is written only to be measured."""
+        """As `write`, for a root that is written only to be measured."""
         self._write_anew()
         while self._write_exactly() is None:
             self._write_anew()
@@ -290,6 +290,6 @@ def _run(writing: Writing, override: Override, obj: object) -> None:
     place = writing.place
     if place.limit is not None:
         place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
-    watched_run(writing.engine, override, obj)
+    run_pickler(writing.engine, override, obj)
     if place.passed:  # pragma: no cover - from Python 3.14 on the walk may come to its end
         raise TooLarge

@@ -180,12 +180,13 @@ def defines(obj_type: type, name: str) -> bool:
 LEAF_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
-_get_state: Final[Any] = object.__getstate__
+#: The state that the default reduction takes, whatever the class has in place of this method.
+stock_getstate: Final[Any] = object.__getstate__
 
 
 def is_leaf(obj: object) -> bool:
     """Whether a plain instance holds atoms alone: written whole, it leads nowhere."""
-    return leads_nowhere(_get_state(obj))
+    return leads_nowhere(stock_getstate(obj))
 
 
 def leads_nowhere(state: Any) -> bool:
