@@ -39,7 +39,7 @@ class Shells(Presence):
         self.later = later
         #: By id, objects under construction, each with whether it can be constructed anew.
         self._repeatable: dict[int, tuple[Any, bool]] = {}
-        #: Ids of those among them for which lists or dicts are made each time.
+        #: Ids of those among `_repeatable` for which lists or dicts are made each time.
         self._made_anew: set[int] = set()
         #: Ids of objects that a weak edge has led to in their own construction, to be written as
         #: stock writes them.
@@ -57,7 +57,7 @@ class Shells(Presence):
         return (*standin.reduction, None, _when_made(standin))
 
     def of_guarded(self, guarded: Guarded) -> Reduction:
-        """The same, where its arguments may lead back to it."""
+        """The construction of such an object, where its arguments may lead back to it."""
         standin = guarded.standin
         if id(standin.obj) in self.under_way:  # whose arguments lead here, and are not done yet
             return (max, ((standin,),))

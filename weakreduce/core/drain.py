@@ -13,7 +13,7 @@ MISSING: Final[Any] = object()
 
 
 class Source(Protocol):
-    """A walk, which forgets its engine when it ends: so a memo that holds a `Rest` does not."""
+    """A walk. It forgets its engine when it ends, so a memo that holds a `Rest` holds no engine."""
 
     engine: Engine
 

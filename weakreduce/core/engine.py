@@ -83,10 +83,10 @@ class Engine(Protocol):
         """Whether the pickler's own override may care for any type."""
 
     def wants_override(self, obj_type: type) -> bool:
-        """Whether it cares for instances of a type."""
+        """Whether the pickler's own override cares for instances of a type."""
 
     def stock_override(self, obj: object) -> Any:
-        """What it says of an object."""
+        """What the pickler's own override says of an object."""
 
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""

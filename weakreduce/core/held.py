@@ -30,7 +30,7 @@ def held(value: object) -> dict[int, Any]:
 
 
 def holds(value: object, wanted: object) -> bool:
-    """Whether an object is among that."""
+    """Whether an object is among what a value and the builtin containers in it hold."""
     return id(wanted) in held(value)
 
 

@@ -25,7 +25,7 @@ def excess(engine: Engine, policy: Policy, referent: object) -> str | None:
         error.__context__ = None
         raise
     except Exception as error:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
-        # But here it may have fewer frames than there.
+        # But here the recursion may have fewer frames than in the walk.
         if is_too_deep(error):
             return f"it is too deep to be measured for max_snapshot_bytes={limit}"
     return None

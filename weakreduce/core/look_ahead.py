@@ -28,7 +28,7 @@ from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, define
 _LEFT_ALONE: Final = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), weakref.ref}
 )
-#: Objects that are to be inside for it to pay where anything is written by value.
+#: How many objects have to be inside for a look ahead to pay where anything is by value.
 _WORTH_IT: Final = 300
 _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
 _attributes: Final = operator.attrgetter("__dict__")
@@ -103,7 +103,7 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]
         found += gc.get_referents(*map(_attributes, owners))
-    # What is by value is written once more for that.
+    # What is by value is walked once more to find what it holds.
     return None if by_value and len(inside) < _WORTH_IT else (inside, by_value)
 
 

@@ -18,7 +18,8 @@ _OURS = f"{_PYTHONS}{expressions.__name__}."
 #: What our objects hold their arguments in, from the outside in.
 _ARGUMENTS = tuple(f"{_PYTHONS}{kind} item " for kind in ("tuple", "tuple", "list"))
 
-#: What it says, from the inside out, of a `functools.partial` with a part of it, and of a tuple.
+#: What a pickler says, from the inside out, of a `functools.partial` with a part of it, and of a
+#: tuple.
 OF_PARTIAL: Final = ("tuple item ", "functools.partial ", "functools.partial object")
 OF_TUPLE: Final = ("tuple item ",)
 

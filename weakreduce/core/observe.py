@@ -34,8 +34,8 @@ class Watched:
 
 
 #: What gets the report of each dump of this process, in whatever thread, and the sizes of payloads
-#: that were not sent after all. A dict, which is changed
-#: in one step, instead of a lock, which a forked child might find taken.
+#: that were not sent after all. A dict, which is changed in one step, instead of a lock, which a
+#: forked child might find taken.
 receivers: dict[Callable[[Any], None], None] = {}
 #: The watch of the dump that is running in this context; False where dumps are not to be seen.
 around = Scope("weakreduce_watch")
@@ -55,7 +55,7 @@ def add_receiver(receiver: Callable[[Any], None]) -> None:
 
 
 def remove_receiver(receiver: Callable[[Any], None]) -> None:
-    """End that."""
+    """Hand no more reports to `receiver`."""
     receivers.pop(receiver, None)
 
 

@@ -82,7 +82,7 @@ class Presence:
         return True
 
     def is_closed(self, part: object) -> bool:
-        """Whether one of them can lead nowhere."""
+        """Whether a part of a construction's arguments can lead nowhere."""
         if id(part) in self._complete or type(part) in ATOMS:
             return True
         if type(part) is tuple:

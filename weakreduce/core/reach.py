@@ -2,8 +2,8 @@
 
 While a pickler writes for the first time, its walk notes each object that it meets. What was not
 met by then may be met later, so the reach cannot say that anything is outside. When the strong
-walk has come to its end, all that was not met is outside. (The least fixpoint of DESIGN: strong
-edges of weak things count where the referent is inside, see `FirstWalk.rest`.)
+walk has come to its end, all that was not met is outside. (Strong edges of weak
+things count where the referent is inside, see `FirstWalk.rest`.)
 """
 
 from __future__ import annotations

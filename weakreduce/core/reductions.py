@@ -25,9 +25,9 @@ class Reductions:
     def __init__(self, engine: Engine, types: TypeFacts) -> None:
         self.engine = engine
         self.types = types
-        #: id -> reduction, of objects that such code reduces.
+        #: id -> reduction, of objects that code of their own reduces.
         self.found: dict[int, Reduction | str] = {}
-        #: Ids of those that may have items.
+        #: Ids of those in `found` that may have items.
         self._unusual: set[int] = set()
         #: id -> (the object, the error, its traceback and its notes), where that code raised.
         self.raised: dict[int, Raised] = {}
@@ -118,7 +118,7 @@ class Reductions:
         return found  # type: ignore[no-any-return]
 
     def ask(self, obj: object) -> Reduction | str:
-        """The same, asked for once more."""
+        """The reduction that `of` gives, asked for anew: not remembered, nor taken from memory."""
         reducer = self.engine.table_reducer(type(obj))
         found: Any = obj.__reduce_ex__(self.engine.protocol) if reducer is None else reducer(obj)
         self.engine.check_reduction(obj, reducer, found)

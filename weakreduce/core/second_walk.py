@@ -70,7 +70,7 @@ class SecondWalk(Walk):
         self._fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
         self.snapshots: dict[int, Edge] = {}
-        #: The same, as plugs note them: refs, and containers with their referents and keys.
+        #: What takes snapshots along, as plugs note it: refs, and containers with what they hold.
         self.taken_refs: list[Any] = []
         self.taken: list[tuple[Any, Sequence[Any], Sequence[Any]]] = []
         #: Whether the order in which what is inside is met was needed, and is not known.
@@ -275,7 +275,7 @@ class SecondWalk(Walk):
 
 
 def _is_leaf(reduction: Reduction) -> bool:
-    """The same as `is_leaf`, of an object that code of its own reduces."""
+    """`is_leaf`, of an object that code of its own reduces, given what that code gave."""
     if len(reduction) > 3 and any(part is not None for part in reduction[3:]):
         return False
     return len(reduction) < 3 or leads_nowhere(reduction[2])

@@ -4,7 +4,8 @@ A plug gives, for the exact instances of a weak type, a function that does what 
 do, or nothing. It is given to a walk by `writing.py` when that is made, and to nothing else:
 without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
 only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
-what does not fit goes the general way.
+what does not fit goes the general way, and so does a ref that is a payload's first weak thing: it
+may have to ready the receiver (`Walk.first`).
 
 | plug | payloads | without it |
 |---|---|---|

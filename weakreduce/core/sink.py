@@ -55,7 +55,7 @@ _NONE: Final = weakref.ref(UnderWay())  # which is gone already
 
 #: What is kept while no dump is under way.
 _EMPTY: Final = io.BytesIO()
-#: Bytes that it is worth not to copy.
+#: A payload of more bytes than these is not copied where the file can take it over.
 _LARGE: Final = 1 << 16
 
 
@@ -121,7 +121,7 @@ class Place:
     tell = size
 
     def claims(self) -> set[Claim]:
-        """Those of threads that are beginning a dump; more than one is too many."""
+        """The claims of threads that are beginning a dump here; more than one is too many."""
         # In one step, whatever other threads do.
         found: set[Claim] = vars(self).setdefault("_claims", set())
         return found
@@ -235,7 +235,7 @@ class Buffers:
 
     def __init__(self, callback: Callable[[Any], Any]) -> None:
         self.callback = callback
-        #: As that of the `Place`.
+        #: Gives the `UnderWay` of the place's dump, or None.
         self.under_way: Callable[[], UnderWay | None] = _NONE
         self.met: list[Any] = []
         self.answers: list[bool] = []

@@ -24,7 +24,7 @@ Namespace = tuple[dict[Any, Any], Callable[[Any, Any], Call]]
 
 
 def namespaces(obj: object, attributes: Any, slots: Any) -> list[Namespace]:
-    """Those of a class or function, given the two parts of its state.
+    """The namespaces of a class or function, given the two parts of its state.
 
     Args:
         obj: the class or function.

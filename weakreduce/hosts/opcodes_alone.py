@@ -17,9 +17,9 @@ from weakreduce.hosts.picklers import own_persistent_id
 
 #: Objects that are looked at, in all.
 _OBJECTS: Final = 64
-#: Of one text: all of them together are far from 64 KiB, of which picklers make frames.
+#: Characters of one text: all texts together are far from 64 KiB, of which picklers make frames.
 _CHARACTERS: Final = 200
-#: The same, for integers.
+#: An integer has to be nearer to 0 than this, so as to take as few bytes as such a text.
 _INTEGER: Final = 1 << 1600
 
 
@@ -42,7 +42,7 @@ def dump(pickler: Any, place: Place, root: Any) -> None:
     By the C pickler itself: the ``dump`` of a class between may be one of ours.
 
     Args:
-        pickler: it.
+        pickler: the C pickler.
         place: where it writes.
         root: what `needs_no_dump` is said of.
     """

@@ -81,9 +81,9 @@ class Reducer(TableEntry):
         """The reduction of a weak thing.
 
         Args:
-            weak: it.
+            weak: the weak thing.
             others: may have a user's own reducer for it.
-            applied: whether this is for us to do; other threads may change that meanwhile.
+            applied: whether reducing is for us to do; other threads may change that meanwhile.
         """
         theirs = others.get(type(weak)) if self.replaced is None else None
         if theirs is not None and not (applied and is_interpreters(theirs)):
@@ -93,7 +93,7 @@ class Reducer(TableEntry):
         return (self.replaced or _by_stock)(weak)
 
     def is_applied(self) -> bool:
-        """Whether this is for us to do."""
+        """Whether reducing is for us to do."""
         return self.table.applied and not as_stock.get()
 
     def __copy__(self) -> Any:

@@ -67,7 +67,7 @@ LEFT_OUT = Decision(Fate.DANGLE, "left out")
 CIRCULAR = Decision(
     Fate.DANGLE, "its referent is constructed from what holds the reference", asked=False
 )
-#: The same, in a walk that is run again, with that taken into account.
+#: Of such an edge in a walk that is sure to be run again, which takes it into account.
 WAITS = Decision(Fate.DANGLE, "what holds the reference has to wait for its referent")
 UNREFERABLE = Decision(
     Fate.DANGLE, "its copy is of a type that cannot be weakly referenced", asked=False
