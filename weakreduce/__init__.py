@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.model.in_force import get_policy, policy, read_environment, set_policy
 from weakreduce.model.names import share, unshare
 from weakreduce.registry import install, uninstall
@@ -101,7 +101,7 @@ def _recording() -> Watch:
     return Recording()
 
 
-observe.make_watches_by(_recording)
+watchers.make_watches_by(_recording)
 read_environment()
 if os.environ.get("WEAKREDUCE_INSTALL", "1") != "0":
     if sys.implementation.name == "cpython":

@@ -174,6 +174,19 @@ def test_an_entry_whose_value_cannot_be_pickled(host: str) -> None:
     assert copy[1]().name == "key"
 
 
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_an_entry_whose_value_cannot_be_pickled_is_refused(host: Any) -> None:
+    """The report tells what the policy makes of it, as of a referent; and both say which it is."""
+    key = Thing("key")
+    table = weakref.WeakKeyDictionary({key: things.Locked()})
+    with weakreduce.policy(unpicklable="raise"):
+        report = weakreduce.explain([table], host=host)
+        with pytest.raises(weakreduce.WeakrefPicklingError, match="its value cannot be pickled"):
+            weakreduce.dumps([table], host=host)
+    (finding,) = report
+    assert (finding.fate, finding.path) == ("refuse", "root[0][<Thing>]")
+
+
 class Nameless:
     """Its reduction is a name that nothing has."""
 

@@ -51,7 +51,7 @@ class Looking(Thing):
     pickler: Any = None
 
     def __reduce__(self) -> Any:
-        Looking.seen = Looking.pickler._weakreduce.engine
+        Looking.seen = Looking.pickler._weakreduce.adapter
         return Thing, (self.name,)
 
 
@@ -68,7 +68,7 @@ def test_what_a_dump_was_kept_from_putting_back_is_put_back_by_the_next(host: st
     pickler = Looking.pickler = PICKLERS[host](file)
     with pytest.raises(ZeroDivisionError):
         pickler.dump([Looking(), Failing()])
-    pickler._weakreduce.engine = Looking.seen
+    pickler._weakreduce.adapter = Looking.seen
     pickler.reducer_override = lambda obj: 1 / 0
     pickler.dump(root)
     assert file.getvalue() == reference.getvalue()

@@ -33,7 +33,7 @@ from things import Restless, Thing, restless
 
 import weakreduce
 from weakreduce import explain
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.report.findings import DRAWN, Picture
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
@@ -882,7 +882,7 @@ def test_the_reports_are_imported_by_the_first_dump_that_is_watched() -> None:
         ours = {name for name in sys.modules if name.startswith("weakreduce.")}
         rooms = {name.split(".")[1] for name in ours}
         assert not rooms & {"report", "reading", "paths", "engines"}, ours
-        assert {name for name in ours if ".core." in name} == {"weakreduce.core.observe"}, ours
+        assert {name for name in ours if ".core." in name} == {"weakreduce.core.watchers"}, ours
         target = {1}
         weakreduce.dumps([target, weakref.ref(target)])
         assert not any(name.startswith("weakreduce.report") for name in sys.modules)
@@ -902,10 +902,10 @@ def test_a_dump_while_another_thread_imports_logging(monkeypatch: pytest.MonkeyP
     target = Thing()
     payload = weakreduce.dumps([target, weakref.ref(target)])
     with monkeypatch.context() as patch:
-        patch.setattr(observe, "_logger", None)
+        patch.setattr(watchers, "_logger", None)
         patch.setitem(sys.modules, "logging", types.ModuleType("logging"))
         assert weakreduce.dumps([target, weakref.ref(target)]) == payload
-        assert observe._logger is None  # it is looked for again
+        assert watchers._logger is None  # it is looked for again
 
 
 def test_the_log(caplog: pytest.LogCaptureFixture) -> None:

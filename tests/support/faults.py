@@ -24,7 +24,7 @@ import harm
 import things
 
 import weakreduce
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.hosts import standard
 from weakreduce.model import blocks, in_force, locks
 
@@ -77,7 +77,7 @@ def fingerprint() -> dict[str, Any]:
     return {
         "policy": id(weakreduce.get_policy()),
         "block": id(in_force._blocks.innermost()),
-        "watch": id(observe.around.innermost()),
+        "watch": id(watchers.around.innermost()),
         "entering": blocks._leaving.get() is None or blocks._leaving.get()() is None,  # type: ignore[misc]
         "locks": [lock for lock in locks._made if lock._is_owned()],  # type: ignore[attr-defined]
         "registries": registries(),

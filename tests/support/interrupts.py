@@ -22,14 +22,14 @@ import pytest
 import things
 
 import weakreduce
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.hosts import standard
 
 PACKAGE = str(Path(weakreduce.__file__).parent)
 PICKLERS = {"cloudpickle": cloudpickle.Pickler, "dill": dill.Pickler, "pickle": standard.Pickler}
 #: Files whose code changes what outlives a dump. Every bytecode of them is tried; of the others,
 #: which only compute, a few.
-KEEPERS = ("blocks", "in_force", "observe", "sink", "session", "patch", "picklers", "dill",
+KEEPERS = ("blocks", "in_force", "watchers", "sink", "session", "patch", "picklers", "dill",
            "cloudpickle", "standard", "tables")  # fmt: skip
 SOME = 25
 
@@ -192,7 +192,7 @@ def test_our_own_dumps(host: str) -> None:
                 work()
         except KeyboardInterrupt:
             assert weakreduce.get_policy() is policy
-            assert observe.around.get() is None
+            assert watchers.around.get() is None
             assert work() == expected
         else:
             raise AssertionError("no interrupt")

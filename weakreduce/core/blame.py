@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from weakreduce.core import notes, observe
+from weakreduce.core import notes, watchers
 from weakreduce.core.expressions import OURS
 from weakreduce.core.frames import left_a_dump
 from weakreduce.core.probing import Enough, Prober
@@ -72,7 +72,7 @@ def culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpri
     """The object that makes the dump of `root` fail, or None where that is not found out."""
     traceback = error.__traceback__
     try:
-        with observe.watching(False):
+        with watchers.watching(False):
             return _culprit(prober, ran, root, error)
     except (Exception, Enough):  # noqa: BLE001 - the user has an error to read already, the host's
         return None
@@ -89,11 +89,11 @@ def place(prober: Prober, subject: object) -> str:
         subject: the referent, or what else of an edge failed.
     """
     try:
-        with observe.watching(False):
+        with watchers.watching(False):
             found = next(_failing(prober), subject)
             if found is subject:
                 return ""
-            ways = search.Search(subject, [id(found)], prober.engine.by_name)
+            ways = search.Search(subject, [id(found)], prober.adapter.by_name)
             path = ways.path(found, root="it")
             return "" if path is None else f", at {_short(path)}"
     except (Exception, Enough):  # noqa: BLE001 - the reason is known already, this is its place
@@ -114,10 +114,10 @@ def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpr
     )
     if raised is None and left_a_dump(error):
         return None  # that one has said what is to blame
-    before = [] if prober.engine.hides_parts else _met(ran)
+    before = [] if prober.adapter.hides_parts else _met(ran)
     limit = max(2 * len(before), _OPENED)
     met = prober.met
-    if prober.engine.hides_parts:
+    if prober.adapter.hides_parts:
         # What was met does not tell what the pickler was in the middle of.
         if prober.probe(root) is None:
             return None
@@ -125,7 +125,7 @@ def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpr
         met += before
     if any(isinstance(found, RecursionError) for found in causes):
         last = met[: -_LAST - 1 : -1]
-        ways = search.Search(root, map(id, last), prober.engine.by_name, limit)
+        ways = search.Search(root, map(id, last), prober.adapter.by_name, limit)
         for obj in last:
             path = ways.path(obj)
             if path is not None:
@@ -137,7 +137,7 @@ def _culprit(prober: Prober, ran: Walk, root: object, error: Exception) -> Culpr
     if innermost is None:
         return None
     nearest = [innermost, *met[: -_LAST - 1 : -1]]
-    ways = search.Search(root, map(id, nearest), prober.engine.by_name, limit, id(innermost))
+    ways = search.Search(root, map(id, nearest), prober.adapter.by_name, limit, id(innermost))
     path = ways.path(innermost)
     if path is not None:
         return Culprit(innermost, path, described(path, innermost))

@@ -71,7 +71,7 @@ class Shells(Presence):
             if not self.under_way:  # or more of them may be
                 self.walk.plans[type(obj)] = None
             return NotImplemented
-        return self.shelled(obj, self.engine.reduction)
+        return self.shelled(obj, self.adapter.reduction)
 
     def shelled(self, obj: object, reduction: Callable[[Any], Any]) -> Any:
         """What is written of an object met strongly whose construction may lead back to it."""
@@ -172,15 +172,15 @@ class Shells(Presence):
         A reference in a class's own attributes, or in what its methods hold, may need an instance
         whose construction needs the class, with all its methods.
         """
-        found = self.engine.stock_override(obj)
-        if id(obj) not in self.engine.opened:
+        found = self.adapter.stock_override(obj)
+        if id(obj) not in self.adapter.opened:
             return found  # it is a name
-        for names, put_in in self.engine.namespaces(obj, found):
+        for names, put_in in self.adapter.namespaces(obj, found):
             early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:
                 self.later(put_in(name, names[name]))
                 names[name] = _until_then(self.walk, names[name])
-        return self.engine.closing(obj, found)
+        return self.adapter.closing(obj, found)
 
     # --- what is there, and what leads back ------------------------------------------------
 
@@ -203,7 +203,7 @@ class Shells(Presence):
         if self.types.by_own_code[type(obj)]:
             return self.facts.reductions.ask(obj)
         is_weak = self.types.kinds[type(obj)] is not None  # then its reduction is ours, and stays
-        return self.under_way[id(obj)].parts if is_weak else self.engine.reduction(obj)
+        return self.under_way[id(obj)].parts if is_weak else self.adapter.reduction(obj)
 
     def _comes_too_early(self, value: object) -> bool:
         """Whether what a class or function holds by a name cannot be made before it."""
@@ -246,7 +246,7 @@ class Shells(Presence):
 
     def _needs_open(self, weak: object, referent: object) -> bool:
         """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
-        if not self.engine.has_skeletons:
+        if not self.adapter.has_skeletons:
             return False  # `can_make` tells
         kind = self.types.kinds[type(weak)]
         return kind is not None and not kind.is_container and self.needs_open_class(referent)

@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from weakreduce.core.adapter import Adapter, Override
 from weakreduce.core.drain import MISSING
-from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import (
     DOTTED,
     DOTTED_TYPES,
@@ -59,7 +59,7 @@ def noting(
     return reducer_override
 
 
-def run_pickler(engine: Engine, override: Override, obj: object) -> None:
+def run_pickler(adapter: Adapter, override: Override, obj: object) -> None:
     """Let the pickler run with an override; a signal that it lost on the way is raised again.
 
     Raises:
@@ -68,7 +68,7 @@ def run_pickler(engine: Engine, override: Override, obj: object) -> None:
     """
     handled = sys.exception()
     try:
-        engine.drive(override, obj)
+        adapter.drive(override, obj)
     except Exception as error:
         signals.reraise(error, Signal, handled=handled)
         raise
@@ -91,11 +91,11 @@ class Dispatch:
         self.facts = facts
         self.types = facts.types
         self.policy = facts.policy
-        self.engine = facts.engine
+        self.adapter = facts.adapter
         self.met = met
         self.plans: dict[type, Plan] = {} if plans is None else plans
         #: The plan of what the pickler's own override cares for.
-        self.by_override: Override = facts.engine.stock_override
+        self.by_override: Override = facts.adapter.stock_override
         self.weak_things = 0
         #: Whether what it writes from now on is nothing, for as long as the pickler goes on.
         self.ended = False
@@ -157,11 +157,11 @@ class Dispatch:
     def _make_plan(self, obj_type: type) -> Plan:
         if self.ended:  # pragma: no cover - from Python 3.14 on
             # A Python pickler asks about builtins, too, which it writes by others of them.
-            is_left = self.engine.save_apart is not None and not flags_of(obj_type) & HEAP_TYPE
+            is_left = self.adapter.save_apart is not None and not flags_of(obj_type) & HEAP_TYPE
             return None if is_left else write_nothing
         if obj_type in _EXPRESSIONS:
             return _reduction_of
-        engine, overridden = self.engine, self.types.overridden
+        adapter, overridden = self.adapter, self.types.overridden
         kind = self.types.kinds[obj_type]
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
@@ -172,14 +172,14 @@ class Dispatch:
             return functools.partial(self._override_or, weak)  # a user's own comes first
         if kind is not None:
             return self.finalizer_plan(kind)
-        if obj_type in DOTTED_TYPES and engine.protocol >= 4:
+        if obj_type in DOTTED_TYPES and adapter.protocol >= 4:
             return self._dotted(obj_type)
         otherwise: Plan = None
         if not issubclass(obj_type, type):
             if self.types.by_own_code[obj_type]:
                 otherwise = self.plan_of_own_code(obj_type)
             elif self.types.own_arguments[obj_type] or (
-                engine.has_skeletons and issubclass(obj_type, types.ModuleType)
+                adapter.has_skeletons and issubclass(obj_type, types.ModuleType)
             ):
                 otherwise = self.reduce_with_arguments
         if not overridden[obj_type]:
@@ -190,7 +190,7 @@ class Dispatch:
 
     def _override_or(self, otherwise: Override, obj: object) -> Any:
         """What the pickler's own override says, or what is done where it has nothing to say."""
-        found = self.engine.stock_override(obj)
+        found = self.adapter.stock_override(obj)
         return otherwise(obj) if found is NotImplemented else found
 
     def ordinary_plan(self, obj_type: type) -> Plan:
@@ -207,14 +207,14 @@ class Dispatch:
 
     def _dotted(self, obj_type: type) -> Plan:
         """The plan of functions of builtin types: by name, if the encoder writes them."""
-        engine = self.engine
+        adapter = self.adapter
         ask: Override
         if self.types.overridden[obj_type]:
-            ask = engine.stock_override
-        elif engine.has_reducer(obj_type):
+            ask = adapter.stock_override
+        elif adapter.has_reducer(obj_type):
             ask = _leave
         else:  # as the pickler would; a table has to have an answer
-            ask = operator.methodcaller("__reduce_ex__", engine.protocol)
+            ask = operator.methodcaller("__reduce_ex__", adapter.protocol)
 
         def name(function: object) -> Any:
             # Not where nothing weak was met: those bytes are stock's.

@@ -6,16 +6,16 @@ import functools
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-from weakreduce.core.engine import Engine
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Reduction, Rest, Stream
 
 MISSING: Final[Any] = object()
 
 
 class Source(Protocol):
-    """A walk. It forgets its engine when it ends, so a memo that holds a `Rest` holds no engine."""
+    """A walk. It forgets its adapter when it ends: a memo that holds a `Rest` holds none."""
 
-    engine: Engine
+    adapter: Adapter
 
     def next_item(self) -> Any:
         """The next object to be written, as far as is known now, or `MISSING`."""
@@ -23,7 +23,7 @@ class Source(Protocol):
 
 def drained(source: Source, head: list[Any]) -> Stream:
     """A list of `head` and of all that `next_item` gives, also while that is being written."""
-    if source.engine.save_apart is not None:
+    if source.adapter.save_apart is not None:
         return Stream(iter([*head, Rest(functools.partial(_save_rest, source))]))
     return Stream(_slots(source, head))
 
@@ -56,7 +56,7 @@ def _slots(source: Source, head: list[Any]) -> Iterator[Any]:
 
 
 def _save_rest(source: Source) -> Reduction:
-    save = source.engine.save_apart
+    save = source.adapter.save_apart
     assert save is not None
     while (item := source.next_item()) is not MISSING:
         save(item)

@@ -16,7 +16,9 @@ import functools
 import itertools
 import operator
 import weakref
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, final
 
 from weakreduce.core.expressions import (
     PLACEHOLDER,
@@ -28,6 +30,7 @@ from weakreduce.core.expressions import (
     same_with,
 )
 from weakreduce.core.identities import with_new_identities, with_new_identity
+from weakreduce.core.writer import Writer
 from weakreduce.model.classes import (
     HEAP_TYPE,
     LEAF_ATOMS,
@@ -37,51 +40,11 @@ from weakreduce.model.classes import (
     hashed_by_value,
     stock_getstate,
 )
-from weakreduce.model.decide import ARRIVES, Decision, Fate
+from weakreduce.model.decide import ARRIVES, Fate
 from weakreduce.model.kinds import Edge, Kind
 
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
 _ref_hash: Any = weakref.ref.__hash__
-
-
-class Writer(Protocol):
-    """What an encoder may ask of the walk that it writes for."""
-
-    #: Whether a second walk is certain, so that what this one writes means nothing.
-    again: bool
-
-    def decide(self, edge: Edge) -> Decision:
-        """The fate of an edge."""
-
-    def target(self, edge: Edge) -> Any:
-        """What to write for the referent of an edge that travels."""
-
-    def function(self, edge: Edge) -> Any:
-        """What to write for the function of a WeakMethod."""
-
-    def stored_in(self, edge: Edge) -> tuple[type, str] | None:
-        """Where the receiver has the function of a WeakMethod from; None: it is written."""
-
-    def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
-        """Of what goes home, given the expression of its copy: what it is, and `_target`'s pin."""
-
-    def holding(self, function: object, callback: object) -> Any:
-        """What a WeakMethod calls, and holds its function by, where that is made on the way."""
-
-    def callback(self, edge: Edge) -> Any:
-        """What to write for the callback of an edge that travels, or None."""
-
-    def first(self, function: object) -> Any:
-        """`function`; in the payload's first weak thing, one that readies the receiver too."""
-
-    def later(self, fill: Call) -> None:
-        """Write `fill` when every object of the payload is complete."""
-
-    def can_make(self, obj: object) -> bool:
-        """Whether the receiver can make an object, and hash it, when it comes to this place."""
-
-    def ordered(self, edges: list[Edge]) -> list[Edge]:
-        """The entries of a WeakSet in an order that every process agrees on."""
 
 
 def _dead(walk: Writer, make: object, *before: object, through: Any = None) -> Reduction:
@@ -171,14 +134,23 @@ def _constructor(kind: Kind, cls: type) -> tuple[Any, ...]:
 
 def dead_single(walk: Writer, kind: Kind, weak: object) -> Reduction:
     """A dead weak thing of the type of one with a single edge, without attributes."""
-    if walk.again:
-        return PLACEHOLDER
-    if kind.rebuild is not None:
-        return (walk.first(kind.rebuild), (None,))
-    if kind.base in weakref.ProxyTypes:
-        return _dead(walk, weakref.proxy, type(weak) is weakref.CallableProxyType)
-    through = copy.copy if kind.base is weakref.WeakMethod else None
-    return _dead(walk, *_constructor(kind, type(weak)), through=through)
+    return PLACEHOLDER if walk.again else _encoder(kind).dead(walk, kind, weak)
+
+
+def _dead_ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
+    return _dead(walk, *_constructor(kind, type(weak)))
+
+
+def _dead_method(walk: Writer, kind: Kind, weak: object) -> Reduction:
+    return _dead(walk, *_constructor(kind, type(weak)), through=copy.copy)
+
+
+def _dead_proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
+    return _dead(walk, weakref.proxy, type(weak) is weakref.CallableProxyType)
+
+
+def _dead_registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
+    return (walk.first(kind.rebuild), (None,))
 
 
 def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
@@ -372,19 +344,33 @@ def _registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
     return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))
 
 
-_ENCODERS = {
-    "ref": _ref,
-    "WeakMethod": _ref,
-    "proxy": _proxy,
-    "WeakSet": _container,
-    "WeakValueDictionary": _container,
-    "WeakKeyDictionary": _container,
-    "finalize": _finalize,
+@final
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """A row: what writes a weak thing, and a dead one that points at one referent."""
+
+    whole: Callable[[Writer, Kind, Any], Reduction]
+    dead: Callable[[Writer, Kind, Any], Reduction]
+
+
+#: By the name of a kind. Where no weak thing is written dead (a container is empty, a finalizer
+#: detached), `whole` writes that as well.
+_ENCODERS: Final = {
+    "ref": _Encoder(_ref, _dead_ref),
+    "WeakMethod": _Encoder(_ref, _dead_method),
+    "proxy": _Encoder(_proxy, _dead_proxy),
+    "WeakSet": _Encoder(_container, _container),
+    "WeakValueDictionary": _Encoder(_container, _container),
+    "WeakKeyDictionary": _Encoder(_container, _container),
+    "finalize": _Encoder(_finalize, _finalize),
 }
+_OF_REGISTERED: Final = _Encoder(_registered, _dead_registered)
+
+
+def _encoder(kind: Kind) -> _Encoder:
+    return _ENCODERS[kind.name] if kind.rebuild is None else _OF_REGISTERED
 
 
 def encode(walk: Writer, kind: Kind, weak: object) -> Reduction:
     """The reduction of a weak thing, for the fates that `walk` decides."""
-    if kind.rebuild is not None:
-        return _registered(walk, kind, weak)
-    return _ENCODERS[kind.name](walk, kind, weak)
+    return _encoder(kind).whole(walk, kind, weak)

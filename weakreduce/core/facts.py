@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from weakreduce.core.engine import Engine
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.reductions import Reductions
 from weakreduce.core.type_facts import TypeFacts
 from weakreduce.model import decide, homes
@@ -33,29 +33,32 @@ class Facts:
     """What is known of one dump; it answers what `decide` asks (`decide.Facts`).
 
     Args:
-        engine: the pickler.
+        adapter: the pickler.
         policy: the one in force.
         excess: pickles a referent by itself, for `Policy.max_snapshot_bytes`, and says why not.
         written_before: ids of what earlier dumps of the same pickler wrote: it shares their memo.
+        ships: whether an engine is known to ship what is written.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        adapter: Adapter,
         policy: Policy,
         excess: Callable[[Any], str | None],
         written_before: Iterable[int] = (),
+        *,
+        ships: bool = False,
     ) -> None:
-        self.engine = engine
+        self.adapter = adapter
         self.policy = policy
         self.choice = decide.outside_choice(policy)
         self.excess = excess
         self.written_before = written_before
-        self.types = TypeFacts(engine)
-        self.reductions = Reductions(engine, self.types)
+        self.types = TypeFacts(adapter)
+        self.reductions = Reductions(adapter, self.types)
         #: Whether the payload is to import weakreduce on the receiver.
         self.readies = policy.ready_receiver == "always" or (
-            policy.ready_receiver == "engines" and engine.ships
+            policy.ready_receiver == "engines" and ships
         )
         #: id(referent) -> the decision that replaces a snapshot which cannot be.
         self.failed: dict[int, Decision] = {}
@@ -86,7 +89,7 @@ class Facts:
         self._measured: set[int] = set()
         self._keep: list[Any] = []
         #: The pickler's ``persistent_id``, which may claim any object, if it has one.
-        self.persistent_id = engine.persistent_id()
+        self.persistent_id = adapter.persistent_id()
 
     def to_measure(self, *, with_snapshots: bool) -> Facts:
         """What is known, for another dump by the same pickler that is run to be measured.
@@ -133,12 +136,12 @@ class Facts:
             return False
         # By the type: isinstance() may ask a property of the user's, which may raise.
         if issubclass(type(referent), NAMEABLE):
-            return self.engine.by_name(referent)
+            return self.adapter.by_name(referent)
         try:
             name = self.reductions.by_override(referent)
             if name is NotImplemented:
                 name = self._own_name(referent)
-            return type(name) is str and self.engine.finds(referent, name)
+            return type(name) is str and self.adapter.finds(referent, name)
         except MemoryError:
             raise  # it says nothing of the object
         except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled

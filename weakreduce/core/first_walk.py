@@ -13,9 +13,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from weakreduce.core.adapter import Override
 from weakreduce.core.dispatch import Plan
 from weakreduce.core.drain import MISSING, drained
-from weakreduce.core.engine import Override
 from weakreduce.core.expressions import PLACEHOLDER, Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import listed
@@ -162,7 +162,7 @@ class FirstWalk(Walk):
                 has ended without that.
         """
         root, self._root = self._root, MISSING
-        if root is MISSING or self._look_ahead is None or self.engine.save_apart is not None:
+        if root is MISSING or self._look_ahead is None or self.adapter.save_apart is not None:
             return
         found = self._look_ahead(root, self.facts)
         if found is not None:
@@ -187,7 +187,7 @@ class FirstWalk(Walk):
 
     def reduce_with_arguments(self, obj: object) -> Any:
         leads_back = self._leads_back(obj)
-        found = self.engine.reduction(obj)
+        found = self.adapter.reduction(obj)
         if leads_back:
             return self._without_state(found)
         # None where the pickler has a way of its own: one of dill's savers, say.
@@ -245,7 +245,7 @@ class FirstWalk(Walk):
     def learn_sets(self) -> None:
         """Builtin sets pass the override by; the pickler's memo knows them."""
         if any(type(edge.referent) in SETS for edge in self.pending):
-            for identity, (_, obj) in self.engine.memo().items():
+            for identity, (_, obj) in self.adapter.memo().items():
                 self.met.setdefault(identity, obj)
 
     def next_item(self) -> Any:

@@ -65,7 +65,7 @@ def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
     not travel.
     """
     cls = type(referent)
-    if issubclass(cls, NAMEABLE) or facts.engine.has_reducer(cls):
+    if issubclass(cls, NAMEABLE) or facts.adapter.has_reducer(cls):
         return None, None
     if reduces_by_default(cls):
         return _parts_of(stock_getstate(referent))
@@ -100,7 +100,7 @@ def _also_in(state: Any, cls: type, attributes: dict[str, Any]) -> dict[str, Any
 def _comes_early(facts: Facts, value: object, owner: object) -> bool:
     """Whether an attribute may be needed for a hash, and does not lead back to its owner."""
     if issubclass(type(value), NAMEABLE):
-        return facts.engine.by_name(value)
+        return facts.adapter.by_name(value)
     return issubclass(type(value), _ATOMS) or is_apart(facts, value, owner)
 
 
@@ -155,7 +155,7 @@ def _parts(facts: Facts, obj: Any) -> list[Any] | None:
         if reduction is None:  # the pickler has a way of its own
             if flags_of(cls) & COLLECTED:
                 return gc.get_referents(obj)
-            reduction = obj.__reduce_ex__(facts.engine.protocol)
+            reduction = obj.__reduce_ex__(facts.adapter.protocol)
         return listed(reduction[1:])
     except MemoryError:
         raise  # it says nothing of the object

@@ -19,8 +19,8 @@ from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, is_bar
 
 def has_open_class(facts: Facts, met: dict[int, Any], obj: object) -> bool:
     """Whether the class of an object, or a base of it, is being written: not all of it is there."""
-    engine = facts.engine
-    return bool(engine.opened) and any(engine.is_open(base, met) for base in bases_of(type(obj)))
+    adapter = facts.adapter
+    return bool(adapter.opened) and any(adapter.is_open(base, met) for base in bases_of(type(obj)))
 
 
 def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
@@ -31,26 +31,26 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
         met: what its walk has met so far.
         obj: the object.
     """
-    engine, cls = facts.engine, type(obj)
-    if not engine.opened:
+    adapter, cls = facts.adapter, type(obj)
+    if not adapter.opened:
         return True
 
     def is_open(part: object) -> bool:
-        return engine.is_open(part, met)
+        return adapter.is_open(part, met)
 
     if issubclass(cls, type):
         return not any(map(is_open, itertools.chain(bases_of(cls), bases_of(obj))))
     if issubclass(cls, NAMEABLE):
-        return engine.has_skeletons or not is_open(obj)
+        return adapter.has_skeletons or not is_open(obj)
     incomplete = has_open_class(facts, met, obj)
-    own_arguments = not engine.has_skeletons and facts.types.own_arguments[cls]
+    own_arguments = not adapter.has_skeletons and facts.types.own_arguments[cls]
     if facts.types.by_own_code[cls] or own_arguments:
         found = facts.reductions.reduced_or_none(obj)
         if found is None:
             return True  # the error surfaces, with its cause, when it is pickled
         if found[0] is not copyreg.__newobj__ or len(found[1]) != 1:  # type: ignore[attr-defined]
-            return not any(map(is_open, _parts_with_code(found[:2], engine.has_skeletons)))
-    return not incomplete or (engine.has_skeletons and is_bare(cls))
+            return not any(map(is_open, _parts_with_code(found[:2], adapter.has_skeletons)))
+    return not incomplete or (adapter.has_skeletons and is_bare(cls))
 
 
 def lacks_hash(facts: Facts, met: dict[int, Any], obj: object) -> bool:

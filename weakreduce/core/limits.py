@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from weakreduce.core import observe
-from weakreduce.core.engine import Engine
+from weakreduce.core import watchers
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.reductions import is_too_deep
 from weakreduce.core.sink import Limit, TooLarge
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy
 
 
-def excess(engine: Engine, policy: Policy, referent: object) -> str | None:
+def excess(adapter: Adapter, policy: Policy, referent: object) -> str | None:
     """Why a referent's own pickle is not known to be within a policy's `max_snapshot_bytes`."""
     limit = policy.max_snapshot_bytes
     assert limit is not None
     try:
-        with block(policy, max_snapshot_bytes=None), observe.watching(False):
-            engine.sibling_dump(referent, Limit(limit))
+        with block(policy, max_snapshot_bytes=None), watchers.watching(False):
+            adapter.sibling_dump(referent, Limit(limit))
     except TooLarge:
         return f"its own pickle is larger than max_snapshot_bytes={limit}"
     except MemoryError as error:

@@ -14,7 +14,7 @@ import operator
 from typing import Any, final
 
 from weakreduce.core import encode, words
-from weakreduce.core.engine import Engine
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Call, Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.limits import excess
@@ -28,14 +28,12 @@ from weakreduce.model.kinds import Edge, Kind, kind_of
 
 @final
 class LoneWalk(Walk):
-    """A `encode.Writer` for one weak thing, with a reach that is empty, and complete."""
+    """A `Writer` for one weak thing, with a reach that is empty, and complete."""
 
     def __init__(self, facts: Facts) -> None:
         reach = Reach({})
         reach.complete = True
         super().__init__(facts, reach, met={})
-        # Nobody says that an engine of ours ships the bytes.
-        facts.readies = self.policy.ready_receiver == "always"
         self.fills: list[Call] = []
         #: Edges that dangle although nobody asked for that.
         self.lost: list[Lost] = []
@@ -53,7 +51,7 @@ class LoneWalk(Walk):
     def reduction(self, kind: Kind, weak: Any) -> Reduction:
         """The whole reduction of a weak thing."""
         if kind.is_finalizer and self.leaves_finalizers():
-            return weak.__reduce_ex__(self.engine.protocol)  # type: ignore[no-any-return]
+            return weak.__reduce_ex__(self.adapter.protocol)  # type: ignore[no-any-return]
         found = encode.encode(self, kind, weak)
         if self.fills:
             # There is no end of the payload that we could wait for.
@@ -62,11 +60,11 @@ class LoneWalk(Walk):
         return found
 
 
-def reduce_alone(engine: Engine, weak: Any) -> Reduction:
+def reduce_alone(adapter: Adapter, weak: Any) -> Reduction:
     """The reduction of a weak thing under the policy in force, to be written by any pickler.
 
     Args:
-        engine: tells what the host writes as a name, and measures referents where the policy
+        adapter: tells what the host writes as a name, and measures referents where the policy
             limits them.
         weak: an instance of a weak type.
 
@@ -76,9 +74,9 @@ def reduce_alone(engine: Engine, weak: Any) -> Reduction:
     kind = kind_of(type(weak))
     if kind is None:
         # A subclass that somebody gave its base's entry has a __reduce__ of its own.
-        return weak.__reduce_ex__(engine.protocol)  # type: ignore[no-any-return]
+        return weak.__reduce_ex__(adapter.protocol)  # type: ignore[no-any-return]
     policy = get_policy()
-    facts = Facts(engine, policy, functools.partial(excess, engine, policy))
+    facts = Facts(adapter, policy, functools.partial(excess, adapter, policy))
     walk = LoneWalk(facts)
     try:
         found = walk.reduction(kind, weak)

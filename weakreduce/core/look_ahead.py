@@ -68,7 +68,7 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
     """
     if not _RELIABLE:
         return None
-    engine, ref = facts.engine, weakref.ref
+    adapter, ref = facts.adapter, weakref.ref
     inside: dict[int, Any] = {}
     by_value: list[Any] = []
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
@@ -93,12 +93,12 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None
-            if id(obj_type) not in inside and not engine.by_name(obj_type):
+            if id(obj_type) not in inside and not adapter.by_name(obj_type):
                 by_value.append(obj_type)
             inside[id(obj_type)] = obj_type
             (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE):
-            by_value += [o for o in objects if type(o) in NAMEABLE and not engine.by_name(o)]
+            by_value += [o for o in objects if type(o) in NAMEABLE and not adapter.by_name(o)]
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]

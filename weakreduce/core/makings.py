@@ -41,7 +41,7 @@ def _arguments(facts: Facts, obj: Any) -> Any:
     if issubclass(cls, (tuple, frozenset)) and not types.by_own_code[cls]:
         return [*(tuple if issubclass(cls, tuple) else frozenset).__iter__(obj)]
     if issubclass(cls, NAMEABLE):
-        if not issubclass(cls, enum.EnumMeta) or facts.engine.by_name(obj):
+        if not issubclass(cls, enum.EnumMeta) or facts.adapter.by_name(obj):
             return None
         return [member._value_ for member in class_attribute(obj, "_member_map_").values()]
     if types.kinds[cls]:
@@ -49,7 +49,7 @@ def _arguments(facts: Facts, obj: Any) -> Any:
     by_own_code = types.by_own_code[cls] or types.own_arguments[cls]
     # What is written in C may have a state without which it is nothing (a partial has).
     in_c = not by_own_code and flags_of(cls) & COLLECTED and not constructs_by_default(cls)
-    if not (by_own_code or in_c or facts.engine.has_reducer(cls)):
+    if not (by_own_code or in_c or facts.adapter.has_reducer(cls)):
         return None
     found = facts.reductions.reduced_or_none(obj)
     if found is None:

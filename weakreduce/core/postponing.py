@@ -60,7 +60,7 @@ class Construction(Shells):
         `WAITS`, where the walk is run again with the state of the holder postponed.
         """
         referent = edge.referent
-        if not (self.engine.opened or self.under_way or self.made_from(referent)):
+        if not (self.adapter.opened or self.under_way or self.made_from(referent)):
             return None  # nothing is being made, and what the referent needs is always there
         circular = self.is_circular(edge.weak, referent) or self._needs_open(edge.weak, referent)
         needs_more = not circular and self.is_made_on_the_way_back(referent)
@@ -101,7 +101,7 @@ class Construction(Shells):
         if type(obj) is functools.partial:
             function: Any = obj.func
             host = getattr(function, "__module__", None) or MISSING
-            if getattr(function, "__name__", None) == "__new__" or host == self.engine.host_module:
+            if getattr(function, "__name__", None) == "__new__" or host == self.adapter.host_module:
                 return True
         return any(obj is standin.parts[0] for standin in self.under_way.values())
 

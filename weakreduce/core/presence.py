@@ -38,7 +38,7 @@ class Presence:
         self.walk = walk
         self.facts = walk.facts
         self.types = walk.types
-        self.engine = walk.engine
+        self.adapter = walk.adapter
         #: By id, objects that were met weakly before they were met strongly.
         self.standins: dict[int, Standin] = {}
         #: By id, the shells of objects whose construction may lead back to them, until it is done.
@@ -54,7 +54,7 @@ class Presence:
         self._seen_behind: tuple[Any, set[int]] = (None, set())
 
     def _is_open(self, obj: object) -> bool:
-        return self.engine.is_open(obj, self.walk.met)
+        return self.adapter.is_open(obj, self.walk.met)
 
     def _is_complete(self, obj: Any) -> bool:
         """Whether a class or function is there, with all that it holds."""
@@ -69,7 +69,7 @@ class Presence:
     def _is_there(self, obj: object) -> bool:
         if id(obj) in self.walk.met and id(obj) not in self.under_way:
             return not self._is_open(obj)
-        return self.engine.by_name(obj)
+        return self.adapter.by_name(obj)
 
     def is_closed_construction(self, reduction: Reduction) -> bool:
         """Whether the arguments of a construction can lead nowhere, from a short look at them."""
@@ -108,10 +108,10 @@ class Presence:
         """
         if issubclass(type(obj), NAMEABLE):
             # Where there are no empty classes, one that is met now is written with all it holds.
-            there = self.engine.has_skeletons or id(obj) in self.walk.met
-            return not there and not self.engine.by_name(obj)
+            there = self.adapter.has_skeletons or id(obj) in self.walk.met
+            return not there and not self.adapter.by_name(obj)
         # What an open class needs, with all its methods, may be anywhere behind those arguments.
-        opened = self.engine.has_skeletons and bool(self.engine.opened)
+        opened = self.adapter.has_skeletons and bool(self.adapter.opened)
         if not self.under_way and not opened:
             return False
         if id(obj) in self.under_way:
@@ -125,7 +125,7 @@ class Presence:
 
     def _brings_more(self, cls: type) -> bool:
         """Whether a class is written where its first instance is, by value with all it holds."""
-        return id(cls) not in self.walk.met and not self.engine.by_name(cls)
+        return id(cls) not in self.walk.met and not self.adapter.by_name(cls)
 
     def needs_open_class(self, obj: object) -> bool:
         """Whether something that code of an open class makes is written before an object is made.
@@ -144,7 +144,7 @@ class Presence:
         The key or the value is written whole where the container is filled. As far as one look at
         what is behind all those of a container tells.
         """
-        if not (self.engine.has_skeletons and self.engine.opened):
+        if not (self.adapter.has_skeletons and self.adapter.opened):
             return
         holds = [part for part in (edge.key, edge.value) if type(part) not in ATOMS]
         if holds and self._seen_behind[0] is not edge.weak:
@@ -161,7 +161,7 @@ class Presence:
             part = waiting.pop()
             kind = self.types.kinds[type(part)]
             if issubclass(type(part), NAMEABLE):
-                if id(part) in self.walk.met or self.engine.by_name(part):
+                if id(part) in self.walk.met or self.adapter.by_name(part):
                     continue
             elif kind is not None or self._is_written(part):
                 continue
@@ -180,7 +180,7 @@ class Presence:
 
         Or that gives its place in a set. (Where there are no empty classes, `can_make` says no.)
         """
-        return self.engine.has_skeletons and any(
+        return self.adapter.has_skeletons and any(
             not _FILLS.isdisjoint(names_of(base)) and self._is_open(base)
             for base in bases_of(type(obj))
         )
@@ -190,7 +190,7 @@ class Presence:
         kind = self.types.kinds[type(weak)]
         if kind is None or kind.is_container:
             return False  # containers are filled when what they need is there
-        if issubclass(type(referent), NAMEABLE) and self.engine.has_skeletons:
+        if issubclass(type(referent), NAMEABLE) and self.adapter.has_skeletons:
             return False  # a class by value is there, empty
         if cannot_be_called_yet(self.facts, self.walk.met, weak, referent):
             return True

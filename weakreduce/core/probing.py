@@ -10,8 +10,8 @@ import itertools
 from typing import Any, final
 
 from weakreduce.core import encode
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.dispatch import run_pickler
-from weakreduce.core.engine import Engine
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk
@@ -51,7 +51,7 @@ class Prober:
 
     def __init__(self, facts: Facts, place: Place, *, goes_on: bool = False) -> None:
         self.facts = facts
-        self.engine: Engine = facts.engine
+        self.adapter: Adapter = facts.adapter
         self.place = place
         self.met = Met()
         self.walk = _Probing(
@@ -76,7 +76,7 @@ class Prober:
         walk = self.walk
         before = len(walk.met)
         try:
-            run_pickler(self.engine, self._override, subject)
+            run_pickler(self.adapter, self._override, subject)
         except Refused:
             return None
         except TooLarge:
@@ -87,8 +87,8 @@ class Prober:
             unsure = set(itertools.islice(walk.met, before, None))
             for identity in unsure:
                 del walk.met[identity]
-            memo = self.engine.memo()
-            self.engine.reset({i: entry for i, entry in memo.items() if i in walk.met})
+            memo = self.adapter.memo()
+            self.adapter.reset({i: entry for i, entry in memo.items() if i in walk.met})
             walk.pending.clear()
             walk.queue.clear()
             if not isinstance(error, Exception) or isinstance(error, MemoryError):

@@ -60,7 +60,7 @@ def _is_gone(root: object, missing: set[int], reach: Reach, facts: Facts) -> boo
             if not issubclass(type(obj), NAMEABLE):
                 if identity not in answers:
                     instances.append(obj)
-            elif not facts.engine.by_name(obj):
+            elif not facts.adapter.by_name(obj):
                 found += [part for _, part in parts(obj, "")]
         found += gc.get_referents(*instances)
     return not found

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.core import notes
-from weakreduce.core.engine import Engine
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
 from weakreduce.core.type_facts import Answers, TypeFacts
@@ -22,8 +22,8 @@ Raised = tuple[Any, Exception, types.TracebackType | None, list[Any]]
 class Reductions:
     """What the objects of one dump are reduced to, by whatever code."""
 
-    def __init__(self, engine: Engine, types: TypeFacts) -> None:
-        self.engine = engine
+    def __init__(self, adapter: Adapter, types: TypeFacts) -> None:
+        self.adapter = adapter
         self.types = types
         #: id -> reduction, of objects that code of their own reduces.
         self.found: dict[int, Reduction | str] = {}
@@ -34,10 +34,10 @@ class Reductions:
         self._keep: list[Any] = []
         #: `of`, for each type.
         self.by_type = Answers(self._of_type)
-        for obj, found in engine.answers:
+        for obj, found in adapter.answers:
             self.found[id(obj)] = self._checked(obj, None, found)
             self._keep.append(obj)
-        for obj, error, said in engine.errors:
+        for obj, error, said in adapter.errors:
             self.raised[id(obj)] = (obj, error, error.__traceback__, said)
 
     def take_apart(self) -> None:
@@ -49,14 +49,14 @@ class Reductions:
         """What the pickler's own override says of an object, where it cares for such."""
         if not self.types.overridden[type(obj)]:
             return NotImplemented
-        return self.engine.stock_override(obj)
+        return self.adapter.stock_override(obj)
 
     def reduced(self, obj: object) -> Any:
         """The reduction of an object, by whatever code; raises what that raises."""
         found = self.by_override(obj)
         if found is not NotImplemented:
             return found
-        return self.of(obj) if self.types.by_own_code[type(obj)] else self.engine.reduction(obj)
+        return self.of(obj) if self.types.by_own_code[type(obj)] else self.adapter.reduction(obj)
 
     def reduced_or_none(self, obj: object) -> Any:
         """`reduced`, or None where that is no tuple, or raises."""
@@ -75,7 +75,7 @@ class Reductions:
     def _of_type(self, obj_type: type) -> Callable[[Any], Reduction | str]:
         """`of` for the instances of one type, which may be many."""
         found, unusual, raised, keep = self.found, self._unusual, self.raised, self._keep.append
-        reducer, protocol = self.engine.table_reducer(obj_type), self.engine.protocol
+        reducer, protocol = self.adapter.table_reducer(obj_type), self.adapter.protocol
 
         def of(obj: Any) -> Any:
             identity = id(obj)
@@ -109,7 +109,7 @@ class Reductions:
 
     def _checked(self, obj: object, reducer: object, found: Any) -> Reduction | str:
         """An unusual answer, as it can be remembered."""
-        self.engine.check_reduction(obj, reducer, found)
+        self.adapter.check_reduction(obj, reducer, found)
         self._unusual.add(id(obj))
         if isinstance(found, tuple) and len(found) >= 4:
             # Iterators of items serve once; a second walk needs them again.
@@ -119,9 +119,9 @@ class Reductions:
 
     def ask(self, obj: object) -> Reduction | str:
         """The reduction that `of` gives, asked for anew: not remembered, nor taken from memory."""
-        reducer = self.engine.table_reducer(type(obj))
-        found: Any = obj.__reduce_ex__(self.engine.protocol) if reducer is None else reducer(obj)
-        self.engine.check_reduction(obj, reducer, found)
+        reducer = self.adapter.table_reducer(type(obj))
+        found: Any = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
+        self.adapter.check_reduction(obj, reducer, found)
         return found  # type: ignore[no-any-return]
 
 

@@ -14,10 +14,10 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from weakreduce.core.adapter import Override
 from weakreduce.core.dispatch import Plan
 from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.encode import container_shell
-from weakreduce.core.engine import Override
 from weakreduce.core.expressions import (
     NOTHING,
     Call,
@@ -89,7 +89,7 @@ class SecondWalk(Walk):
         super().take_apart()
 
     def ordinary_plan(self, obj_type: type) -> Plan:
-        if all(map(self.engine.by_name, bases_of(obj_type))):
+        if all(map(self.adapter.by_name, bases_of(obj_type))):
             return None
         return self.construction.of_own_class
 
@@ -101,7 +101,7 @@ class SecondWalk(Walk):
         return self.construction.shelled(obj, self._in_steps)
 
     def _in_steps(self, obj: object) -> Any:
-        return self.engine.in_steps(self.engine.reduction(obj))
+        return self.adapter.in_steps(self.adapter.reduction(obj))
 
     # --- the payload --------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class SecondWalk(Walk):
         """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
         cls, facts, types = type(referent), self.facts, self.types
         if types.plain[cls]:
-            if self.engine.has_skeletons or can_make(facts, self.met, referent):
+            if self.adapter.has_skeletons or can_make(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
         if not types.by_own_code[cls] or issubclass(cls, NAMEABLE) or types.kinds[cls]:
@@ -238,7 +238,7 @@ class SecondWalk(Walk):
             if is_leaf(referent):
                 return None
             if not types.overridden[cls]:
-                found: Any = referent.__reduce_ex__(self.engine.protocol)
+                found: Any = referent.__reduce_ex__(self.adapter.protocol)
                 return found  # type: ignore[no-any-return]
         kind = types.kinds[cls]
         if kind is not None:
@@ -246,8 +246,8 @@ class SecondWalk(Walk):
                 return container_shell(self, kind, cls)
             return None if kind.is_finalizer else self.weak(kind, referent)
         if issubclass(cls, type):
-            return self.engine.reduction(referent)
-        found = self.engine.in_steps(self.facts.reductions.reduced(referent))
+            return self.adapter.reduction(referent)
+        found = self.adapter.in_steps(self.facts.reductions.reduced(referent))
         if type(found) is not tuple:
             return None
         whole = types.may_come_whole[cls] and _is_leaf(found)

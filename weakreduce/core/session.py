@@ -35,8 +35,8 @@ a session ends, whichever way, it takes itself apart: nothing of the payload out
 
 from __future__ import annotations
 
-from weakreduce.core import blame, notes, observe, words
-from weakreduce.core.engine import Engine
+from weakreduce.core import blame, notes, watchers, words
+from weakreduce.core.adapter import Adapter
 from weakreduce.core.sink import Place
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Payload, Watch
@@ -46,7 +46,7 @@ from weakreduce.model.policies import Policy
 from weakreduce.model.seen import seen
 
 
-def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) -> None:
+def run(adapter: Adapter, place: Place, root: object, watch: Watch | None = None) -> None:
     """Dump `root` under the policy in force; its payload goes to the file, or nothing does.
 
     Who calls puts the pickler back.
@@ -56,14 +56,14 @@ def run(engine: Engine, place: Place, root: object, watch: Watch | None = None) 
         Exception: whatever stock raises for what is not weak.
     """
     if watch is None:
-        watch = observe.watch_for(place.file)
+        watch = watchers.watch_for(place.file)
         if watch is not None:
-            with observe.watching(watch):
-                run(engine, place, root, watch)
+            with watchers.watching(watch):
+                run(adapter, place, root, watch)
             return
-    engine.begin(place.used)
-    place.begin(engine)
-    session = Session(engine, place, root, watch)
+    adapter.begin(place.used)
+    place.begin(adapter)
+    session = Session(adapter, place, root, watch)
     found: Exception | None = None
     try:
         try:
@@ -93,7 +93,7 @@ class Session(Writing):
         """Tell who is to know of a payload that is written, and of what it has lost."""
         watch, ran = self.watch, self.last_walk()
         dropped = list(self.facts.dropped.values())
-        for_itself = observe.around.get() is False if watch is None else watch.quiet
+        for_itself = watchers.around.get() is False if watch is None else watch.quiet
         if ran.numbered and not for_itself:
             homes.sent(ran.numbered)
         if watch is not None:
@@ -151,11 +151,11 @@ class Session(Writing):
     @property
     def host(self) -> str:
         """The name of the host."""
-        return self.engine.host_module.rpartition(".")[0] or "pickle"
+        return self.adapter.host_module.rpartition(".")[0] or "pickle"
 
     def by_name(self, obj: object) -> bool:
         """Whether the pickler writes a class, function or module as a name."""
-        return self.engine.by_name(obj)
+        return self.adapter.by_name(obj)
 
     def size(self) -> int:
         """Bytes that are written."""
@@ -163,7 +163,7 @@ class Session(Writing):
 
     def payload(self) -> Payload:
         """What is written, to be put back after `weigh`."""
-        found = Payload(*self.place.keep(), self.engine.memo(), len(self.engine.memo_before()))
+        found = Payload(*self.place.keep(), self.adapter.memo(), len(self.adapter.memo_before()))
         if self._weighed is None:  # else it is what one weighing has left
             self._weighed = found
         return found
@@ -171,7 +171,7 @@ class Session(Writing):
     def put_back(self, payload: Payload) -> None:
         """Leave the dump as it was when it gave this payload."""
         self.place.put_back(payload[:2])
-        self.engine.reset(payload.memo)
+        self.adapter.reset(payload.memo)
         self._weighed = None
 
     def weigh(self, obj: object, limit: float | None, *, with_snapshots: bool) -> int | None:
@@ -188,9 +188,9 @@ class Session(Writing):
         met_buffers = 0 if buffers is None else len(buffers.met)
         place.buffers, place.limit = None, limit
         facts = self.facts.to_measure(with_snapshots=with_snapshots)
-        inner = Writing(self.engine, place, obj, facts=facts)
+        inner = Writing(self.adapter, place, obj, facts=facts)
         try:
-            with observe.watching(False):
+            with watchers.watching(False):
                 inner.write_again()
             return place.size()
         except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm

@@ -82,7 +82,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
 
     `decide` says link, and `encode` writes just this.
     """
-    met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.engine.opened
+    met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.adapter.opened
     referable, by_identity = walk.types.referable, walk.types.hashed_by_identity
 
     def reduce_ref(weak: Any) -> Reduction:
@@ -146,7 +146,7 @@ def _are_linked(walk: FirstWalk | SecondWalk, referents: list[Any]) -> bool:
         )
         and not facts.written_before
         and walk.reach.in_order
-        and (not facts.engine.opened or all(map(walk.can_make, referents)))
+        and (not facts.adapter.opened or all(map(walk.can_make, referents)))
     )
 
 
@@ -191,7 +191,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     nameable, referable = walk.types.nameable, walk.types.referable
     by_identity = walk.types.hashed_by_identity
     # Or a class by value is not there while what it holds is written.
-    skeletons = walk.engine.has_skeletons
+    skeletons = walk.adapter.has_skeletons
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()

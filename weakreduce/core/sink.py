@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from weakreduce.model.signals import Signal
 
 if TYPE_CHECKING:
-    from weakreduce.core.engine import Engine
+    from weakreduce.core.adapter import Adapter
 
 
 class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
@@ -80,7 +80,7 @@ class Place:
     #: The thread of that dump, by its number.
     thread = 0
     #: What drives the pickler in the dump under way, and puts it back.
-    engine: Engine | None = None
+    adapter: Adapter | None = None
     kept: io.BytesIO = _EMPTY
     #: In a dump, what the file's ``write`` gave: something, once the payload is there.
     delivered: list[Any]
@@ -141,7 +141,7 @@ class Place:
         self.kept.write(kept[0])
         self.later = kept[1].copy()
 
-    def begin(self, engine: Engine) -> None:
+    def begin(self, adapter: Adapter) -> None:
         """A dump begins here."""
         if self.buffers is not None:
             self.buffers.under_way = self.under_way
@@ -150,7 +150,7 @@ class Place:
         self.delivered = []
         self.kept = io.BytesIO()
         self.used = True
-        self.engine = engine
+        self.adapter = adapter
 
     def mark(self) -> tuple[int, int, int]:
         """Where the dump has come to: its bytes, and how many writes were put off, and buffers."""
@@ -206,7 +206,7 @@ class Place:
             self.later = []
         if self.buffers is not None:
             self.buffers.forget()
-        self.engine = None
+        self.adapter = None
 
 
 class Limit:

@@ -113,13 +113,14 @@ def _fail(
         new = id(subject) not in facts.dropped
         facts.dropped[id(subject)] = (subject, cause)
         return new
-    decision = Decision(Fate.DANGLE, f"it cannot be pickled ({cause})", asked=False)
-    decision = given_up(decision, facts.policy)
+    is_referent = subject is edge.referent
+    reason = f"{'it' if is_referent else 'its value'} cannot be pickled ({cause})"
+    decision = given_up(Decision(Fate.DANGLE, reason, asked=False), facts.policy)
     if decision.fate is Fate.REFUSE:
         if watch is None or not watch.goes_on:
             raise Refused(edge, decision) from failure
         watch.refused(edge, decision)
-    if subject is edge.referent:
+    if is_referent:
         new = id(subject) not in facts.failed
         facts.failed[id(subject)] = decision
         facts.keep(subject)
@@ -127,6 +128,5 @@ def _fail(
     key = (id(edge.weak), id(edge.referent))
     facts.keep(edge)
     new = key not in facts.failed_entries
-    reason = f"its value cannot be pickled ({cause})"
-    facts.failed_entries[key] = Decision(Fate.DANGLE, reason, asked=False)
+    facts.failed_entries[key] = decision
     return new

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
-from weakreduce.core.engine import Engine
+from weakreduce.core.adapter import Adapter
 from weakreduce.model.bound import Bound
 from weakreduce.model.classes import (
     HEAP_TYPE,
@@ -46,14 +46,14 @@ class TypeFacts:
     """What is known of types in one dump.
 
     Args:
-        engine: the pickler.
+        adapter: the pickler.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, adapter: Adapter) -> None:
         #: Whether code that is not the host's reduces the instances of a type.
-        self.by_own_code = by_own_code = Answers(lambda cls: _reduced_by_own_code(engine, cls))
+        self.by_own_code = by_own_code = Answers(lambda cls: _reduced_by_own_code(adapter, cls))
         #: Whether the pickler's own override cares for instances of a type.
-        self.overridden = overridden = Answers(engine.wants_override)
+        self.overridden = overridden = Answers(adapter.wants_override)
         #: Whether the default reduction of a type's instances has arguments of its own.
         self.own_arguments = own_arguments = Answers(
             lambda cls: bool(flags_of(cls) & HEAP_TYPE) and has_own_arguments(cls)
@@ -62,17 +62,17 @@ class TypeFacts:
         #: a `__getstate__`.
         self.reduced_freely = reduced_freely = Answers(
             lambda cls: (
-                by_own_code[cls] and (engine.has_reducer(cls) or not constructs_by_default(cls))
+                by_own_code[cls] and (adapter.has_reducer(cls) or not constructs_by_default(cls))
             )
         )
         #: What weak things the instances of a type are, if any: not where somebody else's reducer
         #: comes first.
-        self.kinds = Answers(lambda cls: None if engine.claims(cls) else kind_of(cls))
+        self.kinds = Answers(lambda cls: None if adapter.claims(cls) else kind_of(cls))
         #: `is_plain`, where no table has a reducer for the type either.
-        self.plain = Answers(lambda cls: is_plain(cls) and not engine.has_reducer(cls))
+        self.plain = Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
         #: `may_give_names`, where no table has a reducer for the type.
         self.gives_names = gives_names = Answers(
-            lambda cls: may_give_names(cls) and not engine.has_reducer(cls)
+            lambda cls: may_give_names(cls) and not adapter.has_reducer(cls)
         )
         #: Whether instances may be written as names.
         self.nameable = Answers(
@@ -84,7 +84,7 @@ class TypeFacts:
             )
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
-        self.referable = Answers(lambda cls: _keeps_its_type(engine, cls))
+        self.referable = Answers(lambda cls: _keeps_its_type(adapter, cls))
         #: `may_come_whole`, where code of their own reduces instances, or sees their state come.
         self.may_come_whole = Answers(
             lambda cls: (
@@ -100,16 +100,16 @@ class TypeFacts:
         self.pinnable = Answers(can_pin)
 
 
-def _reduced_by_own_code(engine: Engine, obj_type: type) -> bool:
-    if engine.has_reducer(obj_type):
-        return engine.table_reducer(obj_type) is not None
+def _reduced_by_own_code(adapter: Adapter, obj_type: type) -> bool:
+    if adapter.has_reducer(obj_type):
+        return adapter.table_reducer(obj_type) is not None
     return overrides_reduce(obj_type)
 
 
-def _keeps_its_type(engine: Engine, obj_type: type) -> bool:
+def _keeps_its_type(adapter: Adapter, obj_type: type) -> bool:
     if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
         return True
-    if obj_type is pickle.PickleBuffer or engine.has_reducer(obj_type):
+    if obj_type is pickle.PickleBuffer or adapter.has_reducer(obj_type):
         return False
     # What is written in C gives its own type, and may be costly to ask.
     return constructs_by_default(obj_type) or not overrides_reduce(obj_type)

@@ -2,10 +2,10 @@
 
 A walk is the pickler's ``reducer_override``: it sees every object that the pickler writes out (not
 builtin containers and atoms), once, where it is met strongly. For a weak thing it answers with the
-encoder's reduction, and serves the encoder as its `encode.Writer`.
+encoder's reduction, and serves the encoder as its `Writer`.
 
 Rule: a walk asks `decide` for fates and `encode` for reductions, and remembers what follows; it
-never writes bytes, and knows picklers only as an `Engine`.
+never writes bytes, and knows picklers only as an `Adapter`.
 """
 
 from __future__ import annotations

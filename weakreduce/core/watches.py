@@ -1,6 +1,6 @@
 """What a watch is: what a dump tells it, and what it may ask of a dump that has ended.
 
-Who watches is found out in `observe`; the watches themselves live in `weakreduce.report`. Rule:
+Who watches is found out in `watchers`; the watches themselves live in `weakreduce.report`. Rule:
 nothing is done here, and no walk, session or pickler is named: these are the only sides that dumps
 and reports know of each other.
 """

@@ -10,8 +10,8 @@ import functools
 from typing import Any
 
 from weakreduce.core import look_ahead, notes, short_cuts
+from weakreduce.core.adapter import Adapter, Override
 from weakreduce.core.dispatch import Plan, noting, run_pickler
-from weakreduce.core.engine import Engine, Override
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
@@ -35,7 +35,7 @@ class Writing:
     an override that notes what it sees, with the plan of each type.
 
     Args:
-        engine: the pickler.
+        adapter: the pickler.
         place: where it writes.
         root: the object.
         watch: who watches.
@@ -49,19 +49,19 @@ class Writing:
 
     def __init__(
         self,
-        engine: Engine,
+        adapter: Adapter,
         place: Place,
         root: object,
         watch: Watch | None = None,
         facts: Facts | None = None,
     ) -> None:
-        self.engine = engine
+        self.adapter = adapter
         self.place = place
         self.root = root
         self.watch = watch
         self.walks: list[Walk] = []
         self._met: dict[int, Any] = {}
-        self._plans = engine.plans()
+        self._plans = adapter.plans()
         self._facts = facts
 
     # --- the three steps ----------------------------------------------------------------
@@ -72,7 +72,7 @@ class Writing:
         Returns:
             The edges that dangle although nobody asked for that.
         """
-        if self.watch is None and not self.engine.asks_for_all:
+        if self.watch is None and not self.adapter.asks_for_all:
             override = noting(self._met, self._plans, self._plan)
         else:
             override = self._override(self._begin())
@@ -102,7 +102,7 @@ class Writing:
 
     def _plan(self, obj_type: type) -> Plan:
         if self.first is None:
-            if self.engine.is_ordinary(obj_type):
+            if self.adapter.is_ordinary(obj_type):
                 self._plans[obj_type] = None
                 return None
             self._begin()
@@ -111,7 +111,7 @@ class Writing:
 
     def _begin(self) -> FirstWalk:
         """Something is met that the pickler alone cannot write."""
-        met, before = self._met, self.engine.memo_before()
+        met, before = self._met, self.adapter.memo_before()
         if before:  # what was met by earlier dumps comes first
             since = met.copy()
             met.clear()
@@ -125,7 +125,7 @@ class Writing:
     def _write_anew(self) -> None:
         """Forget what was written, and let a new reach grow, knowing more."""
         self.start_over()
-        self.first = self._first_walk(dict.fromkeys(self.engine.memo_before()), None)
+        self.first = self._first_walk(dict.fromkeys(self.adapter.memo_before()), None)
         self._walk_first(self._override(self.first))
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
@@ -250,9 +250,9 @@ class Writing:
     def facts(self) -> Facts:
         """What holds for the whole dump, from the time when something needs it."""
         if self._facts is None:
-            policy, before = get_policy(), self.engine.memo_before()
-            why_not = functools.partial(excess, self.engine, policy)
-            self._facts = Facts(self.engine, policy, why_not, before)
+            policy, before = get_policy(), self.adapter.memo_before()
+            why_not = functools.partial(excess, self.adapter, policy)
+            self._facts = Facts(self.adapter, policy, why_not, before, ships=self.adapter.ships)
             if self.watch is not None:
                 self._facts.left_out = self.watch.left_out
         return self._facts
@@ -260,7 +260,7 @@ class Writing:
     def start_over(self) -> None:
         """Put the pickler and the file back to where they were."""
         self.place.clear()
-        self.engine.reset(self.engine.memo_before())
+        self.adapter.reset(self.adapter.memo_before())
 
     def prober(self, *, goes_on: bool = False) -> Prober:
         """What looks for objects that fail; what was written is lost."""
@@ -290,6 +290,6 @@ def _run(writing: Writing, override: Override, obj: object) -> None:
     place = writing.place
     if place.limit is not None:
         place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
-    run_pickler(writing.engine, override, obj)
+    run_pickler(writing.adapter, override, obj)
     if place.passed:  # pragma: no cover - from Python 3.14 on the walk may come to its end
         raise TooLarge

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.engines.submit import Refusal, bound_if_weak, looked_at
 from weakreduce.hosts.distributed import Stopped, stopping
 from weakreduce.hosts.in_front import Stock, in_front
@@ -152,7 +152,7 @@ def _bound_arguments(arguments: Sequence[object]) -> Sequence[object]:
         return arguments
     data, weak = looked_at(arguments, dumps)
     if data is not None:
-        observe.take_back(len(data))
+        watchers.take_back(len(data))
     if not weak:
         return arguments
     return [found if plain(found) else bound(found, "an argument") for found in arguments]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from weakreduce.core import notes, observe
+from weakreduce.core import notes, watchers
 from weakreduce.engines.submit import Payload, given, written
 from weakreduce.hosts import scout
 from weakreduce.hosts.in_front import Stock, in_front
@@ -43,7 +43,7 @@ def _packed(obj: object, description: str) -> Bound | None:
     if weak and data is not None:
         return Bound(bytes(data), description)
     if data is not None:
-        observe.take_back(len(data))
+        watchers.take_back(len(data))
     return None
 
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING, Any, Final, final
 
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.engines.submit import Payload, looked_at
 from weakreduce.hosts import standard
 from weakreduce.hosts.in_front import Stock, in_front
@@ -212,7 +212,7 @@ def _packed_for_dask(
         data = dumps(task) if data is None else data
     elif data is None or len(data) > _SCATTERED or _waits_for_others(args, keywords):
         if data is not None:
-            observe.take_back(len(data))
+            watchers.take_back(len(data))
         return function, args, keywords
     return _Packed(function, data, weak), [args[place] for place in left], left_keywords
 
@@ -300,7 +300,7 @@ def _take_back(_executor: object, answers: Iterable[object]) -> None:
             resource_tracker.maybe_unlink(answer[1][0], "file")
 
 
-class _Engine(standard.Engine):
+class _Adapter(standard.Adapter):
     """Drives ``CustomizablePickler``."""
 
     def sibling_dump(self, obj: object, file: Any) -> None:
@@ -328,7 +328,7 @@ def _pool(module: types.ModuleType) -> AttributePatch:
         customizable(file, pool._forward_reducers).dump(obj)
         return file.getbuffer()
 
-    patch = PicklerPatch(customizable, _Engine, ("writer", "reducers", "protocol"), after_init)
+    patch = PicklerPatch(customizable, _Adapter, ("writer", "reducers", "protocol"), after_init)
     patch.makers = (
         *patch.makers,
         (customizable, "register", in_front(_register)),

@@ -24,7 +24,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
-from weakreduce.core import notes, observe
+from weakreduce.core import notes, watchers
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.model.errors import WeakrefPicklingError
@@ -99,7 +99,7 @@ def pack(obj: object, way: Way, description: str) -> Bound | None:
         share = None if weak else waiting.take(len(data))
         if weak or share is not None:
             return Bound(bytes(data), description, way.opener, share)
-        observe.take_back(len(data))
+        watchers.take_back(len(data))
     way.unused()
     return None
 
@@ -131,7 +131,7 @@ def bound_if_weak(obj: object, dumps: Callable[..., bytes], description: str) ->
     data, weak = looked_at(obj, dumps)
     if not weak:
         if data is not None:
-            observe.take_back(len(data))
+            watchers.take_back(len(data))
         return None
     return Bound(dumps(obj) if data is None else data, description)
 
@@ -149,7 +149,7 @@ def looked_at(obj: object, dumps: Callable[..., bytes]) -> tuple[bytes | None, b
     buffers: list[object] = []
     data, weak = written(obj, functools.partial(dumps, buffer_callback=buffers.append))
     if buffers and data is not None:
-        observe.take_back(len(data))
+        watchers.take_back(len(data))
     return None if buffers or data is None else bytes(data), weak
 
 

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.namespaces import Namespace, namespaces
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import ABSENT, PicklerEngine, importable, set_own
+from weakreduce.hosts.picklers import ABSENT, PicklerAdapter, importable, set_own
 from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
 from weakreduce.model.kinds import KINDS, has_registered
 
 if TYPE_CHECKING:
-    from weakreduce.core.engine import Override
+    from weakreduce.core.adapter import Override
 
 _OWN_CONCERN: Final = (type, types.FunctionType, types.ModuleType)
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
@@ -50,7 +50,7 @@ _WRITTEN: Final = {
 }
 
 
-class Engine(PicklerEngine):
+class Adapter(PicklerAdapter):
     """Drives the Pickler of one copy of cloudpickle."""
 
     #: How many objects are to be met before the memo is looked at again.
@@ -234,7 +234,7 @@ class Engine(PicklerEngine):
     def closing(self, obj: Any, found: Any) -> Any:
         """The second half of a state is followed by what tells of its end."""
         self._next_look = sys.maxsize
-        opened = self.opened  # not by the engine: the memo of its pickler keeps this
+        opened = self.opened  # not by the adapter: the memo of its pickler keeps this
 
         def close() -> Reduction:
             opened.pop(id(obj), None)
@@ -363,9 +363,9 @@ class _Tables:
 def make_patch(module: types.ModuleType, cls: object = None) -> PicklerPatch:
     """The patch of the Pickler of a copy of cloudpickle, given its innermost module."""
     host = Host(module)
-    make_engine = functools.partial(Engine, host)
+    make_adapter = functools.partial(Adapter, host)
     return PicklerPatch(
-        cls or host.stock_class, make_engine, ("file", "protocol", "buffer_callback")
+        cls or host.stock_class, make_adapter, ("file", "protocol", "buffer_callback")
     )
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PythonEngine, importable
+from weakreduce.hosts.picklers import PythonAdapter, importable
 
 
-class Engine(PythonEngine):
+class Adapter(PythonAdapter):
     """Drives dill's Pickler (`module` is ``dill._dill``)."""
 
     def __init__(
@@ -63,8 +63,8 @@ def written_as_name(module: Any, pickler: Any, obj: Any) -> bool:
 
 def make_patch(module: types.ModuleType, cls: Any = None) -> PicklerPatch:
     """The patch of dill's Pickler (`module` is ``dill._dill``)."""
-    make_engine = functools.partial(Engine, module)
-    return PicklerPatch(cls or vars(module)["Pickler"], make_engine, ("file", "protocol"))
+    make_adapter = functools.partial(Adapter, module)
+    return PicklerPatch(cls or vars(module)["Pickler"], make_adapter, ("file", "protocol"))
 
 
 def own_class() -> Any:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.hosts import own, scout
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
@@ -87,7 +87,7 @@ def _sent(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
         if _stopping.get():
             raise Stopped from None
         raise
-    if observe.watch_for(None) is not None:
+    if watchers.watch_for(None) is not None:
         # Nobody watches a scout: the same once more, for who records what is sent.
         callback = None if settings.get("buffer_callback") is None else _out_of_band
         file = io.BytesIO()
@@ -118,7 +118,7 @@ def _ship(stock: Stock, /, *args: object, **keywords: object) -> object:
     met, asked, counted = _met_by_a_scout(), None, _counted.get()
     if counted is not None:
         _counted.set(None)
-        observe.take_back(counted)
+        watchers.take_back(counted)
     if met is not None:
         asked, met.asked = met.asked, None
     with shipping(), asked or contextlib.nullcontext():
@@ -152,7 +152,7 @@ def _normalize_pickle(stock: Stock, obj: object) -> object:
     changes: dict[str, Any] = {"outside": outside, "live": "allow", "unpicklable": "dangle"}
     # Neither process nor receiver plays a part.
     changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
-    with block(policy, **changes), observe.watching(False):
+    with block(policy, **changes), watchers.watching(False):
         return stock(obj)
 
 

@@ -11,20 +11,10 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-#: The weak types that a table can have an entry for.
-WEAK_TYPES: Final[tuple[type, ...]] = (
-    weakref.ref,
-    weakref.KeyedRef,
-    weakref.WeakMethod,
-    weakref.ProxyType,
-    weakref.CallableProxyType,
-    weakref.WeakSet,
-    weakref.WeakValueDictionary,
-    weakref.WeakKeyDictionary,
-    weakref.finalize,
-)
+from weakreduce.model.kinds import KINDS
 
-
+#: The weak types that a table can have an entry for: it is asked by the very type.
+WEAK_TYPES: Final[tuple[type, ...]] = (weakref.KeyedRef, *(kind.base for kind in KINDS))
 #: Whether a dump of the host's own is running by a pickler that was made before ours: all of it is
 #: as without us, though the table has our entries by now.
 as_stock: Final[ContextVar[bool]] = ContextVar("weakreduce_as_stock", default=False)

@@ -16,10 +16,10 @@ import io
 from types import ModuleType
 from typing import Any, Final
 
-from weakreduce.core import observe
+from weakreduce.core import watchers
 from weakreduce.hosts import scout
 from weakreduce.hosts.patch import ARGUMENTS, PicklerPatch
-from weakreduce.hosts.standard import Engine, keep_protocol
+from weakreduce.hosts.standard import Adapter, keep_protocol
 from weakreduce.model.kinds import has_registered
 
 #: What a class has in their place.
@@ -35,7 +35,7 @@ def _make_dumps(stock: Any) -> Any:
         if (
             cls is not forking_pickler
             or has_registered()
-            or observe.watch_for(None) is not None
+            or watchers.watch_for(None) is not None
             or _has_hooks(cls)
         ):
             return stock.__func__(cls, obj, protocol)
@@ -62,6 +62,6 @@ def _has_hooks(cls: Any) -> bool:
 
 def make_patch(module: ModuleType) -> PicklerPatch:
     """The patch of ``multiprocessing.reduction``."""
-    patch = PicklerPatch(module.ForkingPickler, Engine, ARGUMENTS, keep_protocol)
+    patch = PicklerPatch(module.ForkingPickler, Adapter, ARGUMENTS, keep_protocol)
     patch.makers = (*patch.makers, (module.ForkingPickler, "dumps", _make_dumps))
     return patch

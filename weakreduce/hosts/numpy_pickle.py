@@ -24,7 +24,7 @@ from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch
-from weakreduce.hosts.picklers import PythonEngine, importable
+from weakreduce.hosts.picklers import PythonAdapter, importable
 from weakreduce.model.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class _Arrays:
         pickler.save = functools.partial(_save, pickler)
 
 
-class Engine(PythonEngine):
+class Adapter(PythonAdapter):
     """Drives ``NumpyPickler``."""
 
     host_module = "dill._dill"  # its savers, where they are among the pickler's
@@ -168,7 +168,7 @@ def _write_array(
 
 def make_patch(module: types.ModuleType) -> AttributePatch:
     """The patch of ``joblib.numpy_pickle``."""
-    patch = PicklerPatch(module.NumpyPickler, Engine, ("fp", "protocol"))
+    patch = PicklerPatch(module.NumpyPickler, Adapter, ("fp", "protocol"))
     patch.makers = (
         *patch.makers,
         (module.NumpyPickler, "__init__", in_front(_init)),

@@ -11,8 +11,8 @@ from __future__ import annotations
 import _pickle
 from typing import Any, Final
 
-from weakreduce.core.observe import Watched, receivers
 from weakreduce.core.sink import Limit, Place
+from weakreduce.core.watchers import Watched, receivers
 from weakreduce.hosts.picklers import own_persistent_id
 
 #: Objects that are looked at, in all.

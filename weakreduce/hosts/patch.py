@@ -23,7 +23,7 @@ from weakreduce.hosts import opcodes_alone
 from weakreduce.hosts.entries import as_stock
 
 if TYPE_CHECKING:
-    from weakreduce.core.engine import Engine
+    from weakreduce.core.adapter import Adapter
 
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
@@ -53,8 +53,8 @@ def _put_back(place: Place) -> None:
 
     It may be interrupted, and is done again then.
     """
-    if place.engine is not None:
-        place.engine.put_back(delivered=bool(place.delivered))
+    if place.adapter is not None:
+        place.adapter.put_back(delivered=bool(place.delivered))
         place.end()
 
 
@@ -101,7 +101,7 @@ class PicklerPatch(AttributePatch):
 
     Args:
         cls: the class.
-        make_engine: makes a `core.engine.Engine`, given a pickler and the stock ``dump``.
+        make_adapter: makes a `core.adapter.Adapter`, given a pickler and the stock ``dump``.
         arguments: the names of what the stock ``__init__`` takes, in its order, the file first.
         after_init: called with the pickler and those arguments after the stock ``__init__`` was.
     """
@@ -109,13 +109,13 @@ class PicklerPatch(AttributePatch):
     def __init__(
         self,
         cls: Any,
-        make_engine: Callable[[Any, Any], Engine],
+        make_adapter: Callable[[Any, Any], Adapter],
         arguments: tuple[str, ...],
         after_init: Any = None,
     ) -> None:
         super().__init__((cls, "__init__", self._make_init), (cls, "dump", self._make_dump))
         self.cls = cls
-        self.make_engine = make_engine
+        self.make_adapter = make_adapter
         self.arguments = arguments
         self.after_init = after_init
 
@@ -163,7 +163,7 @@ class PicklerPatch(AttributePatch):
         return __init__
 
     def _make_dump(self, stock: Any) -> Any:
-        make_engine = self.make_engine
+        make_adapter = self.make_adapter
 
         @functools.wraps(stock)
         def dump(pickler: Any, obj: Any) -> None:
@@ -176,7 +176,7 @@ class PicklerPatch(AttributePatch):
                     raise RuntimeError(_IN_USE)
                 # Else one of this thread has ended, and another thread, which asks the same, holds
                 # for a moment what that left.
-                if place.engine is not None:
+                if place.adapter is not None:
                     stock(pickler, obj)
                     return
             if opcodes_alone.needs_no_dump(pickler, place, obj):
@@ -189,11 +189,11 @@ class PicklerPatch(AttributePatch):
                 if len(claims) > 1:
                     raise RuntimeError(_IN_USE)
                 place.thread, place.under_way = get_ident(), claim
-                if place.engine is not None:
+                if place.adapter is not None:
                     _put_back(place)  # a second exception struck while this was done
                 try:
                     try:
-                        in_a_dump(_run(), make_engine(pickler, stock), place, obj)
+                        in_a_dump(_run(), make_adapter(pickler, stock), place, obj)
                     finally:
                         _put_back(place)
                 except BaseException:

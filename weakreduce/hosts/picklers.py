@@ -1,4 +1,4 @@
-"""How a session drives a pickler: one `Engine` for C picklers, one for Python ones.
+"""How a session drives a pickler: one `Adapter` for C picklers, one for Python ones.
 
 Rule: nothing here knows a weak thing. What a class of picklers needs besides is in its
 host's own file.
@@ -23,7 +23,7 @@ from weakreduce.model.kinds import is_interpreters
 from weakreduce.model.shipping import is_shipped
 
 if TYPE_CHECKING:
-    from weakreduce.core.engine import Override
+    from weakreduce.core.adapter import Override
     from weakreduce.core.expressions import Reduction
 
 
@@ -37,7 +37,7 @@ _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, 
 _NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
 
 
-class PicklerEngine:
+class PicklerAdapter:
     """A pickler that reads ``reducer_override`` and ``dispatch_table``."""
 
     #: The module whose reducers in the tables are the host's own.
@@ -254,7 +254,7 @@ def own_persistent_id(pickler: Any) -> Override | None:
     return None if getattr(found, "__func__", None) is _PythonPickler.persistent_id else found
 
 
-class PythonEngine(PicklerEngine):
+class PythonAdapter(PicklerAdapter):
     """A pure-Python pickler: the savers in its ``dispatch`` come before all reducers."""
 
     has_skeletons = False

@@ -21,7 +21,7 @@ from typing import Any
 
 from weakreduce.hosts.in_front import Stock
 from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
-from weakreduce.hosts.picklers import PicklerEngine
+from weakreduce.hosts.picklers import PicklerAdapter
 from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import has_registered
 
@@ -57,7 +57,7 @@ class Pickler(_pickle.Pickler):
         super().dump(obj)
 
 
-class Engine(PicklerEngine):
+class Adapter(PicklerAdapter):
     """Drives `Pickler`."""
 
     def __init__(self, pickler: Any, stock: Any) -> None:
@@ -78,7 +78,7 @@ class Engine(PicklerEngine):
         return not isinstance(obj, types.ModuleType) and super().by_name(obj)
 
 
-PicklerPatch(Pickler, Engine, ARGUMENTS).apply()
+PicklerPatch(Pickler, Adapter, ARGUMENTS).apply()
 
 
 def dumps(
@@ -147,7 +147,7 @@ class PicklePatch(AttributePatch):
     """The patch of ``pickle`` itself, and of the standard library's modules that took its names."""
 
     def __init__(self, module: types.ModuleType) -> None:
-        self.pickler = PicklerPatch(PublicPickler, Engine, ARGUMENTS, keep_protocol)
+        self.pickler = PicklerPatch(PublicPickler, Adapter, ARGUMENTS, keep_protocol)
         stock: tuple[Any, ...] = (module.Pickler, module.dumps, module.dump)
         ours = (
             PublicPickler,

@@ -46,7 +46,7 @@ class Table:
         )
         recipe = dill if self.is_dill else cloudpickle
         #: Makes what tells what the host writes as a name.
-        self.make_engine = recipe.make_patch(sys.modules[module.Pickler.__module__]).make_engine
+        self.make_adapter = recipe.make_patch(sys.modules[module.Pickler.__module__]).make_adapter
         self.stock_dump: types.CodeType = inspect.unwrap(module.Pickler.dump).__code__
         #: Where not, entries that somebody has copied do as stock does.
         self.applied = False
@@ -56,9 +56,9 @@ class Table:
         # Imported by the first use, which most processes never make.
         lone_walk = importlib.import_module("weakreduce.core.lone_walk")
         pickler = self.pickler_class(io.BytesIO())
-        engine = self.make_engine(pickler, self.pickler_class.dump)
-        engine.plans()  # counts what was registered meanwhile
-        return lone_walk.reduce_alone(engine, weak)
+        adapter = self.make_adapter(pickler, self.pickler_class.dump)
+        adapter.plans()  # counts what was registered meanwhile
+        return lone_walk.reduce_alone(adapter, weak)
 
 
 class Reducer(TableEntry):

@@ -1,6 +1,6 @@
 """A value that is in force inside a ``with`` block, and in no case after it.
 
-What a block means is not known here: `in_force.policy` and `observe.watching` are blocks.
+What a block means is not known here: `in_force.policy` and `watchers.watching` are blocks.
 
 An exception (a Ctrl-C) may strike at any bytecode: when ``__enter__`` has put the value in force
 but not returned, or before the first line of ``__exit__``. No ``try`` inside of them reaches

@@ -7,7 +7,7 @@ import sys
 import zlib
 from typing import Any, Final, final
 
-from weakreduce.core import blame, observe, words
+from weakreduce.core import blame, watchers, words
 from weakreduce.core.watches import Culprit, Dump, Hook, Payload
 from weakreduce.hosts import own
 from weakreduce.model import naming
@@ -142,7 +142,7 @@ def explain(
 
     def payload_under(guess: Policy) -> tuple[int, int]:
         file = _Counter()
-        with observe.watching(False), block(guess):
+        with watchers.watching(False), block(guess):
             own.dump(obj, file, host=host)
         return file.size, file.digest
 
@@ -169,7 +169,7 @@ def _explained(
     while True:
         watch = _Explaining(keep, left_out, progress)
         try:
-            own.dump(obj, observe.Watched(watch), host=host)
+            own.dump(obj, watchers.Watched(watch), host=host)
         except Exception:
             if watch.report is None:
                 raise

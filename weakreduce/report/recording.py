@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, final
 
-from weakreduce.core import observe, words
+from weakreduce.core import watchers, words
 from weakreduce.core.watches import Culprit, Dump
 from weakreduce.model.locks import new_lock
 from weakreduce.model.texts import class_name, printable
@@ -25,11 +25,11 @@ class Recording(Collector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parent: object = observe.around.get()
+        self.parent: object = watchers.around.get()
         #: For each walk of this dump, the reports of the dumps that ran inside it.
         self.inner: list[list[Report]] = []
-        self.measures = bool(observe.receivers)
-        self.keep = KEEP if observe.receivers else _LOGGED
+        self.measures = bool(watchers.receivers)
+        self.keep = KEEP if watchers.receivers else _LOGGED
 
     def begin(self) -> None:
         """Forget what was not final; dumps that ran inside an earlier walk are kept apart."""
@@ -62,7 +62,7 @@ class Recording(Collector):
             self.parent.inner[-1] += reports
         elif self.parent is None:
             for each in reports:
-                for receive in list(observe.receivers):
+                for receive in list(watchers.receivers):
                     receive(each)
         _log(report, root)
 
@@ -80,7 +80,7 @@ class Recording(Collector):
 
 
 def _log(report: Report, root: object) -> None:
-    logger = observe.logger()
+    logger = watchers.logger()
     if logger is None or not (report.edges or report.errors):
         return
     host, summary = printable(report.host), printable(report.summary())
@@ -137,10 +137,10 @@ def _recording(keep: int) -> Iterator[Report]:
                 counted[one.total_bytes] += 1
 
     try:
-        observe.add_receiver(receive)
+        watchers.add_receiver(receive)
         yield report
     finally:
         try:
-            observe.remove_receiver(receive)
+            watchers.remove_receiver(receive)
         finally:
-            observe.remove_receiver(receive)  # an interrupt may have struck before that was done
+            watchers.remove_receiver(receive)  # an interrupt may have struck before that was done

@@ -1,6 +1,6 @@
 """What a dump needs of a pickler: the questions of the walks, and the moves of a session.
 
-There is one `Engine` for each dump. `weakreduce.hosts` has one class for each family of picklers;
+There is one `Adapter` for each dump. `weakreduce.hosts` has one class for each family of picklers;
 nothing in `core` knows another thing of picklers.
 """
 
@@ -15,7 +15,7 @@ from weakreduce.core.expressions import Reduction
 Override = Callable[[Any], Any]
 
 
-class Engine(Protocol):
+class Adapter(Protocol):
     """A pickler in one dump."""
 
     pickler: Any
