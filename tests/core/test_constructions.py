@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import pickle
 import weakref
 from typing import Any
@@ -76,6 +77,27 @@ def test_a_reference_in_what_its_referent_is_made_from_is_referred_to(
         holder = pair_copy.one.behind if way == "behind another" else pair_copy.one
         assert holder.inner is found
         assert len(root) == 1 or pair_copy in copies
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("make", [Reference, lambda obj: Method(obj.method)])
+def test_a_reference_that_has_one_in_its_attributes(make: Any, host: Any) -> None:
+    """The attributes of a reference wait, too, in every order."""
+    held, other = Node("held"), Node("other")
+    pair = Pair(held, None)
+    held.behind = make(other)
+    held.behind.inner = Reference(pair)
+    parts = {"pair": pair, "held": held, "behind": held.behind, "inner": held.behind.inner}
+    for order in itertools.permutations(parts, 2):
+        root = [*(parts[name] for name in order), pair, held, other]
+        *found, pair_copy, held_copy, other_copy = weakreduce.loads(
+            weakreduce.dumps(root, host=host), host=host
+        )
+        copies = dict(zip(order, found, strict=True))
+        assert pair_copy.one is held_copy
+        assert held_copy.behind() == (other_copy if make is Reference else other_copy.method)
+        assert held_copy.behind.inner() is pair_copy
+        assert copies.get("inner", held_copy.behind.inner) is held_copy.behind.inner
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from weakreduce.core.construction import Shells
 from weakreduce.core.drain import MISSING
+from weakreduce.core.encode import user_state
 from weakreduce.core.expressions import (
     OURS,
     Call,
@@ -110,10 +112,14 @@ class Construction(Shells):
         cls = type(obj)
         if cls in ATOMS or cls in OURS or issubclass(cls, NAMEABLE):
             return None
-        found = None if self.types.kinds[cls] else self.facts.reductions.reduced_or_none(obj)
-        if found is None:
-            return None
-        return any(holds(part, weak) for part in listed(found[2:]))
+        kind = self.types.kinds[cls]
+        held_by: list[Any] = []
+        if kind is None:
+            found = self.facts.reductions.reduced_or_none(obj)
+            held_by = [] if found is None else listed(found[2:])
+        elif issubclass(cls, weakref.ref):  # what a subclass has beside its edge
+            held_by = [user_state(obj, kind.internals)]
+        return any(holds(part, weak) for part in held_by) if held_by else None
 
     def _postpone_like(self, holder: object, edge: Edge) -> None:
         """Postpone states like the holder's, and of all that holds the same reference beside it.
