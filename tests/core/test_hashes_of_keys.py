@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from things import Thing, called
+from things import Locked, Thing, called
 
 import weakreduce
 from weakreduce.core import hashing
@@ -206,6 +206,196 @@ def test_what_leads_back_has_what_can_be_there(make: Any, host: Any) -> None:
         ((key, value),) = table.items()
         assert key() is value
         assert table[weakref.ref(value)] is value
+
+
+# --- what comes first, since a hash needs more of it than can come early --------------------
+
+
+class Group(Thing):
+    """Holds something weak."""
+
+    weak: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Hashes by an object of its own, and by a default until that is there."""
+
+    name: str
+    group: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
+class TaskInSlots:
+    name: str
+    group: Any
+
+
+class InItems(list[Any]):
+    owner: Any
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self))
+
+
+class InEntries(dict[str, Any]):
+    owner: Any
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+
+class AsTuple:
+    """Its state has no names."""
+
+    def __init__(self, name: str, peers: Any = ()) -> None:
+        self.name, self.peers = name, [*peers]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsTuple) and other.name == self.name
+
+    def __getstate__(self) -> Any:
+        return (self.name, self.peers)
+
+    def __setstate__(self, state: Any) -> None:
+        self.name, self.peers = state
+
+
+class WithNew(AsTuple):
+    def __new__(cls, *given: Any) -> Any:
+        return super().__new__(cls)
+
+
+class ByPath:
+    """Hashes by way of a weak reference, to the parent."""
+
+    def __init__(self, name: str, parent: Any = None) -> None:
+        self.name, self.parent, self.children = name, None, {}
+        if parent is not None:
+            self.parent = weakref.ref(parent)
+            parent.children[name] = self
+
+    def path(self) -> Any:
+        return (*(() if self.parent is None else self.parent().path()), self.name)
+
+    def __hash__(self) -> int:
+        return hash(self.path())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByPath) and other.path() == self.path()
+
+
+kept = Thing("kept")
+WEAK: dict[str, Callable[[Any], Any]] = {
+    "elsewhere": lambda obj: weakref.ref(kept),
+    "back": weakref.ref,
+    "back by another": lambda obj: weakref.ref(obj, called),
+    "proxy": lambda obj: weakref.proxy(kept),
+    "set": lambda obj: weakref.WeakSet([obj]),
+    "values": lambda obj: weakref.WeakValueDictionary(obj=obj),
+    "method": lambda obj: weakref.WeakMethod(kept.method),
+}
+
+
+def _task(weak: Any, cls: Any = Task) -> Any:
+    task = cls("task", Group("group"))
+    task.group.weak = weak(task)
+    return task
+
+
+def _in_items(weak: Any) -> Any:
+    made = InItems([1, 2])
+    made.owner = weak(made)
+    return made
+
+
+def _in_entries(weak: Any) -> Any:
+    made = InEntries(one=1)
+    made.owner = weak(made)
+    return made
+
+
+def _with_peers(weak: Any, cls: Any = AsTuple) -> Any:
+    made = cls("made")
+    made.peers.append(weak(made))
+    return made
+
+
+LED: dict[str, Callable[[Any], Any]] = {
+    "default": _task,
+    "slots": functools.partial(_task, cls=TaskInSlots),
+    "items": _in_items,
+    "entries": _in_entries,
+    "tuple": _with_peers,
+    "new": functools.partial(_with_peers, cls=WithNew),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("weak", WEAK)
+@pytest.mark.parametrize("make", LED)
+def test_what_hashes_by_more_than_comes_early(make: str, weak: str, host: Any) -> None:
+    obj = LED[make](WEAK[weak])
+    key: Any = weakref.ref(obj)
+    for container in ({key: 1}, {key}, {(key, 1)}):
+        for policy in ("snapshot", "dangle"):
+            for root in ([container, obj], [obj, container], [container]):
+                with weakreduce.policy(policy):
+                    payload = weakreduce.dumps([*root, kept], host=host)
+                copies = weakreduce.loads(payload, host=host)
+                found = copies[root.index(container)]
+                (copy,) = _keys(found)
+                if len(root) == 1 and policy == "dangle":
+                    assert copy() is None
+                    continue
+                assert copy() in (copies if len(root) == 2 else [copy()])
+                assert hash(copy) == hash(copy())
+                another = weakref.ref(copy(), called)
+                assert another in _keys(found)
+                assert (another if key in container else (another, 1)) in found
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_hashes_by_its_parent(host: Any) -> None:
+    tree = ByPath("root")
+    leaf = ByPath("leaf", ByPath("branch", tree))
+    branch = tree.children["branch"]
+    keys = {weakref.ref(leaf): 1, weakref.ref(tree): 2, weakref.ref(branch): 3}
+    for root in ([keys, tree], [tree, keys]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        found, copy = copies if root[0] is keys else reversed(copies)
+        branch = copy.children["branch"]
+        parts = {1: branch.children["leaf"], 2: copy, 3: branch}
+        assert {found[weakref.ref(part, called)]: part for part in parts.values()} == parts
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_comes_first_travels_as_it_would(host: Any) -> None:
+    """A snapshot that cannot be pickled dangles; what dangles is not sent."""
+    task = _task(weakref.ref)
+    task.group.lock = Locked()
+    keys = {weakref.ref(task): 1}
+    with pytest.warns(weakreduce.DanglingWarning, match="it.group.lock"):
+        payload = weakreduce.dumps([keys], host=host)
+    ((key,),) = weakreduce.loads(payload, host=host)
+    assert key() is None
+    with weakreduce.policy(rules=((Task, "sever"),)):
+        payload = weakreduce.dumps([keys], host=host)
+    assert b"group" not in payload
+    with weakreduce.policy(unpicklable="raise"), pytest.raises(weakreduce.WeakrefPicklingError):
+        weakreduce.dumps([keys], host=host)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_comes_first_is_not_in_what_is_measured_or_told(host: Any) -> None:
+    task = _task(weakref.ref)
+    keys = {weakref.ref(task): 1}
+    report = weakreduce.explain([keys, task], host=host)
+    assert [finding.path for finding in report] == ["list(root[0])[0]"]
+    assert report.total_bytes == len(weakreduce.dumps([keys, task], host=host))
 
 
 # --- what a class says of its own state ------------------------------------------------------

@@ -72,6 +72,10 @@ class Facts:
         self.left_out: dict[int, Any] = {}
         #: Types of what holds a reference to something that is constructed from it.
         self.postponing: set[type] = set()
+        #: By the referent's id, what is written before all else (`core.foremost`).
+        self.foremost: dict[int, Edge] = {}
+        #: How often more of that was found.
+        self.searches = 0
         #: Ids of weak things with a callback whose referent is constructed from them: that edge
         #: dangles, and what the callback holds does not count.
         self.circular: set[int] = set()
@@ -99,6 +103,7 @@ class Facts:
         """
         fresh = copy.copy(self)
         fresh.callbacks = {}
+        fresh.foremost = {}
         fresh.with_snapshots = with_snapshots
         return fresh
 

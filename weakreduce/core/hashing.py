@@ -20,6 +20,8 @@ from weakreduce.core.held import ATOMS, held, items_of, listed
 from weakreduce.model.classes import (
     COLLECTED,
     NAMEABLE,
+    VALUES,
+    class_attribute,
     constructs_by_default,
     defines,
     flags_of,
@@ -36,9 +38,15 @@ _ATOMS: Final = (
 )  # fmt: skip
 
 
-def hashable(facts: Facts, referent: object, shell: object) -> Any:
-    """`shell`, which stands for the referent, with the attributes that its hash may need."""
-    cls = type(referent)
+#: Attributes, and those in slots.
+Attributes = tuple[dict[str, Any], dict[str, Any]]
+
+
+_OF_C: Final = types.WrapperDescriptorType
+
+
+def early_attributes(facts: Facts, referent: object) -> Attributes:
+    """The attributes of a referent that may be there before its state is."""
     early, early_slots = (
         {
             name: value
@@ -47,6 +55,12 @@ def hashable(facts: Facts, referent: object, shell: object) -> Any:
         }
         for part in _attributes(facts, referent)
     )
+    return early, early_slots
+
+
+def with_attributes(shell: object, cls: type, attributes: Attributes) -> Any:
+    """`shell`, which stands for an instance of a class, with attributes put in."""
+    early, early_slots = attributes
     if not early and not early_slots:
         return shell
     if not defines(cls, "__setstate__"):
@@ -56,6 +70,46 @@ def hashable(facts: Facts, referent: object, shell: object) -> Any:
     if early:
         steps.append(Call(dict.update, Call(getattr, shell, "__dict__"), early))
     return same_with(shell, steps, None, None, operator.is_)
+
+
+def hashes_by(referent: object, attributes: Attributes) -> bool:
+    """Whether some attributes are all that the hash of an object needs.
+
+    Two bare instances of its class are hashed, one with these attributes and one with all. (Not
+    the object itself, which may keep its hash in mind, and would travel with that.)
+    """
+    cls = type(referent)
+    if issubclass(cls, VALUES) and type(class_attribute(cls, "__hash__")) is _OF_C:
+        return True  # by what it is constructed from
+    if (
+        class_attribute(cls, "__new__") is not object.__new__
+        or not constructs_by_default(cls)
+        or defines(cls, "__del__")
+    ):
+        return False  # not known
+    own, own_slots = _parts_of(stock_getstate(referent))
+    try:
+        right = hash(_bare_with(cls, (own or {}, own_slots or {})))
+    except MemoryError:
+        raise  # it says nothing of the object
+    except Exception:  # noqa: BLE001 - nobody can have hashed it
+        return True
+    try:
+        return hash(_bare_with(cls, attributes)) == right
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - it lacks something
+        return False
+
+
+def _bare_with(cls: type, attributes: Attributes) -> Any:
+    made: Any = object.__new__(cls)
+    early, early_slots = attributes
+    if early:
+        made.__dict__.update(early)
+    for name, value in early_slots.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:

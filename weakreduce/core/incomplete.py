@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, is_bare, names_of
+from weakreduce.model.classes import NAMEABLE, bases_of, hashed_by_value, is_bare, names_of
 
 
 def has_open_class(facts: Facts, met: dict[int, Any], obj: object) -> bool:
@@ -54,15 +54,17 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
 
 
 def lacks_hash(facts: Facts, met: dict[int, Any], obj: object) -> bool:
-    """Whether no weak container takes an object yet.
+    """Whether an object has no hash yet, or another than it will have: its class is not complete.
 
-    Its class gives back a hash that a base took away, and is not complete.
+    The hash is that of a base until the class has its own, and the object has no state so far.
     """
-    cls = type(obj)
-    return (
-        has_open_class(facts, met, obj)
-        and class_attribute(cls, "__hash__") is not None
-        and any(names_of(base).get("__hash__", True) is None for base in bases_of(cls))
+    adapter, cls = facts.adapter, type(obj)
+    return has_open_class(facts, met, obj) and (
+        hashed_by_value(cls)
+        or any(
+            names_of(base).get("__hash__") is not None and adapter.is_open(base, met)
+            for base in bases_of(cls)
+        )
     )
 
 

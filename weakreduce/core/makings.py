@@ -1,7 +1,7 @@
 """What has to be there before a value can be: what it is made from.
 
-The arguments of its construction, and of theirs. What their states hold is not among that: states
-come later, or can (`core.postponing`).
+The arguments of its construction, and of theirs. What their states hold is not among that, but
+where a hash may need it: states come later, or can (`core.postponing`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from weakreduce.model.classes import (
     class_attribute,
     constructs_by_default,
     flags_of,
+    hashed_by_value,
 )
 
 #: How many objects are looked at.
@@ -49,9 +50,11 @@ def _arguments(facts: Facts, obj: Any) -> Any:
     by_own_code = types.by_own_code[cls] or types.own_arguments[cls]
     # What is written in C may have a state without which it is nothing (a partial has).
     in_c = not by_own_code and flags_of(cls) & COLLECTED and not constructs_by_default(cls)
-    if not (by_own_code or in_c or facts.adapter.has_reducer(cls)):
+    # It may be a key, so what its hash needs of its state cannot come later.
+    hashed = hashed_by_value(cls)
+    if not (by_own_code or in_c or hashed or facts.adapter.has_reducer(cls)):
         return None
     found = facts.reductions.reduced_or_none(obj)
     if found is None:
         return None
-    return listed(found[1:]) if in_c else found[1]
+    return listed(found[1:]) if in_c or hashed else found[1]

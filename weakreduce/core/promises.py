@@ -36,6 +36,8 @@ def is_broken(root: object, promised: list[Any], reach: Reach, facts: Facts) -> 
     if not missing:
         return False
     facts.begun_anew = _is_gone(root, missing, reach, facts)
+    if facts.begun_anew:
+        facts.foremost.clear()  # of these, too, some may have left the payload
     return facts.begun_anew
 
 

@@ -28,7 +28,8 @@ from weakreduce.core.expressions import (
     bound_method,
 )
 from weakreduce.core.facts import Facts
-from weakreduce.core.hashing import is_apart
+from weakreduce.core.foremost import Foremost
+from weakreduce.core.hashing import Attributes, is_apart
 from weakreduce.core.incomplete import can_make, has_open_class
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
@@ -66,6 +67,7 @@ class SecondWalk(Walk):
         self.by_override = self.construction.put_names_off
         self.plans[Standin] = self.construction.of_standin
         self.plans[Guarded] = self.construction.of_guarded
+        self.foremost = Foremost(facts)
         self._unfinished: list[Any] = []
         self._fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
@@ -135,7 +137,15 @@ class SecondWalk(Walk):
 
     def envelope(self) -> Call:
         """The root, followed in the payload by all that only weak things need."""
-        return Call(operator.getitem, drained(self, [self.root]), 0)
+        first = self.foremost.items(lambda obj: id(obj) in self.met or id(obj) in self.standins)
+        return Call(operator.getitem, drained(self, [*first, self.root]), len(first))
+
+    def made_on_shell(self, edge: Edge, early: Attributes) -> None:
+        self.foremost.note(edge, early)
+
+    def is_to_be_run_again(self) -> bool:
+        """Whether it has found out what it should have known when it began."""
+        return self.foremost.remember() or self.construction.postpones
 
     def next_item(self) -> Any:
         while self._unfinished:
@@ -197,7 +207,7 @@ class SecondWalk(Walk):
             self.promised.append(referent)
             parts = self._parts_of(referent)
             if parts is None:
-                self._early[identity] = referent  # which has all that it needs
+                self._early[identity] = (referent, ({}, {}))  # which has all that it needs
                 return referent
             standin = self.standins[identity] = Standin(referent, parts)
             self._unfinished.append(referent)

@@ -22,7 +22,7 @@ from weakreduce.core.alike import Alike
 from weakreduce.core.dispatch import Dispatch, Plan
 from weakreduce.core.expressions import Call, Reduction, ready_receiver
 from weakreduce.core.facts import Facts
-from weakreduce.core.hashing import hashable
+from weakreduce.core.hashing import Attributes, early_attributes, with_attributes
 from weakreduce.core.incomplete import can_make, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
@@ -81,8 +81,9 @@ class Walk(Dispatch):
         self._short_cut = None if watch is not None else short_cut
         self.watch = watch
         self.goes_on = goes_on if watch is None else watch.goes_on
-        #: id(referent) -> what weak things on it are made on, where a hash may need it early.
-        self._early: dict[int, Any] = {}
+        #: id(referent) -> what weak things on it are made on, where a hash may need it early, and
+        #: the attributes that are put in for that.
+        self._early: dict[int, tuple[Any, Attributes]] = {}
 
     @property
     def met_weak(self) -> bool:
@@ -166,8 +167,15 @@ class Walk(Dispatch):
             return shell
         found = self._early.get(id(referent))
         if found is None:
-            found = self._early[id(referent)] = hashable(self.facts, referent, shell)
-        return found
+            early = early_attributes(self.facts, referent)
+            found = with_attributes(shell, type(referent), early), early
+            self._early[id(referent)] = found
+        if shell is not referent:
+            self.made_on_shell(edge, found[1])
+        return found[0]
+
+    def made_on_shell(self, edge: Edge, early: Attributes) -> None:
+        """Note a weak thing on what hashes by value, and has these attributes alone so far."""
 
     def at_home(self, obj: object, copy: object) -> tuple[Any, Any]:
         """What a snapshot's object is on the receiver, and whether it has to be kept alive there.

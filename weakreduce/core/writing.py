@@ -210,7 +210,7 @@ class Writing:
             if walk.lacks_order:
                 self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
-            if walk.construction.postpones:
+            if walk.is_to_be_run_again():
                 continue
             if walk.circular:  # what their callbacks hold was taken to be inside
                 self.facts.learn_circular(walk.circular)

@@ -57,7 +57,8 @@ def made_type(reduction: object) -> type | None:
     return made if known and made is not type else None
 
 
-_VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
+#: Types whose instances are made with all that they hold.
+VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
 
 
 _STOCK: dict[str, Any] = {
@@ -75,7 +76,7 @@ def has_own_arguments(obj_type: type) -> bool:
     """
     if issubclass(obj_type, BaseException):
         return True
-    if issubclass(obj_type, _VALUES):
+    if issubclass(obj_type, VALUES):
         return False
     for name in ("__getnewargs__", "__getnewargs_ex__"):
         if defines(obj_type, name):
