@@ -6,6 +6,7 @@ import collections
 import copyreg
 import dataclasses
 import functools
+import itertools
 import pickle
 import sys
 import types
@@ -14,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import pytest
 from things import Locked, Thing, called
 
@@ -370,6 +372,119 @@ def test_what_hashes_by_its_parent(host: Any) -> None:
         branch = copy.children["branch"]
         parts = {1: branch.children["leaf"], 2: copy, 3: branch}
         assert {found[weakref.ref(part, called)]: part for part in parts.values()} == parts
+
+
+class Member:
+    """Hashes by what leads to something weak."""
+
+    key: Any = None
+    owner: Any
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Member) and other.key == self.key
+
+
+class Key(Member):
+    """Keeps in mind that it was hashed."""
+
+    hashed = 0
+
+    def __hash__(self) -> int:
+        self.hashed += 1
+        return hash(self.key)
+
+
+def _member(name: str) -> Any:
+    member = Member(Key(name))
+    member.key.owner = weakref.ref(kept)
+    return member
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_no_key_stays_where_it_is(host: Any) -> None:
+    """What it leads to hashes it: a set, in a strong circle."""
+    holder, member = Thing("holder"), _member("member")
+    holder.first, holder.members, member.owner = weakref.ref(member), {member}, holder
+    (copy,) = weakreduce.loads(weakreduce.dumps([holder], host=host), host=host)
+    assert copy.first() in copy.members
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_no_key_is_not_hashed(host: Any) -> None:
+    member = _member("member")
+    weakreduce.dumps([weakref.ref(member), member], host=host)
+    assert member.key.hashed == 0
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_keys_of_a_long_strong_chain(host: Any) -> None:
+    """Whichever of them is met first, none brings the others along."""
+    members = [_member(str(number)) for number in range(700)]
+    for before, member in itertools.pairwise(members):
+        member.key.before = before
+    root = [part for member in members for part in ({weakref.ref(member): 1}, member)]
+    copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+    for table, copy in zip(copies[::2], copies[1::2], strict=True):
+        assert table[weakref.ref(copy, called)] == 1
+
+
+def _by_default(table: Any) -> Any:
+    return lambda found=table: found
+
+
+def _by_keyword(table: Any) -> Any:
+    def function(*, found: Any = table) -> Any:
+        return found
+
+    return function
+
+
+def _by_closure(table: Any) -> Any:
+    return lambda: (lambda: table)()
+
+
+def _by_attribute(table: Any) -> Any:
+    def function() -> Any:
+        return function.found  # type: ignore[attr-defined]
+
+    function.found = table  # type: ignore[attr-defined]
+    return function
+
+
+TABLE: Any = None
+
+
+def _by_global(table: Any) -> Any:
+    global TABLE
+    TABLE = table
+    return lambda: (lambda: TABLE)()
+
+
+@pytest.mark.parametrize("make", [_by_default, _by_keyword, _by_closure, _by_attribute, _by_global])
+def test_keys_in_what_a_function_holds(make: Any) -> None:
+    member = _member("member")
+    key = dataclasses.make_dataclass("Pair", ["of"], frozen=True)(weakref.ref(member))
+    function = make([{key: 1}, (frozenset([(weakref.ref(member),)]),)])
+    function.__module__ = "__main__"  # so by value
+    send = [function, member]
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        payload = weakreduce.dumps(send, host="cloudpickle")
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    called_for, copy = weakreduce.loads(payload)
+    table, (found,) = called_for()
+    (pair,) = table
+    assert pair.of() is copy
+    assert hash(pair.of) == hash(copy)
+    assert (weakref.ref(copy, called),) in found
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -1,21 +1,27 @@
-"""What is written before all else: referents whose hash needs more of them than can come early.
+"""What is written before all else: referents of keys whose hash needs more than can come early.
 
-A reference may be a key, and is hashed where it is met. Where that would be before its referent is
+A reference that is a key is hashed where it is met. Where that would be before its referent is
 complete, the payload could not be loaded, or the key would be under a wrong hash for good. So such
 a reference is written first, and its referent after it, as if the root began with that.
-Containers are not among these: they wait with their entries by themselves.
+All others stay where they are, or what their referents lead to would be met in another order.
+Containers wait with their entries by themselves.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
+import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, final
 
 from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, hashes_by
+from weakreduce.core.held import ATOMS, items_of
+from weakreduce.core.reductions import is_too_deep
+from weakreduce.model.classes import hashed_by_value
 from weakreduce.model.kinds import Edge
 
 #: How often a walk is run again for that. Each may find what only the one before it has let come
@@ -29,28 +35,49 @@ class Foremost:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        #: By the referent's id, edges in the order of meeting.
-        self._found: dict[int, Edge] = {}
-        self._asked: set[int] = set()
+        #: By the referent's id, edges on shells in the order of meeting, with what came early.
+        self._on_shells: dict[int, tuple[Edge, Attributes]] = {}
 
     def note(self, edge: Edge, early: Attributes) -> None:
         """Look at a weak thing that is made on a shell with some attributes."""
-        facts, identity = self._facts, id(edge.referent)
-        if not issubclass(type(edge.weak), weakref.ref) or identity in self._asked:
-            return
-        self._asked.add(identity)
-        if facts.searches == _SEARCHES or identity in facts.foremost:
-            return
-        if not hashes_by(edge.referent, early):
-            self._found[identity] = edge
+        if issubclass(type(edge.weak), weakref.ref):
+            self._on_shells.setdefault(id(edge.referent), (edge, early))
 
-    def remember(self) -> bool:
-        """Let the next walk know; True where there is anything new for it."""
-        if not self._found:
+    def remember(self, objects: Iterable[Any]) -> bool:
+        """Let the next walk know, given all that was met; True where there is anything new."""
+        facts = self._facts
+        new = {key: found for key, found in self._on_shells.items() if key not in facts.foremost}
+        if not new or facts.searches == _SEARCHES:
+            return False
+        late: list[Edge] = []
+
+        def needs_more(referent: object) -> bool:
+            edge, early = new.get(id(referent), (None, ({}, {})))
+            if edge is None:
+                return id(referent) in facts.foremost
+            # No code of the user's is run but what has run before: it hashed the key.
+            if hashes_by(referent, early):
+                return False
+            late.append(edge)
+            return True
+
+        _follow_keys(_keys_in(facts, objects), needs_more)
+        if not late:
             return False
         # What was found last may be needed by what was found before it.
-        self._facts.foremost = dict(reversed(self._found.items())) | self._facts.foremost
-        self._facts.searches += 1
+        facts.foremost = {id(edge.referent): edge for edge in reversed(late)} | facts.foremost
+        facts.searches += 1
+        return True
+
+    def gives_way(self, error: Exception) -> bool:
+        """Whether the walk is to be run otherwise, since in this order the stack did not do."""
+        facts = self._facts
+        if not facts.foremost or not is_too_deep(error):
+            return False
+        # As they were met; and if that does not do either, as without this.
+        in_order = facts.searches < _SEARCHES
+        facts.foremost = dict(reversed(facts.foremost.items())) if in_order else {}
+        facts.searches = _SEARCHES
         return True
 
     def items(self, travels: Callable[[object], bool]) -> list[Any]:
@@ -63,3 +90,71 @@ class Foremost:
 
 def _finished(referent: object, travels: Callable[[object], bool]) -> Reduction:
     return (max, ((referent,),)) if travels(referent) else (list, ())
+
+
+def _follow_keys(keys: Iterable[Any], needs_more: Callable[[object], bool]) -> None:
+    """Ask of each referent of a key whether its hash needs more than comes early.
+
+    Where it does, that may be by way of its own references, so these count as keys, too.
+    """
+    seen: set[int] = set()
+    waiting = [*keys]
+    while waiting:
+        key = waiting.pop()
+        cls = type(key)
+        if cls in ATOMS or id(key) in seen:
+            continue
+        seen.add(id(key))
+        if not issubclass(cls, weakref.ref):
+            if hashed_by_value(cls):  # and so, maybe, by what it holds
+                waiting += _attributes(key)
+            continue
+        referent = weakref.ref.__call__(key)
+        if id(referent) not in seen and referent is not None:
+            seen.add(id(referent))
+            if needs_more(referent):
+                waiting += _attributes(referent)
+
+
+def _attributes(obj: object) -> list[Any]:
+    """What an object holds itself, as the collector sees that."""
+    parts = gc.get_referents(obj)
+    return parts + [value for part in parts if type(part) is dict for value in part.values()]
+
+
+def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
+    """Keys and members of the builtin containers that objects hold."""
+    waiting: list[Any] = []
+    for obj in objects:
+        if items_of(obj) is not None:
+            waiting.append(obj)
+        elif type(obj) is types.FunctionType:
+            waiting += _held_by_function(obj)
+        elif facts.types.kinds[type(obj)] is None:
+            waiting += gc.get_referents(obj)
+    seen: set[int] = set()
+    while waiting:
+        part = waiting.pop()
+        cls = type(part)
+        if cls in ATOMS or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if cls is dict:
+            yield from part
+            waiting += part.values()
+        elif cls is set or cls is frozenset:
+            yield from part
+        elif cls is list or cls is tuple:
+            waiting += part
+
+
+def _held_by_function(function: types.FunctionType) -> list[Any]:
+    """What a function holds, but for the globals that it does not name."""
+    parts = [function.__defaults__, function.__kwdefaults__, vars(function)]
+    parts += [part for cell in function.__closure__ or () for part in gc.get_referents(cell)]
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [part for part in code.co_consts if type(part) is types.CodeType]
+        parts += [function.__globals__.get(name) for name in code.co_names]
+    return parts

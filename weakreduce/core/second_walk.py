@@ -8,6 +8,7 @@ value are filled last. So nothing depends on the order of edges, and nothing rec
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import types
 import weakref
@@ -145,7 +146,8 @@ class SecondWalk(Walk):
 
     def is_to_be_run_again(self) -> bool:
         """Whether it has found out what it should have known when it began."""
-        return self.foremost.remember() or self.construction.postpones
+        met = itertools.chain([self.root], self.met.values())
+        return self.foremost.remember(met) or self.construction.postpones
 
     def next_item(self) -> Any:
         while self._unfinished:

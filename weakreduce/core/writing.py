@@ -187,19 +187,16 @@ class Writing:
     def _write_final(self, reach: Reach) -> list[Lost] | None:
         while True:
             self.start_over()
-            walk = SecondWalk(
-                self.facts,
-                reach,
-                self.root,
-                short_cut=short_cuts.of_second_walk,
-                watch=self.watch,
-            )
+            plug = short_cuts.of_second_walk
+            walk = SecondWalk(self.facts, reach, self.root, short_cut=plug, watch=self.watch)
             self.walks.append(walk)
             try:
                 _run(self, self._override(walk), walk.envelope())
             except TooLarge:
                 raise
             except Exception as error:
+                if walk.foremost.gives_way(error):
+                    continue
                 if not walk.lacks_order and (
                     isinstance(error, Refused)
                     or not self._survey(error, reach, walk.snapshot_edges(), walk.entries)
