@@ -434,6 +434,44 @@ def test_keys_of_a_long_strong_chain(host: Any) -> None:
         assert table[weakref.ref(copy, called)] == 1
 
 
+class Failing(Member):
+    """Its hash lacks memory, that many times from now."""
+
+    after: Any = None
+
+    def __hash__(self) -> int:
+        if Failing.after is not None:
+            Failing.after -= 1
+            if Failing.after < 0:
+                raise MemoryError
+        return hash(self.key)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_lack_of_memory_says_nothing_of_a_hash(
+    after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = Failing(Thing("key"))
+    member.key.owner = weakref.ref(kept)
+    root = [{weakref.ref(member): 1}, member]
+    payload = weakreduce.dumps(root)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(Failing, "after", after)
+        weakreduce.dumps(root)
+    assert weakreduce.dumps(root) == payload
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_cannot_be_hashed_any_more(host: Any) -> None:
+    """The reference keeps in mind that it could."""
+    member = _member("member")
+    reference = weakref.ref(member)
+    root = [member, {reference: 1}]
+    member.key.key = []
+    table, copy = weakreduce.loads(weakreduce.dumps(root[::-1], host=host), host=host)
+    assert [key() for key in table] == [copy]
+
+
 def _by_default(table: Any) -> Any:
     return lambda found=table: found
 
