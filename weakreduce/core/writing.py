@@ -187,8 +187,9 @@ class Writing:
     def _write_final(self, reach: Reach) -> list[Lost] | None:
         while True:
             self.start_over()
-            plug = short_cuts.of_second_walk
-            walk = SecondWalk(self.facts, reach, self.root, short_cut=plug, watch=self.watch)
+            walk = SecondWalk(
+                self.facts, reach, self.root, short_cut=short_cuts.of_second_walk, watch=self.watch
+            )
             self.walks.append(walk)
             try:
                 _run(self, self._override(walk), walk.envelope())
