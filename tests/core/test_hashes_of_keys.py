@@ -247,17 +247,21 @@ class InEntries(dict[str, Any]):
         return hash(tuple(self.items()))
 
 
-class AsTuple:
-    """Its state has no names."""
-
-    def __init__(self, name: str, peers: Any = ()) -> None:
-        self.name, self.peers = name, [*peers]
+class HashedByName:
+    name: str
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, AsTuple) and other.name == self.name
+        return isinstance(other, HashedByName) and other.name == self.name
+
+
+class AsTuple(HashedByName):
+    """Its state has no names."""
+
+    def __init__(self, name: str, peers: Any = ()) -> None:
+        self.name, self.peers = name, [*peers]
 
     def __getstate__(self) -> Any:
         return (self.name, self.peers)
@@ -308,14 +312,8 @@ def _task(weak: Any, cls: Any = Task) -> Any:
     return task
 
 
-def _in_items(weak: Any) -> Any:
-    made = InItems([1, 2])
-    made.owner = weak(made)
-    return made
-
-
-def _in_entries(weak: Any) -> Any:
-    made = InEntries(one=1)
+def _owned(weak: Any, make: Any) -> Any:
+    made = make()
     made.owner = weak(made)
     return made
 
@@ -329,8 +327,8 @@ def _with_peers(weak: Any, cls: Any = AsTuple) -> Any:
 LED: dict[str, Callable[[Any], Any]] = {
     "default": _task,
     "slots": functools.partial(_task, cls=TaskInSlots),
-    "items": _in_items,
-    "entries": _in_entries,
+    "items": functools.partial(_owned, make=functools.partial(InItems, [1, 2])),
+    "entries": functools.partial(_owned, make=functools.partial(InEntries, one=1)),
     "tuple": _with_peers,
     "new": functools.partial(_with_peers, cls=WithNew),
 }
@@ -407,10 +405,13 @@ def _member(name: str) -> Any:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_what_is_no_key_stays_where_it_is(host: Any) -> None:
+@pytest.mark.parametrize("by_its_key", [True, False])
+def test_what_is_no_key_stays_where_it_is(by_its_key: bool, host: Any) -> None:
     """What it leads to hashes it: a set, in a strong circle."""
     holder, member = Thing("holder"), _member("member")
     holder.first, holder.members, member.owner = weakref.ref(member), {member}, holder
+    if by_its_key:
+        member.key.owner = holder.first
     (copy,) = weakreduce.loads(weakreduce.dumps([holder], host=host), host=host)
     assert copy.first() in copy.members
 
@@ -428,10 +429,15 @@ def test_keys_of_a_long_strong_chain(host: Any) -> None:
     members = [_member(str(number)) for number in range(700)]
     for before, member in itertools.pairwise(members):
         member.key.before = before
-    root = [part for member in members for part in ({weakref.ref(member): 1}, member)]
-    copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
-    for table, copy in zip(copies[::2], copies[1::2], strict=True):
-        assert table[weakref.ref(copy, called)] == 1
+    keys = [{weakref.ref(member): 1} for member in members]
+    in_turn = [part for pair in zip(keys, members, strict=True) for part in pair]
+    for root in (in_turn, [*keys, *members], [*reversed(keys), *members]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        tables = [copy for copy in copies if type(copy) is dict]
+        assert len(tables) == len(keys)
+        for table in tables:
+            ((key, value),) = table.items()
+            assert table[weakref.ref(key(), called)] == value
 
 
 class Failing(Member):
@@ -510,11 +516,10 @@ def test_keys_in_what_a_function_holds(make: Any) -> None:
     key = dataclasses.make_dataclass("Pair", ["of"], frozen=True)(weakref.ref(member))
     function = make([{key: 1}, (frozenset([(weakref.ref(member),)]),)])
     function.__module__ = "__main__"  # so by value
-    send = [function, member]
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
     try:
-        payload = weakreduce.dumps(send, host="cloudpickle")
+        payload = weakreduce.dumps([function, member], host="cloudpickle")
     finally:
         cloudpickle.unregister_pickle_by_value(module)
     called_for, copy = weakreduce.loads(payload)
@@ -554,7 +559,7 @@ def test_what_comes_first_is_not_in_what_is_measured_or_told(host: Any) -> None:
 # --- what a class says of its own state ------------------------------------------------------
 
 
-class Tree:
+class Tree(HashedByName):
     """Hashes by its name, and leads back to what refers to it."""
 
     def __init__(self, name: str) -> None:
@@ -562,12 +567,6 @@ class Tree:
         self.children: list[Any] = []
         self.parent: Any = None
         self.secret = "hunter" + str(2)
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tree) and other.name == self.name
 
     def add(self, child: Any) -> Any:
         self.children.append(child)

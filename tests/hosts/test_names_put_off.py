@@ -104,6 +104,13 @@ print({})
 """
 
 
+def arrives(found: str, tmp_path: Path, script: str, *arguments: str, **environment: str) -> None:
+    """Let a script write a payload, and see what another process finds in it."""
+    payload = str(tmp_path / "payload")
+    run(script, *arguments, payload, **environment)
+    assert run(LOAD.format(found), payload) == "True\n"
+
+
 @pytest.mark.parametrize("order", ["first", "last"])
 @pytest.mark.parametrize("policy", ["snapshot", "dangle"])
 @pytest.mark.parametrize(
@@ -120,9 +127,7 @@ print({})
 def test_code_that_looks_at_a_name_too_early_finds_it_dead(
     tmp_path: Path, name: str, linked: str, policy: str, order: str
 ) -> None:
-    payload = str(tmp_path / "payload")
-    run(SCRIPT, name, policy, order, payload)
-    assert run(LOAD.format(linked), payload) == "True\n"
+    arrives(linked, tmp_path, SCRIPT, name, policy, order)
 
 
 HASHED = """
@@ -158,10 +163,8 @@ with open(sys.argv[4], "wb") as file:
 def test_a_class_that_gives_a_hash_back_holds_its_instances(
     tmp_path: Path, name: str, policy: str, order: str
 ) -> None:
-    payload = str(tmp_path / "payload")
-    run(HASHED, name, policy, order, payload)
-    load = LOAD.format("made in named.every and named.notes[made] == 1")
-    assert run(load, payload) == "True\n"
+    found = "made in named.every and named.notes[made] == 1"
+    arrives(found, tmp_path, HASHED, name, policy, order)
 
 
 #: Follows a script that has made `parts`.
@@ -228,11 +231,9 @@ def test_what_a_method_holds_of_an_instance_of_its_class(
     tmp_path: Path, name: str, where: str, order: str
 ) -> None:
     """Wherever the function has it, for an instance that needs the class complete."""
-    payload = str(tmp_path / "payload")
-    as_before = "assert method()() is made"
-    run(HELD + SEND + as_before, name, where, order, payload, PYTHONWARNINGS="error")
+    script = HELD + SEND + "assert method()() is made"  # as before
     found = "named.found()() is made and named.several[1][0] is named.found"
-    assert run(LOAD.format(found), payload) == "True\n"
+    arrives(found, tmp_path, script, name, where, order, PYTHONWARNINGS="error")
 
 
 HASHED_BY_WAY_OF_REFERENCES = """
@@ -261,13 +262,10 @@ def test_a_class_that_gives_a_hash_back_has_references_as_keys(
     tmp_path: Path, name: str, order: str
 ) -> None:
     """A reference hashes as its referent does, which cannot before the class is complete."""
-    payload = str(tmp_path / "payload")
-    run(HASHED_BY_WAY_OF_REFERENCES + SEND, name, order, payload, PYTHONWARNINGS="error")
+    script = HASHED_BY_WAY_OF_REFERENCES + SEND
     table, more = "named.notes['notes']", "named.notes['more'][0]"
-    load = LOAD.format(
-        f"reference in named.members and {table}[reference] == 1 and reference in {more}"
-    )
-    assert run(load, payload) == "True\n"
+    found = f"reference in named.members and {table}[reference] == 1 and reference in {more}"
+    arrives(found, tmp_path, script, name, order, PYTHONWARNINGS="error")
 
 
 #: A reference among what the value of an attribute is made from.
@@ -336,9 +334,7 @@ def test_what_an_attribute_of_the_class_is_made_from(
     tmp_path: Path, made: str, kind: str, found: str, order: str
 ) -> None:
     """What is made from its arguments has no state that could wait: its name does."""
-    payload = str(tmp_path / "payload")
-    run(MADE_FROM + SEND, made, kind, order, payload, PYTHONWARNINGS="error")
-    assert run(LOAD.format(found), payload) == "True\n"
+    arrives(found, tmp_path, MADE_FROM + SEND, made, kind, order, PYTHONWARNINGS="error")
 
 
 class WithAWayOfItsOwn(cloudpickle.Pickler):

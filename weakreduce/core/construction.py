@@ -279,7 +279,7 @@ def _until_then(walk: Walk, value: Any) -> Any:
     """
     kind = walk.types.kinds[type(value)]
     if kind is None:
-        return items_of(value) and type(value)()  # a builtin container is empty, all else None
+        return None if items_of(value) is None else type(value)()
     function, arguments = dead_single(walk, kind, value)
     return Call(function, *arguments)
 

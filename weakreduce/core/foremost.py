@@ -19,7 +19,7 @@ from typing import Any, Final, final
 from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, hashes_by
-from weakreduce.core.held import ATOMS, items_of
+from weakreduce.core.held import ATOMS, held, items_of
 from weakreduce.core.reductions import is_too_deep
 from weakreduce.model.classes import hashed_by_value
 from weakreduce.model.kinds import Edge
@@ -49,23 +49,23 @@ class Foremost:
         new = {key: found for key, found in self._on_shells.items() if key not in facts.foremost}
         if not new or facts.searches == _SEARCHES:
             return False
-        late: list[Edge] = []
+        late: set[int] = set()
 
         def needs_more(referent: object) -> bool:
-            edge, early = new.get(id(referent), (None, ({}, {})))
-            if edge is None:
+            if id(referent) not in new:
                 return id(referent) in facts.foremost
             # No code of the user's is run but what has run before: it hashed the key.
-            if hashes_by(referent, early):
+            if hashes_by(referent, new[id(referent)][1]):
                 return False
-            late.append(edge)
+            late.add(id(referent))
             return True
 
         _follow_keys(_keys_in(facts, objects), needs_more)
         if not late:
             return False
         # What was found last may be needed by what was found before it.
-        facts.foremost = {id(edge.referent): edge for edge in reversed(late)} | facts.foremost
+        found = {key: edge for key, (edge, _) in reversed(new.items()) if key in late}
+        facts.foremost = found | facts.foremost
         facts.searches += 1
         return True
 
@@ -95,10 +95,12 @@ def _finished(referent: object, travels: Callable[[object], bool]) -> Reduction:
 def _follow_keys(keys: Iterable[Any], needs_more: Callable[[object], bool]) -> None:
     """Ask of each referent of a key whether its hash needs more than comes early.
 
-    Where it does, that may be by way of its own references, so these count as keys, too.
+    Where it does, that may be by way of its own references, so these count as keys, too. Not of
+    what is a strong key itself: it may lead to where it is one, and has to be met as it was.
     """
-    seen: set[int] = set()
     waiting = [*keys]
+    seen: set[int] = set()
+    asked = {id(key) for key in waiting if not issubclass(type(key), weakref.ref)}
     while waiting:
         key = waiting.pop()
         cls = type(key)
@@ -110,8 +112,8 @@ def _follow_keys(keys: Iterable[Any], needs_more: Callable[[object], bool]) -> N
                 waiting += _attributes(key)
             continue
         referent = weakref.ref.__call__(key)
-        if id(referent) not in seen and referent is not None:
-            seen.add(id(referent))
+        if id(referent) not in asked and referent is not None:
+            asked.add(id(referent))
             if needs_more(referent):
                 waiting += _attributes(referent)
 
@@ -124,28 +126,17 @@ def _attributes(obj: object) -> list[Any]:
 
 def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
     """Keys and members of the builtin containers that objects hold."""
-    waiting: list[Any] = []
+    parts: list[Any] = []
     for obj in objects:
         if items_of(obj) is not None:
-            waiting.append(obj)
+            parts.append(obj)
         elif type(obj) is types.FunctionType:
-            waiting += _held_by_function(obj)
+            parts += _held_by_function(obj)
         elif facts.types.kinds[type(obj)] is None:
-            waiting += gc.get_referents(obj)
-    seen: set[int] = set()
-    while waiting:
-        part = waiting.pop()
-        cls = type(part)
-        if cls in ATOMS or id(part) in seen:
-            continue
-        seen.add(id(part))
-        if cls is dict:
+            parts += gc.get_referents(obj)
+    for part in held(parts).values():
+        if type(part) in (dict, set, frozenset):
             yield from part
-            waiting += part.values()
-        elif cls is set or cls is frozenset:
-            yield from part
-        elif cls is list or cls is tuple:
-            waiting += part
 
 
 def _held_by_function(function: types.FunctionType) -> list[Any]:

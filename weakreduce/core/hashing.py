@@ -36,23 +36,16 @@ _LOOKED_AT: Final = 1000
 _ATOMS: Final = (
     *ATOMS, bytearray, range, type(NotImplemented), pickle.PickleBuffer, types.CodeType
 )  # fmt: skip
-
-
+#: The type of a hash that is written in C.
+_OF_C: Final = types.WrapperDescriptorType
 #: Attributes, and those in slots.
 Attributes = tuple[dict[str, Any], dict[str, Any]]
-
-
-_OF_C: Final = types.WrapperDescriptorType
 
 
 def early_attributes(facts: Facts, referent: object) -> Attributes:
     """The attributes of a referent that may be there before its state is."""
     early, early_slots = (
-        {
-            name: value
-            for name, value in list((part or {}).items())
-            if _comes_early(facts, value, referent)
-        }
+        {name: value for name, value in list(part.items()) if _comes_early(facts, value, referent)}
         for part in _attributes(facts, referent)
     )
     return early, early_slots
@@ -87,9 +80,8 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
         or defines(cls, "__del__")
     ):
         return False  # not known
-    own, own_slots = _parts_of(stock_getstate(referent))
     try:
-        right = hash(_bare_with(cls, (own or {}, own_slots or {})))
+        right = hash(_bare_with(cls, _parts_of(stock_getstate(referent))))
     except MemoryError:
         raise  # it says nothing of the object
     except Exception:  # noqa: BLE001 - nobody can have hashed it
@@ -112,7 +104,7 @@ def _bare_with(cls: type, attributes: Attributes) -> Any:
     return made
 
 
-def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
+def _attributes(facts: Facts, referent: object) -> Attributes:
     """The attributes of a referent that its state puts in as they are, and those in slots.
 
     The state is what the referent's class says that it is: what a ``__getstate__`` leaves out does
@@ -120,24 +112,27 @@ def _attributes(facts: Facts, referent: object) -> tuple[Any, Any]:
     """
     cls = type(referent)
     if issubclass(cls, NAMEABLE) or facts.adapter.has_reducer(cls):
-        return None, None
+        return {}, {}
     if reduces_by_default(cls):
         return _parts_of(stock_getstate(referent))
     found: Any = facts.reductions.reduced_or_none(referent) or ()
     if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
-        return None, None
+        return {}, {}
     if not defines(cls, "__setstate__"):
         return _parts_of(found[2])
     if not constructs_by_default(cls):
-        return None, None
+        return {}, {}
     own, own_slots = _parts_of(stock_getstate(referent))
-    return _also_in(found[2], cls, own or {}), _also_in(found[2], cls, own_slots or {})
+    return _also_in(found[2], cls, own), _also_in(found[2], cls, own_slots)
 
 
-def _parts_of(state: Any) -> tuple[Any, Any]:
+def _parts_of(state: Any) -> Attributes:
     """Attributes, and those in slots, given a state of these; else neither."""
     parts = state if type(state) is tuple and len(state) == 2 else (state, None)
-    return parts if all(part is None or type(part) is dict for part in parts) else (None, None)
+    if not all(part is None or type(part) is dict for part in parts):
+        return {}, {}
+    attributes, slots = parts
+    return attributes or {}, slots or {}
 
 
 def _also_in(state: Any, cls: type, attributes: dict[str, Any]) -> dict[str, Any]:

@@ -146,8 +146,9 @@ class SecondWalk(Walk):
 
     def is_to_be_run_again(self) -> bool:
         """Whether it has found out what it should have known when it began."""
-        met = itertools.chain([self.root], self.met.values())
-        return self.foremost.remember(met) or self.construction.postpones
+        if self.construction.postpones:
+            return True
+        return self.foremost.remember(itertools.chain([self.root], self.met.values()))
 
     def next_item(self) -> Any:
         while self._unfinished:
