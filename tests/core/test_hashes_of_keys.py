@@ -174,7 +174,7 @@ def test_what_many_share_is_not_looked_at_for_each(parent: bool, host: Any) -> N
 
     def count(frame: Any, event: str, _argument: object) -> None:
         nonlocal looked_at
-        looked_at += event == "call" and frame.f_code is hashing._parts.__code__
+        looked_at += event == "call" and frame.f_code is hashing.strong_parts.__code__
 
     config = [Thing(str(number)) for number in range(3000)]
     shared = [Shared([number]) for number in range(60)]
@@ -414,6 +414,73 @@ def test_what_is_no_key_stays_where_it_is(by_its_key: bool, host: Any) -> None:
         member.key.owner = holder.first
     (copy,) = weakreduce.loads(weakreduce.dumps([holder], host=host), host=host)
     assert copy.first() in copy.members
+
+
+class Members(set[Any]):
+    pass
+
+
+class Entries(dict[Any, Any]):
+    pass
+
+
+HELD: dict[str, Callable[[Any], Any]] = {
+    "set": lambda key: {key},
+    "frozenset": lambda key: frozenset([key]),
+    "of a class": lambda key: Members([key]),
+    "dict": lambda key: {key: 1},
+    "ordered": lambda key: collections.OrderedDict({key: 1}),
+    "default": lambda key: collections.defaultdict(int, {key: 1}),
+    "counter": lambda key: collections.Counter([key]),
+    "dict of a class": lambda key: Entries({key: 1}),
+    "tuple": lambda key: {(key,)},
+    "user": lambda key: collections.UserDict({key: 1}),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("strong", HELD)
+@pytest.mark.parametrize("weak", HELD)
+def test_what_is_a_key_itself(weak: str, strong: str, host: Any) -> None:
+    """In whatever order: a strong key in the place of each reference would be found."""
+    for order in itertools.permutations(range(3)):
+        member = _member("member")
+        parts = [HELD[weak](weakref.ref(member)), HELD[strong](member), member]
+        payload = weakreduce.dumps([parts[place] for place in order], host=host)
+        copies = weakreduce.loads(payload, host=host)
+        references, members, copy = (copies[order.index(place)] for place in range(3))
+        alike, another = Member(copy.key), weakref.ref(copy, called)
+        assert ((alike,) if strong == "tuple" else alike) in members
+        assert ((another,) if weak == "tuple" else another) in references
+
+
+@pytest.mark.parametrize(
+    ("by", "host"),
+    [
+        *itertools.product(["attribute", "value", "tuple"], HOSTS),
+        *itertools.product(["function", "class"], ["cloudpickle", "dill"]),
+    ],
+)
+def test_what_leads_back_to_where_it_is_a_key(by: str, host: Any) -> None:
+    """It stays where it is met, as a strong key would."""
+    member = _member("member")
+    members: Any = {(member,)} if by == "tuple" else {member}
+    member.owner = {
+        "attribute": members,
+        "function": lambda: members,
+        "class": types.new_class("Open", exec_body=lambda body: body.update(members=members)),
+        "value": {1: [members]},
+        "tuple": members,
+    }[by]
+    root = [members, {weakref.ref(member): 1}]
+    copied, references = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+    alike = Member(Key("member"))
+    assert ((alike,) if by == "tuple" else alike) in copied
+    ((reference, _),) = references.items()
+    assert references[weakref.ref(reference(), called)] == 1
+    # First met weakly: what is a strong key is found in any case.
+    copied = weakreduce.loads(weakreduce.dumps([*reversed(root)], host=host), host=host)[1]
+    assert ((alike,) if by == "tuple" else alike) in copied
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -250,3 +250,11 @@ def test_mutations_load_or_raise(host: str) -> None:
     assert ended == []
     assert "'loads': " in outcomes
     assert "'TypeError': " in outcomes
+
+
+@pytest.mark.parametrize("given", [b")", b"N", b"(t", b"N\x85", b"]\x85", b"NN\x86"])
+@pytest.mark.parametrize("function", [b"c_operator\ngetitem\n", b"cweakreduce.wire\nat_home\n"])
+def test_a_reference_is_given_a_call_without_what_ours_has(function: bytes, given: bytes) -> None:
+    reference = b"cweakref\nReferenceType\n(cbuiltins\nobject\n)R" + function + given + b"RtR"
+    data = b"\x80\x04(" + reference + b"cc\nd\nt."
+    assert whereabouts.path_at(data, data.index(b"cc")) == "root[1]"

@@ -16,12 +16,13 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, final
 
+from weakreduce.core.circles import circles
 from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
-from weakreduce.core.hashing import Attributes, hashes_by
+from weakreduce.core.hashing import Attributes, hashes_by, strong_parts
 from weakreduce.core.held import ATOMS, held, items_of
 from weakreduce.core.reductions import is_too_deep
-from weakreduce.model.classes import hashed_by_value
+from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.kinds import Edge
 
 #: How often a walk is run again for that. Each may find what only the one before it has let come
@@ -60,7 +61,7 @@ class Foremost:
             late.add(id(referent))
             return True
 
-        _follow_keys(_keys_in(facts, objects), needs_more)
+        _follow_keys(facts, _keys_in(facts, objects), needs_more)
         if not late:
             return False
         # What was found last may be needed by what was found before it.
@@ -92,30 +93,68 @@ def _finished(referent: object, travels: Callable[[object], bool]) -> Reduction:
     return (max, ((referent,),)) if travels(referent) else (list, ())
 
 
-def _follow_keys(keys: Iterable[Any], needs_more: Callable[[object], bool]) -> None:
+def _follow_keys(facts: Facts, keys: Iterable[Any], needs_more: Callable[[object], bool]) -> None:
     """Ask of each referent of a key whether its hash needs more than comes early.
 
     Where it does, that may be by way of its own references, so these count as keys, too. Not of
-    what is a strong key itself: it may lead to where it is one, and has to be met as it was.
+    what leads to where it is hashed as a strong key: it has to be met as it was.
     """
+    strong = _followed(keys)
+    asked: dict[int, Any] = {}
+    bound: set[int] | None = None
+    seen, waiting = {**strong}, [*strong.values()]
+    while waiting:
+        key = waiting.pop()
+        if not issubclass(type(key), weakref.ref):
+            continue
+        referent = weakref.ref.__call__(key)
+        identity = id(referent)
+        if referent is None or identity in asked:
+            continue
+        asked[identity] = referent
+        if identity in strong:
+            if bound is None:
+                bound = _bound(facts, strong.values())
+            if identity in bound:
+                continue
+        if needs_more(referent):
+            more = _followed(_attributes(referent))
+            waiting += [part for at, part in more.items() if at not in seen]
+            seen.update(more)
+
+
+def _bound(facts: Facts, hashed: Iterable[Any]) -> set[int]:
+    """By id, those among some objects that lead strongly to where they are hashed."""
+
+    def parts_of(obj: Any) -> list[Any]:
+        cls = type(obj)
+        if cls in ATOMS or facts.types.kinds[cls] is not None:
+            return []
+        if not issubclass(cls, NAMEABLE):
+            return strong_parts(facts, obj) or []
+        if facts.adapter.by_name(obj):
+            return []
+        return _held_by_function(obj) if cls is types.FunctionType else gc.get_referents(obj)
+
+    bound: set[int] = set()
+    for circle in circles(hashed, parts_of):
+        bound.update(_followed(key for part in circle for key in _keys_of(part)))
+    return bound
+
+
+def _followed(keys: Iterable[Any]) -> dict[int, Any]:
+    """By id, keys and what their hashes may go through, as far as the first reference."""
     waiting = [*keys]
-    seen: set[int] = set()
-    asked = {id(key) for key in waiting if not issubclass(type(key), weakref.ref)}
+    seen: dict[int, Any] = {}
     while waiting:
         key = waiting.pop()
         cls = type(key)
         if cls in ATOMS or id(key) in seen:
             continue
-        seen.add(id(key))
-        if not issubclass(cls, weakref.ref):
-            if hashed_by_value(cls):  # and so, maybe, by what it holds
-                waiting += _attributes(key)
-            continue
-        referent = weakref.ref.__call__(key)
-        if id(referent) not in asked and referent is not None:
-            asked.add(id(referent))
-            if needs_more(referent):
-                waiting += _attributes(referent)
+        seen[id(key)] = key
+        if not issubclass(cls, weakref.ref) and hashed_by_value(cls):
+            waiting += _attributes(key)  # maybe by what it holds
+    return seen
 
 
 def _attributes(obj: object) -> list[Any]:
@@ -125,7 +164,7 @@ def _attributes(obj: object) -> list[Any]:
 
 
 def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
-    """Keys and members of the builtin containers that objects hold."""
+    """Keys and members of the builtin containers that objects are, and hold."""
     parts: list[Any] = []
     for obj in objects:
         if items_of(obj) is not None:
@@ -133,10 +172,18 @@ def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
         elif type(obj) is types.FunctionType:
             parts += _held_by_function(obj)
         elif facts.types.kinds[type(obj)] is None:
+            yield from _keys_of(obj)
             parts += gc.get_referents(obj)
     for part in held(parts).values():
-        if type(part) in (dict, set, frozenset):
-            yield from part
+        yield from _keys_of(part)
+
+
+def _keys_of(container: Any) -> list[Any]:
+    """What an object has hashed, past the code of its class."""
+    for cls in (dict, set, frozenset):
+        if issubclass(type(container), cls):
+            return [*cls.__iter__(container)]
+    return []
 
 
 def _held_by_function(function: types.FunctionType) -> list[Any]:

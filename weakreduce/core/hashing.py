@@ -165,7 +165,7 @@ def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
     waiting, seen = [value], {id(value): value}
     looked_at = 0
     while waiting:
-        parts = _parts(facts, waiting.pop())
+        parts = strong_parts(facts, waiting.pop())
         if parts is None:
             return False
         looked_at += 1 + len(parts)
@@ -187,7 +187,7 @@ def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
     return True
 
 
-def _parts(facts: Facts, obj: Any) -> list[Any] | None:
+def strong_parts(facts: Facts, obj: Any) -> list[Any] | None:
     """What an object holds; None where that is not to be known, or may be a weak thing."""
     cls = type(obj)
     if issubclass(cls, NAMEABLE):

@@ -34,8 +34,9 @@ def of_reference(word: str, arguments: Sequence[Value], calls: Calls) -> Iterato
         yield slot, into.formatted, _TO_CALLBACK.get(kind, "{}.__callback__")
         # A pin, with the callback; or one of two, by whether the referent is at home.
         if type(slot) is Node and slot.word == "operator.getitem" and len(slots) == 1:
-            _, (choices, *_) = calls.get(id(slot), (None, (None,)))
-            slots += _few(choices)
+            _, given = calls.get(id(slot), (None, ()))
+            for choices in given[:1]:
+                slots += _few(choices)
         slots += _few(slot)
 
 
