@@ -6,6 +6,7 @@ import collections
 import functools
 import gc
 import io
+import itertools
 import json
 import multiprocessing
 import pickle
@@ -1008,3 +1009,15 @@ def test_pictures_are_put_side_by_side_as_long_as_they_can_be_looked_at() -> Non
     full = Picture(one.nodes, one.strong, one.weak * DRAWN)
     assert full.beside(one) is full
     assert Picture({}, {}, []).beside(one).weak == one.weak
+
+
+def test_a_snapshot_that_cannot_be_pickled_by_itself_has_no_size() -> None:
+    """What it leads to is too deep, unless the payload has met that from its other end."""
+    links = [Thing(str(number)) for number in range(40_000)]
+    for link, following in itertools.pairwise(links):
+        link.following = following
+    deep, plain = Thing("deep", first=links[0]), Thing("plain")
+    report = weakreduce.explain([*reversed(links), weakref.ref(deep), weakref.ref(plain)])
+    sizes = {finding.path: finding.bytes for finding in report}
+    assert sizes["root[40000]"] is None
+    assert sizes["root[40001]"] is not None

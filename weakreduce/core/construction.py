@@ -89,9 +89,8 @@ class Shells(Presence):
             issubclass(type(standin.obj), NAMEABLE)
             and self.walk.plan(type(standin.obj)) == self.put_names_off
         ):
-            found = self.put_names_off(standin.obj)
-            if type(found) is tuple:  # a class or function by value, which is open from here on
-                standin.parts = (*standin.reduction, *found[2:])
+            # By value, as all that has a stand-in; from here on it is open.
+            standin.parts = (*standin.reduction, *self.put_names_off(standin.obj)[2:])
         kind = self.types.kinds[type(standin.obj)]
         if kind is not None and kind.is_container and len(standin.parts) == 2:
             standin.parts = (*standin.reduction, *self.walk.weak(kind, standin.obj)[2:])
