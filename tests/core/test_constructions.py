@@ -10,6 +10,7 @@ import gc
 import itertools
 import pickle
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -147,3 +148,46 @@ def test_what_becomes_a_name_in_its_own_construction(host: Any) -> None:
     (weak,) = weakreduce.loads(weakreduce.dumps([weakref.ref(ANNOUNCED)], host=host), host=host)
     assert weak() is not ANNOUNCED
     assert weak().given == [ANNOUNCED]
+
+
+class Part:
+    """Constructed from what it holds."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.part,)
+
+
+BETWEEN: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda part: part,
+    "one": Part,
+    "list": lambda part: [Part([part])],
+    "two": lambda part: Part((Part(part),)),
+    "tuple": lambda part: WithReference((part,)),
+}
+
+
+class WithReference(tuple[Any, ...]):
+    __slots__ = ()
+
+
+def _part(made: Any) -> Any:
+    while type(made) is not weakref.ref:
+        made = made.part if type(made) is Part else made[0]
+    return made
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_its_own_part_holds_by_something_else(between: str, host: Any) -> None:
+    """The state of the part waits, whatever the reference is in."""
+    thing = Thing("thing")
+    owner = Part(thing)
+    thing.made = BETWEEN[between](weakref.ref(owner))
+    for root in ([owner], [thing], [owner, thing], [thing, owner]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        found = copies[0] if type(copies[0]) is Thing else copies[0].part
+        assert _part(found.made)().part is found
+        assert all(copy in (found, _part(found.made)()) for copy in copies)

@@ -483,6 +483,98 @@ def test_what_leads_back_to_where_it_is_a_key(by: str, host: Any) -> None:
     assert ((alike,) if by == "tuple" else alike) in copied
 
 
+class Named(Member):
+    """Hashes by its name and, maybe by a reference, by another."""
+
+    def __init__(self, key: Any, part: Any = None) -> None:
+        self.key, self.part, self.table = key, part, {}
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.part))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and (other.key, other.part) == (self.key, self.part)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+def test_what_one_of_them_needs_is_there_before_it(policy: Any, host: Any) -> None:
+    """Whichever is met first."""
+    zero = Named("zero")
+    one = Named("one", weakref.ref(zero))
+    two = Named("two", weakref.ref(one))
+    two.table = {weakref.ref(one): 1}
+    parts = [zero, one, two, {weakref.ref(one)}, {weakref.ref(two)}]
+    for order in itertools.permutations(range(5)):
+        root = [parts[place] for place in order]
+        payload = weakreduce.dumps(root, host=host, policy=policy)
+        copies = weakreduce.loads(payload, host=host)
+        *_, copied, first, second = (copies[order.index(place)] for place in range(5))
+        assert weakref.ref(copied, called) in second
+        assert copied.part in first
+        assert copied.table[weakref.ref(copied.part(), called)] == 1
+    together = {weakref.ref(one): 1, weakref.ref(two): 2}
+    for keys in (together, dict(reversed(together.items()))):
+        found = weakreduce.loads(weakreduce.dumps([keys], host=host), host=host)[0]
+        assert {key().key: found[weakref.ref(key(), called)] for key in found} == (
+            {"one": 1, "two": 2}
+        )
+
+
+class Raised(Exception):
+    def __hash__(self) -> int:
+        return hash(self.args)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Raised) and other.args == self.args
+
+
+INNER: dict[str, Callable[[], Any]] = {
+    "items": functools.partial(Table, one=1),
+    "list": functools.partial(Vector, [1]),
+    "member": functools.partial(_member, "member"),
+    "parts": lambda: Member((Member("member"), 1)),
+}
+OUTER: dict[str, Callable[[Any], Any]] = {
+    "member": Member,
+    "tuple": lambda part: Member((part, 1)),
+    "list": lambda part: Vector([part]),
+    "raised": Raised,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("inner", INNER)
+def test_what_is_complete_hashes_by_what_is_not(inner: str, outer: str, host: Any) -> None:
+    """It is met whole, before the key; what it refers to is not, where that comes later."""
+    part = INNER[inner]()
+    part.back = weakref.ref(kept)
+    holder = OUTER[outer](weakref.ref(part))
+    parts = [holder, {weakref.ref(holder)}, part]
+    for order in itertools.chain(*(itertools.permutations(range(3), size) for size in (2, 3))):
+        if 1 not in order:
+            continue
+        payload = weakreduce.dumps([kept, *(parts[place] for place in order)], host=host)
+        copies = weakreduce.loads(payload, host=host)[1:]
+        ((key,),) = (copy for copy in copies if type(copy) is set)
+        reference = next(
+            found for found in _hashed(key()) if type(found) is weakref.ref and found is not key
+        )
+        assert hash(reference) == hash(reference())
+        assert weakref.ref(key(), called) in copies[order.index(1)]
+
+
+def _hashed(obj: Any) -> list[Any]:
+    found = [obj]
+    for part in found:
+        if type(part) in (tuple, Vector):
+            found += part
+        elif type(part) in (Member, Raised):
+            found += part.args if type(part) is Raised else [part.key]
+    return found
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_what_is_no_key_is_not_hashed(host: Any) -> None:
     member = _member("member")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from weakreduce.model.classes import NAMEABLE, stock_getstate
 from weakreduce.model.kinds import Edge, kind_of
+from weakreduce.model.scarce import says_nothing
 
 #: How many steps from a member are looked at.
 _DEPTH: Final = 4
@@ -52,10 +53,10 @@ class Alike:
         if found is None:
             try:
                 text = b"\0".join(self._parts(obj, depth))
-            except MemoryError:
-                raise  # it says nothing of the object
-            except Exception:  # noqa: BLE001 - code of a metaclass, or a property __dict__
-                text = b""
+            except Exception as error:
+                if says_nothing(error):
+                    raise
+                text = b""  # of a metaclass, or of a property __dict__
             found = self._found[key] = (text if len(text) <= _SHORT else _digest([text]), obj)
         return found[0]
 

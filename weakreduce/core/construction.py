@@ -15,7 +15,7 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, held, holds_fresh, items_of
+from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
 from weakreduce.core.incomplete import can_make, lacks_hash
 from weakreduce.core.makings import makings
 from weakreduce.core.presence import Presence
@@ -214,8 +214,8 @@ class Shells(Presence):
         )
 
     def leads_back_to(self, value: object, holder: object = None) -> Any:
-        """What a reference in builtin containers leads to that is not there yet, or `MISSING`."""
-        for part, referent in self._singles(held(value)):
+        """What a reference that a value is made from leads to, if not there yet; else `MISSING`."""
+        for part, referent in self._singles(makings(self.facts, value)):
             if self._is_missing(part, referent, holder):
                 return referent
         return MISSING

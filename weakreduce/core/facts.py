@@ -27,6 +27,7 @@ from weakreduce.model.classes import (
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy
+from weakreduce.model.scarce import says_nothing
 
 
 class Facts:
@@ -147,10 +148,10 @@ class Facts:
             if name is NotImplemented:
                 name = self._own_name(referent)
             return type(name) is str and self.adapter.finds(referent, name)
-        except MemoryError:
-            raise  # it says nothing of the object
-        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
-            return False
+        except Exception as error:
+            if says_nothing(error):
+                raise
+            return False  # it surfaces, with its cause, when it is pickled
 
     def stored_in(self, edge: Edge) -> tuple[type, str] | None:
         """The class, written as a name, that has a WeakMethod's function, and under which name.
@@ -197,10 +198,10 @@ class Facts:
         known = self.reductions.found.get(id(referent))
         try:
             made = made_type(self.reductions.reduced(referent) if known is None else known)
-        except MemoryError:
-            raise  # it says nothing of the object
-        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
-            return True
+        except Exception as error:
+            if says_nothing(error):
+                raise
+            return True  # it surfaces, with its cause, when it is pickled
         return made is None or class_attribute(made, "__weakrefoffset__") != 0
 
     def obstacle(self, edge: Edge) -> Decision | None:

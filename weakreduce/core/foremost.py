@@ -21,7 +21,6 @@ from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, hashes_by, strong_parts
 from weakreduce.core.held import ATOMS, held, items_of
-from weakreduce.core.reductions import is_too_deep
 from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.kinds import Edge
 
@@ -52,33 +51,21 @@ class Foremost:
             return False
         late: set[int] = set()
 
-        def needs_more(referent: object) -> bool:
+        def comes_early(referent: object) -> bool:
             if id(referent) not in new:
-                return id(referent) in facts.foremost
+                return False
             # No code of the user's is run but what has run before: it hashed the key.
             if hashes_by(referent, new[id(referent)][1]):
-                return False
+                return True
             late.add(id(referent))
-            return True
+            return False
 
-        _follow_keys(facts, _keys_in(facts, objects), needs_more)
+        _follow_keys(facts, _keys_in(facts, objects), comes_early)
         if not late:
             return False
-        # What was found last may be needed by what was found before it.
-        found = {key: edge for key, (edge, _) in reversed(new.items()) if key in late}
-        facts.foremost = found | facts.foremost
+        found = {key: edge for key, (edge, _) in new.items() if key in late}
+        facts.foremost = _in_order(facts, facts.foremost | found)
         facts.searches += 1
-        return True
-
-    def gives_way(self, error: Exception) -> bool:
-        """Whether the walk is to be run otherwise, since in this order the stack did not do."""
-        facts = self._facts
-        if not facts.foremost or not is_too_deep(error):
-            return False
-        # As they were met; and if that does not do either, as without this.
-        in_order = facts.searches < _SEARCHES
-        facts.foremost = dict(reversed(facts.foremost.items())) if in_order else {}
-        facts.searches = _SEARCHES
         return True
 
     def items(self, travels: Callable[[object], bool]) -> list[Any]:
@@ -93,10 +80,10 @@ def _finished(referent: object, travels: Callable[[object], bool]) -> Reduction:
     return (max, ((referent,),)) if travels(referent) else (list, ())
 
 
-def _follow_keys(facts: Facts, keys: Iterable[Any], needs_more: Callable[[object], bool]) -> None:
-    """Ask of each referent of a key whether its hash needs more than comes early.
+def _follow_keys(facts: Facts, keys: Iterable[Any], comes_early: Callable[[object], bool]) -> None:
+    """Ask of each referent of a key whether all that its hash needs comes early.
 
-    Where it does, that may be by way of its own references, so these count as keys, too. Not of
+    Where not, the hash may go by way of its own references, so these count as keys, too. Not of
     what leads to where it is hashed as a strong key: it has to be met as it was.
     """
     strong = _followed(keys)
@@ -104,10 +91,7 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], needs_more: Callable[[object
     bound: set[int] | None = None
     seen, waiting = {**strong}, [*strong.values()]
     while waiting:
-        key = waiting.pop()
-        if not issubclass(type(key), weakref.ref):
-            continue
-        referent = weakref.ref.__call__(key)
+        referent = _referent(waiting.pop())
         identity = id(referent)
         if referent is None or identity in asked:
             continue
@@ -117,29 +101,10 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], needs_more: Callable[[object
                 bound = _bound(facts, strong.values())
             if identity in bound:
                 continue
-        if needs_more(referent):
+        if hashed_by_value(type(referent)) and not comes_early(referent):
             more = _followed(_attributes(referent))
             waiting += [part for at, part in more.items() if at not in seen]
             seen.update(more)
-
-
-def _bound(facts: Facts, hashed: Iterable[Any]) -> set[int]:
-    """By id, those among some objects that lead strongly to where they are hashed."""
-
-    def parts_of(obj: Any) -> list[Any]:
-        cls = type(obj)
-        if cls in ATOMS or facts.types.kinds[cls] is not None:
-            return []
-        if not issubclass(cls, NAMEABLE):
-            return strong_parts(facts, obj) or []
-        if facts.adapter.by_name(obj):
-            return []
-        return _held_by_function(obj) if cls is types.FunctionType else gc.get_referents(obj)
-
-    bound: set[int] = set()
-    for circle in circles(hashed, parts_of):
-        bound.update(_followed(key for part in circle for key in _keys_of(part)))
-    return bound
 
 
 def _followed(keys: Iterable[Any]) -> dict[int, Any]:
@@ -161,6 +126,83 @@ def _attributes(obj: object) -> list[Any]:
     """What an object holds itself, as the collector sees that."""
     parts = gc.get_referents(obj)
     return parts + [value for part in parts if type(part) is dict for value in part.values()]
+
+
+def _referent(key: Any) -> Any:
+    return weakref.ref.__call__(key) if issubclass(type(key), weakref.ref) else None
+
+
+# --- what has to be complete before what ----------------------------------------------------
+
+
+def _bound(facts: Facts, hashed: Iterable[Any]) -> set[int]:
+    """By id, those among some objects that lead to where they are hashed themselves."""
+    bound: set[int] = set()
+    for circle in circles(hashed, functools.partial(_leads_to, facts)):
+        bound.update(_followed(key for part in circle for key in _keys_of(part)))
+    return bound
+
+
+class _Hash:
+    """The moment in which an object is hashed."""
+
+    def __init__(self, obj: Any) -> None:
+        self.of = obj
+
+
+def _in_order(facts: Facts, late: dict[int, Edge]) -> dict[int, Edge]:
+    """First what the others need, when they are completed or hashed; else as they were met."""
+    hashes: dict[int, _Hash] = {}
+
+    def hash_of(obj: Any) -> _Hash:
+        return hashes.setdefault(id(obj), _Hash(obj))
+
+    def needs(obj: Any) -> list[Any]:
+        if type(obj) is not _Hash:
+            hashed = _keys_of(obj) + (_attributes(obj) if id(obj) in late else [])
+            return [*_leads_to(facts, obj), *map(hash_of, hashed)]
+        if id(obj.of) in late:
+            return [obj.of]
+        referent = _referent(obj.of)
+        if referent is not None:
+            return [hash_of(referent)]
+        return [*map(hash_of, _attributes(obj.of))] if hashed_by_value(type(obj.of)) else []
+
+    keys = [*late]
+    places = {key: place for place, key in enumerate(keys)}
+    ordered: dict[int, Edge] = {}
+    for circle in circles([edge.referent for edge in late.values()], needs):
+        met = sorted(places[id(part)] for part in circle if id(part) in places)
+        ordered |= {keys[place]: late[keys[place]] for place in met}
+    return ordered
+
+
+def _leads_to(facts: Facts, obj: Any) -> list[Any]:
+    """What is written where an object is: what it holds, and what a referent is made from."""
+    cls = type(obj)
+    if cls in ATOMS:
+        return []
+    if issubclass(cls, weakref.ref):
+        return _made_from(facts, _referent(obj))
+    if facts.types.kinds[cls] is not None:
+        return []
+    if not issubclass(cls, NAMEABLE):
+        return strong_parts(facts, obj) or []
+    if facts.adapter.by_name(obj):
+        return []
+    return _held_by_function(obj) if cls is types.FunctionType else gc.get_referents(obj)
+
+
+def _made_from(facts: Facts, obj: Any) -> list[Any]:
+    if issubclass(type(obj), (*NAMEABLE, type(None))):
+        return []
+    if type(obj) in (tuple, frozenset):
+        return [obj]
+    reduction = facts.reductions.reduced_or_none(obj)
+    return [] if reduction is None else list(reduction[1:2])
+
+
+# --- which keys there are -------------------------------------------------------------------
 
 
 def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:

@@ -29,6 +29,7 @@ from weakreduce.model.classes import (
     stock_getstate,
 )
 from weakreduce.model.kinds import kind_of
+from weakreduce.model.scarce import is_too_deep, says_nothing
 
 #: How much of a value is looked at in any case (see `Facts.looks`).
 _LOOKED_AT: Final = 1000
@@ -82,16 +83,16 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
         return False  # not known
     try:
         right = hash(_bare_with(cls, _parts_of(stock_getstate(referent))))
-    except MemoryError:
-        raise  # it says nothing of the object
-    except Exception:  # noqa: BLE001 - nobody can have hashed it
-        return True
+    except Exception as error:
+        if says_nothing(error) or is_too_deep(error):
+            raise
+        return True  # nobody can have hashed it
     try:
         return hash(_bare_with(cls, attributes)) == right
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - it lacks something
-        return False
+    except Exception as error:
+        if says_nothing(error):
+            raise
+        return False  # it lacks something
 
 
 def _bare_with(cls: type, attributes: Attributes) -> Any:
@@ -206,7 +207,7 @@ def strong_parts(facts: Facts, obj: Any) -> list[Any] | None:
                 return gc.get_referents(obj)
             reduction = obj.__reduce_ex__(facts.adapter.protocol)
         return listed(reduction[1:])
-    except MemoryError:
-        raise  # it says nothing of the object
-    except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
-        return None
+    except Exception as error:
+        if says_nothing(error):
+            raise
+        return None  # it surfaces, with its cause, when it is pickled

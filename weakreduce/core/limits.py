@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from weakreduce.core import watchers
 from weakreduce.core.adapter import Adapter
-from weakreduce.core.reductions import is_too_deep
 from weakreduce.core.sink import Limit, TooLarge
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.policies import Policy
+from weakreduce.model.scarce import is_too_deep
 
 
 def excess(adapter: Adapter, policy: Policy, referent: object) -> str | None:

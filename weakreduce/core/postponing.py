@@ -22,8 +22,9 @@ from weakreduce.core.expressions import (
     Rest,
     same_with,
 )
-from weakreduce.core.held import ATOMS, held, holds, items_of, listed
+from weakreduce.core.held import ATOMS, held, items_of, listed
 from weakreduce.core.incomplete import cannot_be_called_yet
+from weakreduce.core.makings import makings
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import (
     NAMEABLE,
@@ -119,7 +120,7 @@ class Construction(Shells):
             held_by = [] if found is None else listed(found[2:])
         elif issubclass(cls, weakref.ref):  # what a subclass has beside its edge
             held_by = [user_state(obj, kind.internals)]
-        return any(holds(part, weak) for part in held_by) if held_by else None
+        return any(id(weak) in makings(self.facts, part) for part in held_by) if held_by else None
 
     def _postpone_like(self, holder: object, edge: Edge) -> None:
         """Postpone states like the holder's, and of all that holds the same reference beside it.

@@ -15,6 +15,7 @@ from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.frames import left_a_dump
 from weakreduce.core.type_facts import Answers, TypeFacts
+from weakreduce.model.scarce import is_too_deep, says_nothing
 
 Raised = tuple[Any, Exception, types.TracebackType | None, list[Any]]
 
@@ -62,10 +63,10 @@ class Reductions:
         """`reduced`, or None where that is no tuple, or raises."""
         try:
             found = self.reduced(obj)
-        except MemoryError:
-            raise  # it says nothing of the object
-        except Exception:  # noqa: BLE001 - it surfaces, with its cause, when it is pickled
-            return None
+        except Exception as error:
+            if says_nothing(error):
+                raise
+            return None  # it surfaces, with its cause, when it is pickled
         return found if type(found) is tuple else None
 
     def of(self, obj: object) -> Reduction | str:
@@ -131,11 +132,6 @@ def _with_iterators(found: Any) -> Any:
         return found
     items = [iter(part) if type(part) is _Items else part for part in found[3:5]]
     return (*found[:3], *items, *found[5:])
-
-
-def is_too_deep(error: BaseException) -> bool:
-    """Whether the recursion went too deep; cloudpickle turns that into a PicklingError."""
-    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
 class _Items(list[Any]):

@@ -196,8 +196,6 @@ class Writing:
             except TooLarge:
                 raise
             except Exception as error:
-                if walk.foremost.gives_way(error):
-                    continue
                 if not walk.lacks_order and (
                     isinstance(error, Refused)
                     or not self._survey(error, reach, walk.snapshot_edges(), walk.entries)

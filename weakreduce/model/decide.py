@@ -17,6 +17,7 @@ from weakreduce.model import names
 from weakreduce.model.classes import bases_of
 from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy, shown
+from weakreduce.model.scarce import says_nothing
 
 
 @final
@@ -196,9 +197,9 @@ def matches(match: Any, weak: Any, referent: Any) -> bool:
 def _is(ask: Callable[[Any, Any], bool], asked: Any, match: type) -> bool:
     try:
         return ask(asked, match)
-    except MemoryError:
-        raise  # it says nothing of the object
-    except Exception:  # noqa: BLE001 - the code of a metaclass, or of a property __class__
+    except Exception as error:  # by the code of a metaclass, or of a property __class__
+        if says_nothing(error):
+            raise
         cls = asked if ask is issubclass else type(asked)
         return any(base is match for base in bases_of(cls))
 

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, final
 
+from weakreduce.model.scarce import says_nothing
+
 
 @final
 class _Catcher:
@@ -71,10 +73,10 @@ def proxy_referent(proxy: object) -> Any:
             if not _TOLD:
                 return None
             # It died this moment, or an operator of its class came upon another dead proxy.
-        except MemoryError:
-            raise  # it says nothing of the object
-        except Exception:  # noqa: BLE001, S110 - the class's own operator refused; the next is tried
-            pass
+        except Exception as error:
+            if says_nothing(error):
+                raise
+            # The class's own operator refused; the next is tried.
         else:
             if candidate is not None and _points_at(proxy, candidate):
                 return candidate

@@ -1,0 +1,35 @@
+"""Errors that tell of the process: it lacks memory, or stack. What was asked may be as it should.
+
+Code of the user's is asked in many places whether something holds of an object, and an error may
+be an answer: it does not. One of these is none, and is raised instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+#: Calls that whoever is asked may need. What needs more, and fails, recurses without an end.
+_CALLS: Final = 200
+
+
+def is_too_deep(error: BaseException) -> bool:
+    """Whether the recursion went too deep; cloudpickle turns that into a PicklingError."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def says_nothing(error: Exception) -> bool:
+    """Whether an error may be none, were there more memory, or more of the stack left here."""
+    return isinstance(error, MemoryError) or (is_too_deep(error) and not _has_stack())
+
+
+def _has_stack() -> bool:
+    try:
+        return _descends(min(_CALLS, sys.getrecursionlimit() // 4))
+    except RecursionError:
+        return False
+
+
+def _descends(calls: int) -> bool:
+    # By way of C, whose stack has a limit of its own from Python 3.12 on.
+    return calls == 0 or all(map(_descends, (calls - 1,)))
