@@ -8,6 +8,7 @@ and time have limits, and what stands on standard output tells how far it came.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import io
 import json
@@ -35,6 +36,8 @@ HOSTS: Final = ("cloudpickle", "dill", "pickle")
 #: Of a child: seconds of processor time for one payload, and bytes of memory.
 SECONDS: Final = 30
 MEMORY: Final = 1 << 31
+#: How a child ends that takes longer.
+ENDLESS: Final = -signal.SIGPROF
 
 
 @functools.cache
@@ -201,8 +204,9 @@ def load_all(host: str, seed: int, first: int, end: int) -> None:
     """Load mutations, and tell which is next, and which reaches a name of ours."""
     import resource
 
-    # What happens in C is ended, too: by the signal's own doing.
+    # What happens in C is ended, too: by the signal's own doing, which tells where that is.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    faulthandler.register(signal.SIGPROF, chain=True)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tell = functools.partial(os.write, 1)
@@ -223,9 +227,10 @@ def load_all(host: str, seed: int, first: int, end: int) -> None:
 
 
 def loaded(host: str, seed: int, first: int, end: int) -> Iterator[tuple[int, str, bool]]:
-    """Load mutations in children: those that end one, how, and whether a name of ours was reached.
+    """Load mutations in children: those that end one, how, and whether that may be our doing.
 
-    The last one is ``(end, outcomes, False)``.
+    It may where a name of ours was reached; of what has no end, where code of ours runs. (An
+    iterator that never ends is any pickle's to make.) The last one is ``(end, outcomes, False)``.
     """
     while first < end:
         script = str(Path(__file__).resolve())
@@ -241,7 +246,10 @@ def loaded(host: str, seed: int, first: int, end: int) -> Iterator[tuple[int, st
         if not numbers:
             raise RuntimeError(done.stderr)
         last = int(lines[numbers[-1]])
-        yield last, f"{done.returncode}: {done.stderr[-2000:]}", "ours" in lines[numbers[-1] :]
+        is_ours = "ours" in lines[numbers[-1] :]
+        if done.returncode == ENDLESS:
+            is_ours = is_ours and str(Path(weakreduce.__file__).parent) in done.stderr
+        yield last, f"{done.returncode}: {done.stderr[-2000:]}", is_ours
         first = last + 1
 
 
