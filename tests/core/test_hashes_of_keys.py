@@ -575,6 +575,29 @@ def _hashed(obj: Any) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+@pytest.mark.parametrize("by", ["cell", "default", "attribute", "class"])
+def test_what_a_function_or_class_of_its_own_holds_as_a_key(by: str, host: Any) -> None:
+    """It is written by value with its owner, and hashes that then."""
+    member = Member("member")
+    held = {weakref.ref(member)}
+
+    def function(given: Any = held if by == "default" else None) -> Any:
+        return given or function.__dict__.get("held") or (by == "cell" and held)
+
+    if by == "attribute":
+        function.__dict__["held"] = held
+    of_class = types.new_class("Open", exec_body=lambda body: body.update(held=held))
+    member.owner = of_class if by == "class" else function
+    for root in ([{weakref.ref(member): 1}, member], [member, {weakref.ref(member): 1}]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        (copy,) = (part for part in copies if type(part) is not dict)
+        (keys,) = (part for part in copies if type(part) is dict)
+        assert weakref.ref(copy, called) in keys
+        found = copy.owner.held if by == "class" else copy.owner()
+        assert weakref.ref(copy, called) in found
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_what_is_no_key_is_not_hashed(host: Any) -> None:
     member = _member("member")

@@ -20,7 +20,7 @@ from weakreduce.core.circles import circles
 from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, hashes_by, strong_parts
-from weakreduce.core.held import ATOMS, held, items_of
+from weakreduce.core.held import ATOMS, held, held_by_function, items_of
 from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.kinds import Edge
 
@@ -186,11 +186,7 @@ def _leads_to(facts: Facts, obj: Any) -> list[Any]:
         return _made_from(facts, _referent(obj))
     if facts.types.kinds[cls] is not None:
         return []
-    if not issubclass(cls, NAMEABLE):
-        return strong_parts(facts, obj) or []
-    if facts.adapter.by_name(obj):
-        return []
-    return _held_by_function(obj) if cls is types.FunctionType else gc.get_referents(obj)
+    return strong_parts(facts, obj) or []
 
 
 def _made_from(facts: Facts, obj: Any) -> list[Any]:
@@ -212,7 +208,7 @@ def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
         if items_of(obj) is not None:
             parts.append(obj)
         elif type(obj) is types.FunctionType:
-            parts += _held_by_function(obj)
+            parts += held_by_function(obj)
         elif facts.types.kinds[type(obj)] is None:
             yield from _keys_of(obj)
             parts += gc.get_referents(obj)
@@ -226,15 +222,3 @@ def _keys_of(container: Any) -> list[Any]:
         if issubclass(type(container), cls):
             return [*cls.__iter__(container)]
     return []
-
-
-def _held_by_function(function: types.FunctionType) -> list[Any]:
-    """What a function holds, but for the globals that it does not name."""
-    parts = [function.__defaults__, function.__kwdefaults__, vars(function)]
-    parts += [part for cell in function.__closure__ or () for part in gc.get_referents(cell)]
-    codes = [function.__code__]
-    while codes:
-        code = codes.pop()
-        codes += [part for part in code.co_consts if type(part) is types.CodeType]
-        parts += [function.__globals__.get(name) for name in code.co_names]
-    return parts

@@ -6,6 +6,7 @@ it is hashed before that state is there. Nothing here decides.
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import operator
 import pickle
@@ -16,7 +17,7 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import ATOMS, held, items_of, listed
+from weakreduce.core.held import ATOMS, held, held_by_function, items_of, listed
 from weakreduce.model.classes import (
     COLLECTED,
     NAMEABLE,
@@ -155,10 +156,7 @@ def _comes_early(facts: Facts, value: object, owner: object) -> bool:
 
 
 def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
-    """Whether a value leads neither to its owner nor to a weak thing, as far as it is looked at.
-
-    A class or function leads to neither: where it is written by value, it may be met anywhere.
-    """
+    """Whether a value leads neither to its owner nor to a weak thing, as far as it is looked at."""
     # What leads to nothing weak may lead to an owner.
     known = facts.apart if owner is MISSING else {}
     if id(value) in known:
@@ -192,7 +190,9 @@ def strong_parts(facts: Facts, obj: Any) -> list[Any] | None:
     """What an object holds; None where that is not to be known, or may be a weak thing."""
     cls = type(obj)
     if issubclass(cls, NAMEABLE):
-        return []
+        if facts.adapter.by_name(obj):
+            return []
+        return held_by_function(obj) if cls is types.FunctionType else gc.get_referents(obj)
     if kind_of(cls) is not None:
         return None
     items = items_of(obj)
@@ -206,7 +206,10 @@ def strong_parts(facts: Facts, obj: Any) -> list[Any] | None:
             if flags_of(cls) & COLLECTED:
                 return gc.get_referents(obj)
             reduction = obj.__reduce_ex__(facts.adapter.protocol)
-        return listed(reduction[1:])
+        function, arguments, *rest = reduction
+        # Its own class is there before it.
+        own = function is copyreg.__newobj__ and arguments[0] is cls  # type: ignore[attr-defined]
+        return listed([arguments[1:] if own else arguments, *rest])
     except Exception as error:
         if says_nothing(error):
             raise

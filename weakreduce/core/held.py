@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import types
 from typing import Any, Final
 
@@ -57,3 +58,15 @@ def holds_fresh(one: Any, other: Any) -> bool:
     if one is other or type(one) not in (tuple, list, dict):
         return False
     return type(one) is not tuple or any(map(holds_fresh, one, other))
+
+
+def held_by_function(function: types.FunctionType) -> list[Any]:
+    """What a function holds, but for the globals that it does not name."""
+    parts = [function.__defaults__, function.__kwdefaults__, vars(function)]
+    parts += [part for cell in function.__closure__ or () for part in gc.get_referents(cell)]
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [part for part in code.co_consts if type(part) is types.CodeType]
+        parts += [function.__globals__.get(name) for name in code.co_names]
+    return parts
