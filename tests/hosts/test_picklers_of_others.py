@@ -144,6 +144,45 @@ def test_subclasses_keep_their_own_hooks(host: str, name: str) -> None:
     run(child_subclass, host, name)
 
 
+def child_copies_nobody_refers_to(host: str, name: str) -> None:
+    """What the copy of a referent is, only the subclass's own hook knows."""
+    import weakreduce
+
+    def as_text(obj: Any) -> Any:
+        return (str, ("text",)) if type(obj) is Handle else NotImplemented
+
+    module: Any = __import__(host)
+    base = module.Pickler
+
+    class Override(base):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            found = as_text(obj)
+            return super().reducer_override(obj) if found is NotImplemented else found
+
+    class Table(base):  # type: ignore[misc]
+        dispatch_table = collections.ChainMap({Handle: as_text}, base.dispatch_table)
+
+    cls = {"Override": Override, "Table": Table}[name]
+    handle = Handle()
+    for weak, dead in (
+        (weakref.ref(handle), lambda found: found() is None),
+        (weakref.WeakSet([handle]), lambda found: not found),
+        (weakref.WeakValueDictionary(key=handle), lambda found: not found),
+    ):
+        for root in ([handle, weak], [weak, handle], [weak]):
+            file = io.BytesIO()
+            with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced"):
+                cls(file).dump(root)
+            copies = pickle.loads(file.getvalue())
+            assert dead(copies[root.index(weak)])
+            assert copies.count("text") == len(root) - 1
+
+
+@pytest.mark.parametrize("name", ["Override", "Table"])
+def test_a_copy_that_cannot_be_referred_to(name: str) -> None:
+    run(child_copies_nobody_refers_to, "cloudpickle", name)
+
+
 def child_one_pickler(host: str) -> None:
     """Several dumps of one pickler share its memo; one Unpickler loads them all."""
     module: Any = __import__(host)

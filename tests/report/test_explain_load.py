@@ -363,6 +363,27 @@ def test_a_payload_that_leaves_the_interpreter(tmp_path: Any) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (1, b"SystemExit: 0")
 
 
+@pytest.mark.parametrize("how", ["GeneratorExit", "type('Own', (BaseException,), {})"])
+def test_a_payload_that_raises_what_is_no_exception(how: str, tmp_path: Any) -> None:
+    data = f"cbuiltins\nexec\n(S'raise {how}'\ntR.".replace("S'", 'S"').replace("'\nt", '"\nt')
+    found = weakreduce.explain_load(data.encode())
+    assert found.error is not None
+    assert found.error.split(":")[0] in ("GeneratorExit", "Own")
+    assert found.path == "root"
+    (tmp_path / "raising.pkl").write_bytes(data.encode())
+    done = run("explain-load", "raising.pkl", cwd=tmp_path)
+    assert (done.returncode, b"Traceback" in done.stdout + done.stderr) == (1, False)
+
+
+def test_an_interrupt_is_no_answer() -> None:
+    data = b"cbuiltins\nexec\n(S'raise KeyboardInterrupt'\ntR."
+    with pytest.raises(KeyboardInterrupt):
+        weakreduce.explain_load(data)
+    inside = b"cpickle\nloads\n(" + pickle.dumps(data, 3)[2:-1] + b"tR."
+    with pytest.raises(KeyboardInterrupt):
+        weakreduce.explain_load(b"\x80\x03" + inside)
+
+
 def test_encodings() -> None:
     report = weakreduce.explain_load(b"]U\x01\xffa.")
     assert report.error is not None and report.error.startswith("UnicodeDecodeError")
@@ -396,7 +417,8 @@ def seeds() -> list[bytes]:
     slots_class = b"\x80\x02c" + __name__.encode() + b"\nSlots\n"
     by_hand = [
         b"I1\x00x\n.", b"I\x00\n.", b"I+\x00\n.", b"F1\x00x\n.", b"F\x00\n.",
-        b"I010\n.", b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
+        b"F1e999\n.", b"F-1e999\n.", b"Finf\n.", b"F-Infinity\n.", b"I010\n.",
+        b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
         b"U\x01\xff.", b"}]b.", b"]]b.", b"N(b.", b"]K\x01a.", b"(]K\x01a.", b"]((K\x01e.",
         b"}(K\x01u.", b"}K\x01\x85K\x02s.", b"}]K\x02s.", b"\x8f(]\x90.", b"]]R.", b"0.",
         b"(0N.", b"N2.", b"1.", b"(K\x01d.", b"(K\x01K\x02d.", b"\x80\x06N.", b"h\x05.",

@@ -160,3 +160,28 @@ def test_code_that_recurses_without_an_end_says_something_of_its_object(host: An
     assert weakreduce.loads(payload, host=host)[0]() is None
     with pytest.raises(weakreduce.WeakrefPicklingError):
         weakreduce.dumps([weakref.ref(endless)], host=host, policy="strict")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("left", [600, 400, 300])
+def test_code_that_needs_most_of_the_stack_is_not_guessed_at(left: int, host: Any) -> None:
+    """There is some, but not enough for the answer: it is not taken for a recursion without end."""
+
+    class Needy(type):
+        def __instancecheck__(cls, obj: object) -> bool:
+            return bool(_deep(620, hasattr(obj, "secret")))
+
+    class Match(metaclass=Needy):
+        pass
+
+    policy = weakreduce.Policy(rules=((Match, "refuse"),))
+
+    def begun(calls: int) -> bytes:
+        return begun(calls - 1) if calls else weakreduce.dumps([weakref.ref(KEPT[0])], host=host)
+
+    calls = 0
+    frame: Any = sys._getframe()
+    while frame is not None:
+        frame, calls = frame.f_back, calls + 1
+    with weakreduce.policy(policy), pytest.raises((RecursionError, pickle.PicklingError)):
+        begun(sys.getrecursionlimit() - calls - left)

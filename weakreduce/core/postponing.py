@@ -83,17 +83,24 @@ class Construction(Shells):
         referent = edge.referent
         if id(referent) in self.under_way and not self.is_repeatable(referent):
             return None
+        found = self._last_holder(edge, held)
+        if found is MISSING:  # it is in something that is constructed itself
+            found = self._last_holder(edge, functools.partial(makings, self.facts))
+        return None if found is MISSING else found
+
+    def _last_holder(self, edge: Edge, parts_of: Callable[[Any], dict[int, Any]]) -> Any:
+        referent = edge.referent
         # Its own state may wait, too.
         waits_for_class = cannot_be_called_yet(self.facts, self.walk.met, edge.weak, referent)
         asked = 0
         for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_OVER):
             if asked == _LOOKED_AT or (obj is referent and not waits_for_class):
-                return None
-            keeps = self._keeps_in_state(obj, edge.weak)
+                break
+            keeps = self._keeps_in_state(obj, edge.weak, parts_of)
             if keeps and type(obj) not in self.facts.postponing:
                 return None if self._is_called(obj) else obj
             asked += keeps is not None
-        return None
+        return MISSING
 
     def _is_called(self, obj: Any) -> bool:
         """Whether what is under construction is made by calling an object, which cannot wait.
@@ -108,7 +115,9 @@ class Construction(Shells):
                 return True
         return any(obj is standin.parts[0] for standin in self.under_way.values())
 
-    def _keeps_in_state(self, obj: object, weak: object) -> bool | None:
+    def _keeps_in_state(
+        self, obj: object, weak: object, parts_of: Callable[[Any], dict[int, Any]] = held
+    ) -> bool | None:
         """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
         cls = type(obj)
         if cls in ATOMS or cls in OURS or issubclass(cls, NAMEABLE):
@@ -120,7 +129,7 @@ class Construction(Shells):
             held_by = [] if found is None else listed(found[2:])
         elif issubclass(cls, weakref.ref):  # what a subclass has beside its edge
             held_by = [user_state(obj, kind.internals)]
-        return any(id(weak) in makings(self.facts, part) for part in held_by) if held_by else None
+        return any(id(weak) in parts_of(part) for part in held_by) if held_by else None
 
     def _postpone_like(self, holder: object, edge: Edge) -> None:
         """Postpone states like the holder's, and of all that holds the same reference beside it.

@@ -84,7 +84,7 @@ class TypeFacts:
             )
         )
         #: Whether the copy of every instance can be weakly referenced as the original is.
-        self.referable = Answers(lambda cls: _keeps_its_type(adapter, cls))
+        self.referable = Answers(lambda cls: _keeps_its_type(adapter, cls, overridden[cls]))
         #: `may_come_whole`, where code of their own reduces instances, or sees their state come.
         self.may_come_whole = Answers(
             lambda cls: (
@@ -106,10 +106,10 @@ def _reduced_by_own_code(adapter: Adapter, obj_type: type) -> bool:
     return overrides_reduce(obj_type)
 
 
-def _keeps_its_type(adapter: Adapter, obj_type: type) -> bool:
+def _keeps_its_type(adapter: Adapter, obj_type: type, overridden: bool) -> bool:
     if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
         return True
-    if obj_type is pickle.PickleBuffer or adapter.has_reducer(obj_type):
+    if obj_type is pickle.PickleBuffer or adapter.has_reducer(obj_type) or overridden:
         return False
     # What is written in C gives its own type, and may be costly to ask.
     return constructs_by_default(obj_type) or not overrides_reduce(obj_type)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-#: Calls that whoever is asked may need. What needs more, and fails, recurses without an end.
+#: What part of the whole stack is enough for whoever is asked: what needs more than that, and
+#: fails, recurses without an end.
+_ENOUGH: Final = 3 / 4
+#: How many calls by way of C are enough, whose stack has a limit of its own from Python 3.12 on.
 _CALLS: Final = 200
 
 
@@ -25,11 +28,15 @@ def says_nothing(error: Exception) -> bool:
 
 def _has_stack() -> bool:
     try:
-        return _descends(min(_CALLS, sys.getrecursionlimit() // 4))
+        most = int(_ENOUGH * sys.getrecursionlimit())
+        return _descends(most) and _descends_by_c(min(_CALLS, most // 2))
     except RecursionError:
         return False
 
 
 def _descends(calls: int) -> bool:
-    # By way of C, whose stack has a limit of its own from Python 3.12 on.
-    return calls == 0 or all(map(_descends, (calls - 1,)))
+    return calls == 0 or _descends(calls - 1)
+
+
+def _descends_by_c(calls: int) -> bool:
+    return calls == 0 or all(map(_descends_by_c, (calls - 1,)))

@@ -96,7 +96,9 @@ class Loader(Unpickler):
             return loader.load()
         except Inner:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise Inner(loader) from error
 
     def new(self) -> None:

@@ -170,19 +170,21 @@ def _explained(
     loader = (DillLoader if host == "dill" else Loader)(data, buffers, start)
     try:
         loader.load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the answer
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is the answer
         return _report(loader, error), loader.next
     return LoadReport(), loader.next
 
 
-def _report(loader: Loader, error: Exception | SystemExit) -> LoadReport:
+def _report(loader: Loader, error: BaseException) -> LoadReport:
     path = whereabouts.path_at(*loader.opcodes())
     if not isinstance(error, Inner):
         return LoadReport(
             words.cause(error), None if path is None else printable(path), loader.call
         )
     cause = error.__cause__
-    assert isinstance(cause, Exception | SystemExit)
+    assert cause is not None
     inner = _report(error.loader, cause)
     if path is None or inner.path is None:
         return inner

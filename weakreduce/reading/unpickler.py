@@ -7,6 +7,7 @@ calls, and how an error of it is told, stands in `loader`.
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import struct
@@ -180,7 +181,10 @@ class Unpickler(_Base):  # type: ignore[misc]
         line = self.readline()[:-1].partition(b"\0")[0]
         if b"_" in line or line.strip() != line:
             raise ValueError("could not convert string to float")
-        self.append(float(line))
+        found = float(line)
+        if math.isinf(found) and b"i" not in line.lower():
+            raise OverflowError(f"value too large to convert to float: {str(line, 'ascii')!r}")
+        self.append(found)
 
     #: The steps of a class, for `run_by`.
     steps: ClassVar[dict[bytes, Step]] = {b"\x95": frame, b"I": integer, b"F": real}
