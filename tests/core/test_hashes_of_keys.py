@@ -575,6 +575,41 @@ def _hashed(obj: Any) -> list[Any]:
     return found
 
 
+class Text(str):
+    back: Any
+
+
+class Frozen(frozenset[Any]):
+    back: Any
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("made", [Text("text"), Frozen([1, 2])], ids=["text", "frozen"])
+def test_what_hashes_by_what_it_is_constructed_from(made: Any, host: Any) -> None:
+    made.back = weakref.ref(kept)
+    for root in ([{weakref.ref(made): 1}, made, kept], [kept, made, {weakref.ref(made): 1}]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        (copy,) = (part for part in copies if type(part) is type(made))
+        (keys,) = (part for part in copies if type(part) is dict)
+        assert keys[weakref.ref(copy, called)] == 1
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_strong_keys_that_lead_to_weak_things_of_every_sort(host: Any) -> None:
+    """Dead, to a class, and to what is made from its members: none leads back."""
+    frozen = frozenset([Thing("frozen")])
+    members = [_member("one"), _member("two")]
+    for member in members:
+        member.owner = [weakref.ref(Thing("dead")), weakref.ref(Thing), weakref.ref(frozen)]
+    keys = {weakref.ref(member): member.key.key for member in members}
+    root = [keys, {*members}, *members, frozen]
+    found, strong, *copies, _ = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+    for copy in copies:
+        assert found[weakref.ref(copy, called)] == copy.key.key
+        assert Member(copy.key) in strong
+        assert [reference() is None for reference in copy.owner] == [True, False, False]
+
+
 @pytest.mark.parametrize("host", ["cloudpickle", "dill"])
 @pytest.mark.parametrize("by", ["cell", "default", "attribute", "class"])
 def test_what_a_function_or_class_of_its_own_holds_as_a_key(by: str, host: Any) -> None:

@@ -19,13 +19,11 @@ from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import ATOMS, held, held_by_function, items_of, listed
 from weakreduce.model.classes import (
-    COLLECTED,
     NAMEABLE,
     VALUES,
     class_attribute,
     constructs_by_default,
     defines,
-    flags_of,
     reduces_by_default,
     stock_getstate,
 )
@@ -131,9 +129,8 @@ def _attributes(facts: Facts, referent: object) -> Attributes:
 def _parts_of(state: Any) -> Attributes:
     """Attributes, and those in slots, given a state of these; else neither."""
     parts = state if type(state) is tuple and len(state) == 2 else (state, None)
-    if not all(part is None or type(part) is dict for part in parts):
-        return {}, {}
-    attributes, slots = parts
+    known = all(part is None or type(part) is dict for part in parts)
+    attributes, slots = parts if known else (None, None)
     return attributes or {}, slots or {}
 
 
@@ -203,9 +200,7 @@ def strong_parts(facts: Facts, obj: Any) -> list[Any] | None:
         if type(reduction) is str:
             return []
         if reduction is None:  # the pickler has a way of its own
-            if flags_of(cls) & COLLECTED:
-                return gc.get_referents(obj)
-            reduction = obj.__reduce_ex__(facts.adapter.protocol)
+            return gc.get_referents(obj)
         function, arguments, *rest = reduction
         # Its own class is there before it.
         own = function is copyreg.__newobj__ and arguments[0] is cls  # type: ignore[attr-defined]

@@ -30,11 +30,6 @@ def held(value: object) -> dict[int, Any]:
     return seen
 
 
-def holds(value: object, wanted: object) -> bool:
-    """Whether an object is among what a value and the builtin containers in it hold."""
-    return id(wanted) in held(value)
-
-
 def listed(parts: Any) -> list[Any]:
     """State and items of a reduction, with what its iterators give."""
     return [[*part] if hasattr(type(part), "__next__") else part for part in parts]
