@@ -417,8 +417,7 @@ def seeds() -> list[bytes]:
     slots_class = b"\x80\x02c" + __name__.encode() + b"\nSlots\n"
     by_hand = [
         b"I1\x00x\n.", b"I\x00\n.", b"I+\x00\n.", b"F1\x00x\n.", b"F\x00\n.",
-        b"F1e999\n.", b"F-1e999\n.", b"Finf\n.", b"F-Infinity\n.", b"I010\n.",
-        b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
+        b"I010\n.", b"F1_0\n.", b"F 1\n.", b"I\n.", b"V\n.", b"S'a'\n.", b"S'a\n.",
         b"U\x01\xff.", b"}]b.", b"]]b.", b"N(b.", b"]K\x01a.", b"(]K\x01a.", b"]((K\x01e.",
         b"}(K\x01u.", b"}K\x01\x85K\x02s.", b"}]K\x02s.", b"\x8f(]\x90.", b"]]R.", b"0.",
         b"(0N.", b"N2.", b"1.", b"(K\x01d.", b"(K\x01K\x02d.", b"\x80\x06N.", b"h\x05.",
@@ -472,6 +471,8 @@ def test_it_fails_where_the_unpickler_in_c_fails() -> None:
             tried.append(bytes(data))
         works = 0
         for data in tried:
+            if _needs_gigabytes(data):
+                continue
             expected = outcome(lambda data=data: pickle.loads(data))
             assert outcome(lambda data=data: Loader(data).load()) == expected, data
             report = weakreduce.explain_load(data)
@@ -480,12 +481,25 @@ def test_it_fails_where_the_unpickler_in_c_fails() -> None:
         assert 100 < works < 1200
 
 
+def _needs_gigabytes(data: bytes) -> bool:
+    """Whether the C unpickler may make a memo as long as a number in the payload says."""
+    return any(
+        data[place : place + 1] == b"r"
+        and int.from_bytes(data[place + 1 : place + 5], "little") > 1_000_000
+        for place in range(len(data) - 5)
+    )
+
+
 def test_an_error_is_that_of_the_unpickler_in_c() -> None:
-    for data in (b"", b"K", b"]((K\x01e.", b"\xff.", b"h\x05.", b"P1\n.", b"}]b.", b"N)R."):
+    for data in (b"", b"K", b"]((K\x01e.", b"\xff.", b"h\x05.", b"P1\n.", b"}]b.", b"N)R.",
+                 b"F1e999\n.", b"F-1e999\n."):  # fmt: skip
         with pytest.raises(Exception) as raised:  # noqa: PT011
             pickle.loads(data)
         error = weakreduce.explain_load(data).error
         assert error is not None and error.startswith(f"{raised.type.__name__}: "), data
+    for data in (b"Finf\n.", b"F-Infinity\n.", b"F1e308\n."):
+        assert weakreduce.explain_load(data).error is None
+        assert pickle.loads(data) == Loader(data).load()
 
 
 def run(*arguments: str, **keywords: Any) -> Any:
