@@ -22,8 +22,12 @@ def is_too_deep(error: BaseException) -> bool:
 
 
 def says_nothing(error: Exception) -> bool:
-    """Whether an error may be none, were there more memory, or more of the stack left here."""
-    return isinstance(error, MemoryError) or (is_too_deep(error) and not _has_stack())
+    """Whether an error may be none, were there more memory, or more of the stack left here.
+
+    An interpreter without memory for the error itself raises a `SystemError` in its place.
+    """
+    lacks_memory = isinstance(error, MemoryError | SystemError)
+    return lacks_memory or (is_too_deep(error) and not _has_stack())
 
 
 def _has_stack() -> bool:
