@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+#: How the interpreter's texts end of an error that there was no memory for.
+_LOST: Final = ("without setting an exception", "without exception set")
 #: What part of the whole stack is enough for whoever is asked: what needs more than that, and
 #: fails, recurses without an end.
 _ENOUGH: Final = 3 / 4
@@ -24,10 +26,10 @@ def is_too_deep(error: BaseException) -> bool:
 def says_nothing(error: Exception) -> bool:
     """Whether an error may be none, were there more memory, or more of the stack left here.
 
-    An interpreter without memory for the error itself raises a `SystemError` in its place.
+    An interpreter without memory for the error itself raises a `SystemError` that says so.
     """
-    lacks_memory = isinstance(error, MemoryError | SystemError)
-    return lacks_memory or (is_too_deep(error) and not _has_stack())
+    lost = isinstance(error, SystemError) and str(error).endswith(_LOST)
+    return lost or isinstance(error, MemoryError) or (is_too_deep(error) and not _has_stack())
 
 
 def _has_stack() -> bool:
