@@ -36,6 +36,8 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 import faults
 import interrupts
 
+from weakreduce.model import scarce
+
 TRACED: dict[str, type[BaseException]] = {
     "KeyboardInterrupt": KeyboardInterrupt,
     "MemoryError": MemoryError,
@@ -45,8 +47,6 @@ OTHERS: dict[str, type[BaseException]] = {"depth": RecursionError, "nomemory": M
 #: Between the bytecodes of that itself the interpreter handles no signal, nor allocates: it is only
 #: there that a trace function may do what nothing else does, and leave a lock taken.
 _LOCKS = re.compile(r"\s*with \w*lock:")
-#: How the interpreter's texts end of an error that there was no memory for.
-LOST = ("without setting an exception", "without exception set")
 #: After so many dumps that nothing disturbed there is memory enough, and depth.
 ENOUGH = 20
 
@@ -193,7 +193,7 @@ class Trial:
         # cloudpickle and C picklers turn some into errors of their own.
         told = (error, error.__cause__, error.__context__)
         # So does an interpreter that has no memory for the error itself, and says that one is lost.
-        lost = isinstance(error, SystemError) and str(error).endswith(LOST)
+        lost = isinstance(error, SystemError) and str(error).endswith(scarce.LOST)
         right = any(isinstance(found, self.error) for found in told)
         assert right or (lost and self.name == "nomemory"), f"{error!r}"
         assert outcome.written in (b"", self.expected.written), "half a payload"

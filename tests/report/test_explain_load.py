@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cloudpickle
+import fuzzing
 import pytest
 import things
 
@@ -484,9 +485,8 @@ def test_it_fails_where_the_unpickler_in_c_fails() -> None:
 def _needs_gigabytes(data: bytes) -> bool:
     """Whether the C unpickler may make a memo as long as a number in the payload says."""
     return any(
-        data[place : place + 1] == b"r"
-        and int.from_bytes(data[place + 1 : place + 5], "little") > 1_000_000
-        for place in range(len(data) - 5)
+        part[:1] == b"r" and int.from_bytes(part[1:5], "little") > 1_000_000
+        for part in fuzzing.opcodes(data)
     )
 
 

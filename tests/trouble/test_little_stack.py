@@ -26,6 +26,19 @@ def _deep(calls: int, answer: Any) -> Any:
     return _deep(calls - 1, answer) if calls else answer
 
 
+def _with_left(left: int, ask: Callable[[], Any]) -> Any:
+    """An answer, asked for where so many frames of the stack are left."""
+    calls = 0
+    frame: Any = sys._getframe()
+    while frame is not None:
+        frame, calls = frame.f_back, calls + 1
+
+    def begun(calls: int) -> Any:
+        return begun(calls - 1) if calls else ask()
+
+    return begun(sys.getrecursionlimit() - calls - left)
+
+
 class Asking(type):
     """Whose instances are those of a rule's match, as code of the user's tells."""
 
@@ -60,7 +73,7 @@ class Hashed:
 
 
 class Ordered:
-    """Not to be told apart but by a property of its class, which needs calls."""
+    """One of the members of a WeakSet, which are put in order by what they hold."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -123,21 +136,14 @@ def test_the_payload_is_as_ever_or_an_error_is_raised(what: str, host: Any) -> N
                 raise error.__cause__ from None
             return "refused"
 
-    def begun(calls: int) -> bytes | str:
-        return begun(calls - 1) if calls else outcome()
-
     reference = outcome()
-    calls = 0
-    frame: Any = sys._getframe()
-    while frame is not None:
-        frame, calls = frame.f_back, calls + 1
     succeeded = failed = 0
     for left in range(FRAMES, 0, -1):
         with warnings.catch_warnings():
             # What is too deep to be pickled by itself dangles, and that is said.
             warnings.simplefilter("error", weakreduce.DanglingWarning)
             try:
-                found = begun(sys.getrecursionlimit() - calls - left)
+                found = _with_left(left, outcome)
             except (RecursionError, pickle.PicklingError, weakreduce.DanglingWarning):
                 failed += 1
                 continue
@@ -176,12 +182,6 @@ def test_code_that_needs_most_of_the_stack_is_not_guessed_at(left: int, host: An
 
     policy = weakreduce.Policy(rules=((Match, "refuse"),))
 
-    def begun(calls: int) -> bytes:
-        return begun(calls - 1) if calls else weakreduce.dumps([weakref.ref(KEPT[0])], host=host)
-
-    calls = 0
-    frame: Any = sys._getframe()
-    while frame is not None:
-        frame, calls = frame.f_back, calls + 1
+    root = [weakref.ref(KEPT[0])]
     with weakreduce.policy(policy), pytest.raises((RecursionError, pickle.PicklingError)):
-        begun(sys.getrecursionlimit() - calls - left)
+        _with_left(left, lambda: weakreduce.dumps(root, host=host))

@@ -168,12 +168,11 @@ def _in_order(facts: Facts, late: dict[int, Edge]) -> dict[int, Edge]:
             return [hash_of(referent)]
         return [*map(hash_of, _attributes(obj.of))] if hashed_by_value(type(obj.of)) else []
 
-    keys = [*late]
-    places = {key: place for place, key in enumerate(keys)}
+    places = {key: place for place, key in enumerate(late)}
     ordered: dict[int, Edge] = {}
     for circle in circles([edge.referent for edge in late.values()], needs):
-        met = sorted(places[id(part)] for part in circle if id(part) in places)
-        ordered |= {keys[place]: late[keys[place]] for place in met}
+        met = sorted({*map(id, circle)} & places.keys(), key=places.__getitem__)
+        ordered |= {key: late[key] for key in met}
     return ordered
 
 

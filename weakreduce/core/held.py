@@ -1,4 +1,4 @@
-"""What builtin containers hold, looked at without a pickler."""
+"""What builtin containers and functions hold, looked at without a pickler."""
 
 from __future__ import annotations
 

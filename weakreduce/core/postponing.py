@@ -89,6 +89,7 @@ class Construction(Shells):
         return None if found is MISSING else found
 
     def _last_holder(self, edge: Edge, parts_of: Callable[[Any], dict[int, Any]]) -> Any:
+        """`_holder`, given what is looked at of a state; `MISSING` where none was found."""
         referent = edge.referent
         # Its own state may wait, too.
         waits_for_class = cannot_be_called_yet(self.facts, self.walk.met, edge.weak, referent)

@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 #: How the interpreter's texts end of an error that there was no memory for.
-_LOST: Final = ("without setting an exception", "without exception set")
+LOST: Final = ("without setting an exception", "without exception set")
 #: What part of the whole stack is enough for whoever is asked: what needs more than that, and
 #: fails, recurses without an end.
 _ENOUGH: Final = 3 / 4
@@ -28,7 +28,7 @@ def says_nothing(error: Exception) -> bool:
 
     An interpreter without memory for the error itself raises a `SystemError` that says so.
     """
-    lost = isinstance(error, SystemError) and str(error).endswith(_LOST)
+    lost = isinstance(error, SystemError) and str(error).endswith(LOST)
     return lost or isinstance(error, MemoryError) or (is_too_deep(error) and not _has_stack())
 
 

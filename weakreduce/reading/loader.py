@@ -94,9 +94,7 @@ class Loader(Unpickler):
     def _loaded(self, loader: Loader) -> Any:
         try:
             return loader.load()
-        except Inner:
-            raise
-        except KeyboardInterrupt:
+        except (Inner, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise Inner(loader) from error
