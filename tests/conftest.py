@@ -15,7 +15,7 @@ import gaps
 import pytest
 
 import weakreduce
-from weakreduce.model import names
+from weakreduce.model import kinds, names
 
 with contextlib.suppress(ImportError):  # there is no release of it for the newest Python at first
     # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
@@ -56,8 +56,12 @@ def _followed() -> None:
 @pytest.fixture(autouse=True)
 def _as_found() -> Iterator[None]:
     before = weakreduce.get_policy()
+    # Where a type was registered, every type is looked at, and the short cuts are not taken.
+    registered, ever_registered = kinds._registered.copy(), len(kinds._have_registered)
     yield
     weakreduce.set_policy(before)
+    kinds._registered = registered
+    del kinds._have_registered[ever_registered:]
     for name in list(names._by_name):
         weakreduce.unshare(name)
 

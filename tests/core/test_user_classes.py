@@ -211,7 +211,7 @@ def test_a_refusal_by_a_predicate_without_a_repr() -> None:
 
 
 def test_registered_types_are_let_go() -> None:
-    before = len(kinds._registered)  # those of other tests live on
+    before = len(kinds._registered)
     for kind in ("functions", "itself", "its methods", "an heir"):
 
         class Handle:
