@@ -12,7 +12,8 @@ whatever options it is started with (but for ``-S``). A test whose outcome diffe
 itself, both ways, up to three times: what depends on load or chance is counted as unsteady.
 Failures that both ways share (a missing extra, a newer Python) are no concern here.
 
-The exit status is 1 if a test differs of which no suite says why, or one does not that should.
+The exit status is 1 if a test differs of which no suite says why, or one does not that should, or
+if none of a suite passed (this Python may lack it): that tells nothing, and is not written.
 """
 
 from __future__ import annotations
@@ -537,7 +538,10 @@ def main() -> int:
         rows.append(found.row())
         print("  " + ", ".join(f"{found.seconds[way]:.0f} s {way}" for way in WAYS))
         print(rows[-1], flush=True)
-        if chosen.write:
+        if not found.passed("stock"):
+            print(f"  nothing of it passed, so this tells nothing: {suite.why}".rstrip(": "))
+            good = False
+        elif chosen.write:
             write(rows[-1])
     print("\n".join([*HEAD, *rows]))
     return 0 if good else 1

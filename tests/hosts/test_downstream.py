@@ -105,3 +105,22 @@ def test_a_run_that_crashes_or_hangs_tells_what_came_before(tmp_path: Path) -> N
         assert status == ended
         outcomes = runner.read_notes(notes)
         assert outcomes == {"test_bad.Bad.test_1": "passed", "test_bad.Bad.test_2": "did not end"}
+
+
+def test_a_suite_of_which_nothing_passes_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, page = tmp_path / "lacking.toml", tmp_path / "page.md"
+    recipe.write_text(
+        'title = "what this Python lacks"\nproject = "weakreduce"\nsource = "python"\n'
+        'why = "a newer one has it"\n'
+        '[[parts]]\nhow = "unittest"\nrun = ["test.test_of_another_python"]\n'
+    )
+    page.write_text(runner.START)
+    monkeypatch.setattr(runner, "SUITES", {"lacking": recipe})
+    monkeypatch.setattr(runner, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["run.py", "lacking", "--write"])
+    assert runner.main() == 1
+    told = "nothing of it passed, so this tells nothing: a newer one has it"
+    assert told in capsys.readouterr().out
+    assert page.read_text() == runner.START
