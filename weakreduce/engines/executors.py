@@ -8,6 +8,7 @@ it takes no more tasks.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -24,36 +25,38 @@ class _LokyWay(Way):
     """The pickler of the thread that feeds an executor's queue, for one task."""
 
     def __init__(self, queues: ModuleType, executor: Any) -> None:
-        super().__init__(self._dumps)
-        self.queues = queues
-        self.executor = executor
-        self.answers: list[object] = []
         #: joblib's: its reducers count who will open what they write.
         self.take_back = getattr(executor, "_weakreduce_take_back", None)
-
-    def _dumps(self, obj: object) -> Payload:
-        # Another thread may shut it down, and take its queue away, at any time.
-        call_queue, flags = self.executor._call_queue, self.executor._flags
-        if call_queue is None or flags.shutdown or flags.broken is not None:
-            raise Way.Left
-        reducers = call_queue._reducers
-        if self.take_back is not None:
-            reducers = {cls: self._noted(found) for cls, found in reducers.items()}
-        data: memoryview = self.queues.dumps(obj, reducers=reducers)
-        return data
-
-    def _noted(self, reducer: Callable[[Any], object]) -> Callable[[Any], object]:
-        def reduce(obj: object) -> object:
-            answer = reducer(obj)
-            self.answers.append(answer)
-            return answer
-
-        return reduce
+        self.answers: list[object] | None = None if self.take_back is None else []
+        # No method of this object: an executor ends its workers as its last user lets it go, and a
+        # circle would keep it until the collector comes.
+        super().__init__(functools.partial(_dumps, queues, executor, self.answers))
 
     def unused(self) -> None:
         """The feeding thread will ask the reducers again."""
         if self.take_back is not None:
             self.take_back(self.answers)
+
+
+def _dumps(queues: ModuleType, executor: Any, answers: list[object] | None, obj: object) -> Payload:
+    # Another thread may shut it down, and take its queue away, at any time.
+    call_queue, flags = executor._call_queue, executor._flags
+    if call_queue is None or flags.shutdown or flags.broken is not None:
+        raise Way.Left
+    reducers = call_queue._reducers
+    if answers is not None:
+        reducers = {cls: _noted(found, answers) for cls, found in reducers.items()}
+    data: memoryview = queues.dumps(obj, reducers=reducers)
+    return data
+
+
+def _noted(reducer: Callable[[Any], object], answers: list[object]) -> Callable[[Any], object]:
+    def reduce(obj: object) -> object:
+        answer = reducer(obj)
+        answers.append(answer)
+        return answer
+
+    return reduce
 
 
 def submitting(way_of: Callable[[Executor], Way]) -> Callable[[Stock], Stock]:
