@@ -260,6 +260,19 @@ class Raising(metaclass=Raises):
     pass
 
 
+class Equal(Raises):
+    """Its classes say that they are every class."""
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+    __hash__ = type.__hash__
+
+
+class EqualToAll(metaclass=Equal):
+    pass
+
+
 class Sub(Thing):
     pass
 
@@ -286,6 +299,7 @@ THING, SUB, RAISING = Thing(), Sub(), Raising()
         ),  # a dead one, which says nothing of it
         (Raising, lambda: weakref.ref(RAISING), RAISING, True),
         (Raising, lambda: weakref.ref(THING), THING, False),
+        (EqualToAll, lambda: weakref.ref(THING), THING, False),
         (lambda weak, referent: referent is THING, lambda: weakref.ref(THING), THING, True),
         (lambda weak, referent: weak is None, lambda: weakref.ref(THING), THING, False),
         (lambda weak, referent: "yes", lambda: weakref.ref(THING), THING, True),
