@@ -296,6 +296,21 @@ def test_unpicklable_referents_dangle_with_a_warning(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_what_a_callback_takes_along_counts_in_a_limit(host: str) -> None:
+    small, outside, ballast = Thing("small"), Thing("outside"), things.Big(size=10_000)
+    small.watched = weakref.ref(outside, ballast.__eq__)
+    for limit in (5_000, 50_000):
+        policy = Policy(max_snapshot_bytes=limit)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", weakreduce.DanglingWarning)
+            copy = arrives(weakref.ref(small), host=host, policy=policy)
+        assert [f"max_snapshot_bytes={limit}" in str(each.message) for each in caught] == (
+            [True] if limit < 10_000 else []
+        )
+        assert (copy() is None) is (limit < 10_000)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 def test_a_limit_on_snapshots(host: str) -> None:
     big, small = things.Big(size=10_000), Thing("small")
     small.big = weakref.ref(big)

@@ -191,7 +191,7 @@ def _leads_to(facts: Facts, obj: Any) -> list[Any]:
 def _made_from(facts: Facts, obj: Any) -> list[Any]:
     if issubclass(type(obj), (*NAMEABLE, type(None))):
         return []
-    if type(obj) in (tuple, frozenset):
+    if type(obj) is tuple or type(obj) is frozenset:
         return [obj]
     reduction = facts.reductions.reduced_or_none(obj)
     return [] if reduction is None else list(reduction[1:2])

@@ -10,13 +10,17 @@ from typing import Any, Final
 ATOMS: Final[frozenset[type]] = frozenset(
     {int, float, complex, str, bytes, bool, type(None), type(...)}
 )
+# No tuples: a class that is looked for in one is compared, by an `__eq__` of its metaclass.
+_SEQUENCES: Final = frozenset({tuple, list})
+_COMPARED: Final = _SEQUENCES | {dict}
+_OF_ITEMS: Final = _SEQUENCES | {set, frozenset}
 
 
 def items_of(part: Any) -> list[Any] | None:
     """What a builtin container holds; None for anything else."""
     if type(part) is dict:
         return [*part, *part.values()]
-    return list(part) if type(part) in (list, tuple, set, frozenset) else None
+    return list(part) if type(part) in _OF_ITEMS else None
 
 
 def held(value: object) -> dict[int, Any]:
@@ -39,7 +43,7 @@ def are_same(one: Any, other: Any) -> bool:
     """Whether two answers hold the same things."""
     if one is other:
         return True
-    if type(one) is type(other) and type(one) in (tuple, list):
+    if type(one) is type(other) and type(one) in _SEQUENCES:
         return len(one) == len(other) and all(map(are_same, one, other))
     if type(one) is dict and type(other) is dict:
         return are_same([*one.items()], [*other.items()])
@@ -50,7 +54,7 @@ def are_same(one: Any, other: Any) -> bool:
 
 def holds_fresh(one: Any, other: Any) -> bool:
     """Whether two answers that hold the same things have lists or dicts of their own."""
-    if one is other or type(one) not in (tuple, list, dict):
+    if one is other or type(one) not in _COMPARED:
         return False
     return type(one) is not tuple or any(map(holds_fresh, one, other))
 

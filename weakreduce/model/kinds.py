@@ -344,5 +344,6 @@ def kind_of(weak_type: type) -> Kind | None:
         return None  # as nearly every type
     if weak_type in _BY_BASE:
         return _BY_BASE[weak_type]
-    kind = next(kind for kind in KINDS if kind.base in bases)
+    # By identity: a metaclass may have an `__eq__` of its own.
+    kind = next(kind for kind in KINDS if any(base is kind.base for base in bases))
     return None if _own_reduce(weak_type, kind.base) else kind

@@ -26,6 +26,7 @@ _POINTER: Final = struct.calcsize("P")
 #: The flag of types whose instances the collector looks into.
 _HAVE_GC: Final = 1 << 14
 _ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_LABELS: Final = frozenset({str, int})
 #: How deep what a reduction gives is looked into.
 _DEPTH: Final = 4
 
@@ -72,7 +73,7 @@ def _frame(frame: Any, path: str) -> _Parts:
     asked = getattr(steps.static(type(frame), "__getitem__"), "__module__", "")
     unique = frame.columns.is_unique and asked.startswith("pandas.")
     for number, label in enumerate(labels):
-        key = steps.indexed(label) if unique and type(label) in (str, int) else None
+        key = steps.indexed(label) if unique and type(label) in _LABELS else None
         column = f"{path}.iloc[:, {number}]" if key is None else f"{path}[{key}]"
         yield from _column(frame.iloc[:, number], column)
     yield f"{path}.index", frame.index

@@ -15,6 +15,7 @@ from weakreduce.paths import steps
 #: Parts of an argument that are shown, and characters of a call.
 _SHOWN: Final = 4
 _WIDTH: Final = 300
+_CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 
 
 def named(function: Any) -> str:
@@ -61,14 +62,14 @@ def _keyword(key: Any) -> str:
 def shown(value: Any, depth: int = 0) -> str:
     """What a call is given, in few words; no code of the value's class is run."""
     known: Any = type(value)
-    if known in (dict, list, tuple, set, frozenset) and depth < 2:
+    if known in _CONTAINERS and depth < 2:
         pairs = value.items() if known is dict else ((item, None) for item in value)
         parts = []
         for key, held in itertools.islice(pairs, _SHOWN):
             text = shown(key, depth + 1)
             parts.append(f"{text}: {shown(held, depth + 1)}" if known is dict else text)
         text = ", ".join([*parts, "…"] if len(value) > _SHOWN else parts)
-        if known in (set, frozenset):
+        if known is set or known is frozenset:
             return f"{known.__name__}({{{text}}})" if text else f"{known.__name__}()"
         end = "," if known is tuple and len(value) == 1 else ""
         left, right = "{}" if known is dict else "[]" if known is list else "()"
