@@ -288,8 +288,7 @@ class Arrived:
         weak = self.graph.weaks[w]
         entries = self.graph.entries(w)
         fates = [self.model.fate(w, target) for target, _ in entries]
-        kept = sum(fate != "dangle" for fate in fates)
-        assert len(thing) == (len(entries) if weak.kind == "refs" else kept), (w, thing, fates)
+        absent: list[Any] = []
         by_position = weak.kind in VALUES and weak.kind != "of_nodes"
         found = {
             other if by_position else self._label(other if weak.kind == "of_nodes" else referent):
@@ -306,11 +305,17 @@ class Arrived:
             if label not in found and weak.kind == "refs":
                 self._lose(w, target, fate)
                 return
-            assert label in found, f"weak thing {w} has no entry for node {which}: {fate}"
+            if label not in found:
+                # What is there is looked at nevertheless: it may tell of an edge that was lost.
+                absent.append((which, fate))
+                continue
             referent, beside = found[label]
             self._arrives(fate, target, referent)
             if other is not None:
                 self._queue.append((other, beside))
+        assert not absent, f"weak thing {w} has no entries for these: {absent}"
+        kept = sum(fate != "dangle" for fate in fates)
+        assert len(thing) == (len(entries) if weak.kind == "refs" else kept), (w, thing, fates)
         if weak.kind == "refs":
             pinned = sum(callback_of(reference) is not None for reference in thing)
             assert pinned == fates.count("snapshot")
