@@ -441,7 +441,7 @@ def compare(suite: Suite, folder: Path, logs: Path, checkout: Path | None, only:
                 + ", ".join(f"{seconds[way]:.0f} s {way} so far" for way in WAYS),
                 flush=True,
             )
-            again = again_by_itself(this, log, first) if first else {}
+            again = again_by_itself(this, log, found)
             for name, (before, after) in first.items():
                 if name in again:
                     different[name] = again[name]
@@ -460,18 +460,22 @@ def compare(suite: Suite, folder: Path, logs: Path, checkout: Path | None, only:
     return Found(suite, of, total, different, unsteady, seconds, checkout is not None)
 
 
-def again_by_itself(
-    this: Run, log: Path, first: dict[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    """What of the tests that differ does so each time, where nothing else is run."""
-    left = first
+def again_by_itself(this: Run, log: Path, found: dict[str, Outcomes]) -> dict[str, tuple[str, str]]:
+    """What of the tests that differ does so each time, where nothing else is run.
+
+    In `found` a test counts as what became of it the last time.
+    """
+    left = differing(found)
     for _ in range(AGAIN):
-        only = [name for name in left if not name.startswith(("(", "script ")) and "0x" not in name]
-        whole = len(only) < len(left) or len(only) > 50
-        again = differing({way: this.once(way, log, [] if whole else only) for way in WAYS})
-        left = {name: again[name] for name in left if name in again}
         if not left:
             break
+        only = [name for name in left if not name.startswith(("(", "script ")) and "0x" not in name]
+        whole = len(only) < len(left) or len(only) > 50
+        seen = {way: this.once(way, log, [] if whole else only) for way in WAYS}
+        for way in WAYS:
+            found[way].update({name: seen[way][name] for name in left if name in seen[way]})
+        again = differing(seen)
+        left = {name: again[name] for name in left if name in again}
     return left
 
 
