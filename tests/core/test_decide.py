@@ -51,7 +51,8 @@ class Case:
     obstacle: bool = False
     #: Whether the referent came from another process.
     came: bool = False
-    #: What is in the way of anything that arrives: nothing, a circle, or a circle that is known.
+    #: What is in the way of anything that arrives: nothing, a circle, one that is known from
+    #: before, or one that the next walk takes into account.
     hindrance: str = "none"
 
     @property
@@ -74,6 +75,7 @@ class Case:
 
 
 LOST = (Fate.DANGLE, False)
+CIRCLES = ("circle", "known circle")
 #: When, in this order, and what becomes of the edge: its fate, and whether that was asked for.
 FATES: list[tuple[str, Callable[[Case], bool], Any]] = [
     ("dead", lambda c: not c.alive, (Fate.DEAD, True)),
@@ -83,14 +85,14 @@ FATES: list[tuple[str, Callable[[Case], bool], Any]] = [
     ("open", lambda c: c.there is None, "open"),
     ("inside, and not referable",
      lambda c: bool(c.there) and bool(c.inside) and not c.referable, LOST),
-    ("there, in a circle", lambda c: bool(c.there) and c.hindrance == "circle", LOST),
+    ("there, in a circle", lambda c: bool(c.there) and c.hindrance in CIRCLES, LOST),
     ("there, and waits", lambda c: bool(c.there) and c.hindrance == "waits", (Fate.DANGLE, True)),
     ("there", lambda c: bool(c.there), (Fate.LINK, True)),
     ("to dangle", lambda c: c.chosen == "dangle", (Fate.DANGLE, True)),
     ("to be refused", lambda c: c.chosen == "refuse", (Fate.REFUSE, True)),
     ("too large, or failed", lambda c: c.obstacle, "obstacle"),
     ("outside, and not referable", lambda c: not c.referable, LOST),
-    ("outside, in a circle", lambda c: c.hindrance == "circle", LOST),
+    ("outside, in a circle", lambda c: c.hindrance in CIRCLES, LOST),
     ("outside, and waits", lambda c: c.hindrance == "waits", (Fate.DANGLE, True)),
     ("to go home", lambda c: c.identity == "home" or c.came, (Fate.HOME, True)),
     ("to travel", lambda c: True, (Fate.SNAPSHOT, True)),
@@ -106,6 +108,7 @@ class Facts:
         self.case = case
         self.policy = policy_of(case)
         self.choice = decide.outside_choice(self.policy)
+        self.circular: set[int] = set()
 
     def ruled(self, edge: Edge) -> Decision | None:
         return decide.rule_for(self.policy, edge.weak, edge.referent)
@@ -137,8 +140,11 @@ class Reach:
         assert found != "none"
         return False if found == "stored" else found  # type: ignore[return-value]
 
-    def hindrance(self, edge: Edge) -> Decision | None:
-        return {"none": None, "circle": decide.CIRCULAR, "waits": decide.WAITS}[self.case.hindrance]
+
+#: What a walk finds in the way. (What is known is the facts'.)
+HINDRANCES = {
+    "none": None, "circle": decide.CIRCULAR, "known circle": None, "waits": decide.WAITS,
+}  # fmt: skip
 
 
 _policies: dict[Any, Policy] = {}
@@ -175,7 +181,7 @@ def cases() -> Iterator[Case]:
         "referable": (False, True),
         "obstacle": (False, True),
         "came": (False, True),
-        "hindrance": ("none", "circle", "waits"),
+        "hindrance": ("none", *CIRCLES, "waits"),
     }
     for alive, shared in itertools.product((False, True), repeat=2):
         # What comes first in the table, with all else; the rest with these as usual.
@@ -197,10 +203,13 @@ def decided(case: Case) -> Decision:
     weak = weakref.ref(referent)
     function = None if case.function == "none" else decided
     edge = Edge(weak, referent if case.alive else None, function=function)
+    facts = Facts(case)
+    if case.hindrance == "known circle":
+        facts.circular.add(id(weak))
     if case.shared:
         weakreduce.share(NAME, referent)
     try:
-        return decide.decide(edge, Facts(case), Reach(case))
+        return decide.decide(edge, facts, Reach(case), lambda _: HINDRANCES[case.hindrance])
     finally:
         if case.shared:
             weakreduce.unshare(NAME)

@@ -30,6 +30,7 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.model import signals
 from weakreduce.model.classes import HEAP_TYPE, flags_of
+from weakreduce.model.decide import leaves_finalizers
 from weakreduce.model.kinds import Kind, kind_of
 from weakreduce.model.signals import Signal
 
@@ -165,7 +166,7 @@ class Dispatch:
         kind = self.types.kinds[obj_type]
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
-        if kind is not None and not (kind.is_finalizer and self.leaves_finalizers()):
+        if kind is not None and not (kind.is_finalizer and leaves_finalizers(self.policy)):
             weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
             if not overridden[obj_type]:
                 return weak
@@ -222,10 +223,6 @@ class Dispatch:
             return ask(function) if found is None else found[1]
 
         return name
-
-    def leaves_finalizers(self) -> bool:
-        """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""
-        return self.policy.finalizers == "detach" and self.policy.live == "allow"
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
         """The reduction of a weak thing."""

@@ -83,13 +83,13 @@ class FirstWalk(Walk):
 
     def hindrance(self, edge: Edge) -> Decision | None:
         referent = edge.referent
-        if self.holds(referent) and not (
+        if self.reach.holds(referent) and not (
             self.can_make(referent)
             and self._is_filled(referent)
             and not cannot_be_called_yet(self.facts, self.met, edge.weak, referent)
         ):
             return WAITS
-        return super().hindrance(edge)
+        return None
 
     def _is_filled(self, obj: object) -> bool:
         """Whether the method that puts an object's state in is there, where its class has one."""
@@ -109,7 +109,7 @@ class FirstWalk(Walk):
     def _leave_open(self, edge: Edge) -> None:
         """Remember an edge, and what of it counts if its referent turns out to be inside."""
         self.pending.append(edge)
-        pins = outside(edge, self.facts, self).fate in PINS
+        pins = outside(edge, self.facts, self.hindrance).fate in PINS
         unconditional: list[Any] = []
         conditional: list[Any] = []
         callback = self.kept_callback(edge)
@@ -131,11 +131,11 @@ class FirstWalk(Walk):
         """Whether an edge that stayed open may be a link, now that the reach is complete."""
         # Of a WeakMethod it may be the function that was not met yet.
         named = edge.function is not None and self.facts.is_named(edge.referent)
-        return named or bool(self.holds(edge.referent))
+        return named or bool(self.reach.holds(edge.referent))
 
     def decided_outside(self) -> list[Lost]:
         """All that stayed open is outside, and dangles, as it was written; what is lost of it."""
-        decided = [(edge, outside(edge, self.facts, self)) for edge in self.pending]
+        decided = [(edge, outside(edge, self.facts, self.hindrance)) for edge in self.pending]
         for edge, decision in decided:
             if decision.fate is Fate.REFUSE:
                 self.refuse(edge, decision)

@@ -21,7 +21,7 @@ from weakreduce.core.limits import excess
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.model import homes
-from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.decide import Decision, Fate, leaves_finalizers
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge, Kind, kind_of
 
@@ -38,6 +38,9 @@ class LoneWalk(Walk):
         #: Edges that dangle although nobody asked for that.
         self.lost: list[Lost] = []
 
+    def hindrance(self, edge: Edge) -> Decision | None:
+        return None  # nothing is known of what is around it
+
     def note(self, edge: Edge, decision: Decision) -> None:
         if not decision.asked and decision.fate is Fate.DANGLE:
             self.lost.append((edge, decision.reason))
@@ -50,7 +53,7 @@ class LoneWalk(Walk):
 
     def reduction(self, kind: Kind, weak: Any) -> Reduction:
         """The whole reduction of a weak thing."""
-        if kind.is_finalizer and self.leaves_finalizers():
+        if kind.is_finalizer and leaves_finalizers(self.policy):
             return weak.__reduce_ex__(self.adapter.protocol)  # type: ignore[no-any-return]
         found = encode.encode(self, kind, weak)
         if self.fills:

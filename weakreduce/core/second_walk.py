@@ -163,7 +163,7 @@ class SecondWalk(Walk):
     # --- decisions ----------------------------------------------------------------------
 
     def hindrance(self, edge: Edge) -> Decision | None:
-        return super().hindrance(edge) or self.construction.hindrance(edge)
+        return self.construction.hindrance(edge)
 
     def can_make(self, obj: object) -> bool:
         return self.construction.can_make(obj)
@@ -281,7 +281,8 @@ class SecondWalk(Walk):
         return self.shell(obj)
 
     def ordered(self, edges: list[Edge]) -> list[Edge]:
-        if not self.reach.in_order and sum(bool(self.holds(edge.referent)) for edge in edges) > 1:
+        reach = self.reach
+        if not reach.in_order and sum(bool(reach.holds(edge.referent)) for edge in edges) > 1:
             # No signal: what ends a pickler's dump may run code of the user's (`signals.py`).
             self.lacks_order = True
         return super().ordered(edges)

@@ -86,7 +86,7 @@ def _come_upon(
     walk = prober.walk
     found: list[tuple[Edge | None, Any]] = []
     for edge in walk.pending:
-        if outside(edge, prober.facts, walk).fate not in PINS:
+        if outside(edge, prober.facts, walk.hindrance).fate not in PINS:
             continue
         for subject in (edge.referent, edge.value):
             if subject is not None and id(subject) not in seen and not inside.holds(subject):

@@ -105,17 +105,13 @@ class Walk(Dispatch):
 
     # --- decisions ------------------------------------------------------------------
 
-    def holds(self, obj: object) -> bool | None:
-        """Whether an object is inside; None where that is not known yet."""
-        return self.reach.holds(obj)
-
     def hindrance(self, edge: Edge) -> Decision | None:
-        """The decision in the place of a link or a snapshot that cannot be made here."""
-        return decide.CIRCULAR if id(edge.weak) in self.facts.circular else None
+        """What is in the way where this walk's payload stands (`decide.Hinders`)."""
+        raise NotImplementedError
 
     def decide(self, edge: Edge) -> Decision:
         """The fate of an edge, as far as this walk knows."""
-        decision = decide.decide(edge, self.facts, self)
+        decision = decide.decide(edge, self.facts, self.reach, self.hindrance)
         if decision.fate is Fate.REFUSE:
             self.refuse(edge, decision)
         self.note(edge, decision)
@@ -195,7 +191,7 @@ class Walk(Dispatch):
 
     def is_there(self, obj: object) -> bool:
         """Whether an object is known to be inside or written as a name."""
-        return bool(self.holds(obj)) or self.facts.is_named(obj)
+        return bool(self.reach.holds(obj)) or self.facts.is_named(obj)
 
     def holding(self, function: object, callback: object) -> Any:
         """What a WeakMethod calls, and holds its function by, where that is made on the way."""

@@ -1,9 +1,9 @@
 """Decide: the fate of one weak edge. Pure: no pickler, no encoding, no global state but the names.
 
 `decide` is the one place that says what becomes of an edge. It is told what is known as data: the
-`Facts` that a dump has gathered, which hold for all of it, and its `Reach`, which may still grow.
-Where that is not enough, the answer is `OPEN`. A caller writes and remembers what it is told; it
-never makes an exception of its own.
+`Facts` that a dump has gathered, which hold for all of it; its `Reach`, which may still grow; and
+what is in the way where the payload stands (`Hinders`). Where that is not enough, the answer is
+`OPEN`. A caller writes and remembers what it is told; it never makes an exception of its own.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class Facts(Protocol):
     policy: Policy
     #: What the policy chooses where no rule matches: `outside_choice`.
     choice: Decision
+    #: Ids of weak things that are known to be in a circle through a construction.
+    circular: set[int]
 
     def ruled(self, edge: Edge) -> Decision | None:
         """What a rule of the policy says, or None: `rule_for`, asked once for each edge."""
@@ -114,11 +116,13 @@ class Reach(Protocol):
     def holds(self, obj: object) -> bool | None:
         """Whether an object is inside; None where the reach may still grow to it."""
 
-    def hindrance(self, edge: Edge) -> Decision | None:
-        """The decision in the place of a link or a snapshot that cannot be made here."""
+
+#: Gives the decision in the place of a link or a snapshot that cannot be made where the payload
+#: stands; None where nothing is in the way.
+Hinders = Callable[[Edge], Decision | None]
 
 
-def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
+def decide(edge: Edge, facts: Facts, reach: Reach, hinders: Hinders) -> Decision:
     """The fate of an edge, from what is known; `OPEN` where that does not tell yet."""
     policy, referent = facts.policy, edge.referent
     if referent is None:
@@ -139,12 +143,12 @@ def decide(edge: Edge, facts: Facts, reach: Reach) -> Decision:
     if there is None:
         return OPEN
     if not there:
-        return outside(edge, facts, reach)
+        return outside(edge, facts, hinders)
     if not reach.holds(referent):
-        return _here(BY_NAME, edge, facts, reach)
+        return _here(BY_NAME, edge, facts, hinders)
     if not facts.is_referable(referent):
         return given_up(UNREFERABLE, policy)
-    return _here(INSIDE, edge, facts, reach)
+    return _here(INSIDE, edge, facts, hinders)
 
 
 def _is_there(obj: object, facts: Facts, reach: Reach) -> bool | None:
@@ -153,7 +157,7 @@ def _is_there(obj: object, facts: Facts, reach: Reach) -> bool | None:
     return True if inside or facts.is_named(obj) else inside
 
 
-def outside(edge: Edge, facts: Facts, reach: Reach) -> Decision:
+def outside(edge: Edge, facts: Facts, hinders: Hinders) -> Decision:
     """The fate of an edge whose referent is neither inside nor by name: the policy's part."""
     decision = (facts.ruled(edge) if facts.policy.rules else None) or facts.choice
     if decision.fate is not Fate.SNAPSHOT:
@@ -167,12 +171,12 @@ def outside(edge: Edge, facts: Facts, reach: Reach) -> Decision:
         decision = HOME
     elif facts.came(edge.referent):
         decision = CAME
-    return _here(decision, edge, facts, reach)
+    return _here(decision, edge, facts, hinders)
 
 
-def _here(decision: Decision, edge: Edge, facts: Facts, reach: Reach) -> Decision:
+def _here(decision: Decision, edge: Edge, facts: Facts, hinders: Hinders) -> Decision:
     """A link or a snapshot, unless no receiver could make it at this place of the payload."""
-    hindrance = reach.hindrance(edge)
+    hindrance = CIRCULAR if id(edge.weak) in facts.circular else hinders(edge)
     return decision if hindrance is None else given_up(hindrance, facts.policy)
 
 
@@ -181,6 +185,11 @@ def given_up(decision: Decision, policy: Policy) -> Decision:
     if policy.unpicklable == "raise" and not decision.asked:
         return decision._replace(fate=Fate.REFUSE)
     return decision
+
+
+def leaves_finalizers(policy: Policy) -> bool:
+    """Whether finalizers are the pickler's: stock writes dead ones, as "detach" wants."""
+    return policy.finalizers == "detach" and policy.live == "allow"
 
 
 # --- the policy's part ----------------------------------------------------------------------
