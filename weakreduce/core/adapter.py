@@ -45,7 +45,12 @@ class Adapter(Protocol):
         """What is to be done with types that are known before anything is met."""
 
     def drive(self, override: Override, obj: object) -> None:
-        """Run the host's own dump, with an override that is asked of every instance."""
+        """Run the host's own dump, with an override that is asked of every instance.
+
+        Raises:
+            Signal: what ended the walk from the inside, though the pickler has lost it on the way.
+            Exception: what the pickler raises.
+        """
 
     def memo(self) -> dict[int, Any]:
         """A copy of the memo, which keeps all that it names alive."""
@@ -61,10 +66,6 @@ class Adapter(Protocol):
 
     def sibling_dump(self, obj: object, file: object) -> None:
         """Dump `obj` by itself, with a pickler of the same kind and settings."""
-
-    @property
-    def ships(self) -> bool:
-        """Whether an engine ships what is written."""
 
     @property
     def save_apart(self) -> Callable[[Any], None] | None:

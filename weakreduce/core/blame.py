@@ -15,8 +15,8 @@ from typing import Any
 
 from weakreduce.core import notes, watchers
 from weakreduce.core.expressions import OURS
-from weakreduce.core.frames import left_a_dump
 from weakreduce.core.probing import Enough, Prober
+from weakreduce.core.sink import left_a_dump
 from weakreduce.core.walk import Walk
 from weakreduce.core.watches import Culprit
 from weakreduce.model.classes import class_attribute

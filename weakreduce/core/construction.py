@@ -91,7 +91,7 @@ class Shells(Presence):
         ):
             # By value, as all that has a stand-in; from here on it is open.
             standin.parts = (*standin.reduction, *self.put_names_off(standin.obj)[2:])
-        kind = self.types.kinds[type(standin.obj)]
+        kind = self.types[type(standin.obj)].kind
         if kind is not None and kind.is_container and len(standin.parts) == 2:
             standin.parts = (*standin.reduction, *self.walk.weak(kind, standin.obj)[2:])
         if standin.is_made or self.is_closed_construction(standin.reduction):
@@ -199,9 +199,9 @@ class Shells(Presence):
         return found[1]
 
     def _asked_again(self, obj: object) -> Any:
-        if self.types.by_own_code[type(obj)]:
+        if self.types[type(obj)].by_own_code:
             return self.facts.reductions.ask(obj)
-        is_weak = self.types.kinds[type(obj)] is not None  # then its reduction is ours, and stays
+        is_weak = self.types[type(obj)].kind is not None  # then its reduction is ours, and stays
         return self.under_way[id(obj)].parts if is_weak else self.adapter.reduction(obj)
 
     def _comes_too_early(self, value: object) -> bool:
@@ -229,7 +229,7 @@ class Shells(Presence):
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
-        kind = None if type(part) in ATOMS else self.types.kinds[type(part)]
+        kind = None if type(part) in ATOMS else self.types[type(part)].kind
         if kind is None or kind.is_container or kind.is_finalizer:
             return None
         (edge,) = kind.edges(part)
@@ -247,7 +247,7 @@ class Shells(Presence):
         """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
         if not self.adapter.has_skeletons:
             return False  # `can_make` tells
-        kind = self.types.kinds[type(weak)]
+        kind = self.types[type(weak)].kind
         return kind is not None and not kind.is_container and self.needs_open_class(referent)
 
     def is_made_on_the_way_back(self, obj: object) -> bool:
@@ -276,7 +276,7 @@ def _until_then(walk: Walk, value: Any) -> Any:
 
     Code of the class may run before that, to make an instance, and look at the name.
     """
-    kind = walk.types.kinds[type(value)]
+    kind = walk.types[type(value)].kind
     if kind is None:
         return None if items_of(value) is None else type(value)()
     function, arguments = dead_single(walk, kind, value)

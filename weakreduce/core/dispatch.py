@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import functools
 import operator
-import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from weakreduce.core.adapter import Adapter, Override
+from weakreduce.core.adapter import Override
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import (
     DOTTED,
@@ -32,7 +31,6 @@ from weakreduce.model import signals
 from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.decide import leaves_finalizers
 from weakreduce.model.kinds import Kind, kind_of
-from weakreduce.model.signals import Signal
 
 #: What is to be done with instances of a type; None: that is left to the pickler.
 Plan = Callable[[Any], Any] | None
@@ -58,23 +56,6 @@ def noting(
         return plan(obj)
 
     return reducer_override
-
-
-def run_pickler(adapter: Adapter, override: Override, obj: object) -> None:
-    """Let the pickler run with an override; a signal that it lost on the way is raised again.
-
-    Raises:
-        Signal: what ended the walk from the inside.
-        Exception: what the pickler raises.
-    """
-    handled = sys.exception()
-    try:
-        adapter.drive(override, obj)
-    except Exception as error:
-        signals.reraise(error, Signal, handled=handled)
-        raise
-    finally:
-        del handled  # its traceback may lead to this frame
 
 
 class Dispatch:
@@ -162,13 +143,13 @@ class Dispatch:
             return None if is_left else write_nothing
         if obj_type in _EXPRESSIONS:
             return _reduction_of
-        adapter, overridden = self.adapter, self.types.overridden
-        kind = self.types.kinds[obj_type]
+        adapter, known = self.adapter, self.types[obj_type]
+        kind = known.kind
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         if kind is not None and not (kind.is_finalizer and leaves_finalizers(self.policy)):
             weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
-            if not overridden[obj_type]:
+            if not known.overridden:
                 return weak
             return functools.partial(self._override_or, weak)  # a user's own comes first
         if kind is not None:
@@ -177,13 +158,13 @@ class Dispatch:
             return self._dotted(obj_type)
         otherwise: Plan = None
         if not issubclass(obj_type, type):
-            if self.types.by_own_code[obj_type]:
+            if known.by_own_code:
                 otherwise = self.plan_of_own_code(obj_type)
-            elif self.types.own_arguments[obj_type] or (
+            elif known.own_arguments or (
                 adapter.has_skeletons and issubclass(obj_type, types.ModuleType)
             ):
                 otherwise = self.reduce_with_arguments
-        if not overridden[obj_type]:
+        if not known.overridden:
             return otherwise
         if otherwise is None:
             return self.by_override
@@ -210,9 +191,9 @@ class Dispatch:
         """The plan of functions of builtin types: by name, if the encoder writes them."""
         adapter = self.adapter
         ask: Override
-        if self.types.overridden[obj_type]:
+        if self.types[obj_type].overridden:
             ask = adapter.stock_override
-        elif adapter.has_reducer(obj_type):
+        elif self.types[obj_type].has_reducer:
             ask = _leave
         else:  # as the pickler would; a table has to have an answer
             ask = operator.methodcaller("__reduce_ex__", adapter.protocol)

@@ -15,7 +15,7 @@ from typing import Any
 
 from weakreduce.core.adapter import Adapter
 from weakreduce.core.reductions import Reductions
-from weakreduce.core.type_facts import TypeFacts
+from weakreduce.core.type_facts import Types
 from weakreduce.model import decide, homes
 from weakreduce.model.classes import (
     NAMEABLE,
@@ -55,7 +55,7 @@ class Facts:
         self.choice = decide.outside_choice(policy)
         self.excess = excess
         self.written_before = written_before
-        self.types = TypeFacts(adapter)
+        self.types = Types(adapter)
         self.reductions = Reductions(adapter, self.types)
         #: Whether the payload is to import weakreduce on the receiver.
         self.readies = policy.ready_receiver == "always" or (
@@ -138,7 +138,7 @@ class Facts:
         """Whether a referent is written as a name, and so lives on the receiver anyway."""
         if self.persistent_id is not None and self.persistent_id(referent) is not None:
             return True
-        if not self.types.nameable[type(referent)]:
+        if not self.types[type(referent)].nameable:
             return False
         # By the type: isinstance() may ask a property of the user's, which may raise.
         if issubclass(type(referent), NAMEABLE):
@@ -179,9 +179,9 @@ class Facts:
     def _own_name(self, referent: object) -> Any:
         """What an object's own code reduces it to, if that may be a name."""
         cls = type(referent)
-        if self.types.reduced_freely[cls]:
+        if self.types[cls].reduced_freely:
             return self.reductions.of(referent)
-        if not self.types.gives_names[cls]:
+        if not self.types[cls].gives_names:
             return None
         own = getattr(referent, "__qualname__", None) or getattr(referent, "__name__", None)
         return referent.__reduce__() if type(own) is str else None
@@ -191,7 +191,7 @@ class Facts:
 
         What a function makes is known on the receiver alone.
         """
-        if self.types.referable[type(referent)]:
+        if self.types[type(referent)].referable:
             return True
         if type(referent) is pickle.PickleBuffer:
             return False  # it arrives as bytes
@@ -207,7 +207,7 @@ class Facts:
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
         weak, referent = edge.weak, edge.referent
-        if not self.types.pinnable[type(weak)]:
+        if not self.types[type(weak)].pinnable:
             return decide.UNPINNABLE
         if not self.with_snapshots:
             return decide.LEFT_OUT

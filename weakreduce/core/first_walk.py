@@ -74,11 +74,6 @@ class FirstWalk(Walk):
         self._look_ahead = look_ahead
         self._root = root
 
-    @property
-    def met_weak(self) -> bool:
-        # A plug does not count what a second walk would write.
-        return self.again or super().met_weak
-
     # --- decisions ------------------------------------------------------------------
 
     def hindrance(self, edge: Edge) -> Decision | None:
@@ -173,7 +168,7 @@ class FirstWalk(Walk):
                 raise LookedAhead
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
-        constructed, of = self.constructed, self.facts.reductions.by_type[obj_type]
+        constructed, of = self.constructed, self.facts.reductions.of_type(obj_type)
 
         def reduce_once(obj: object) -> Any:
             if id(obj) not in constructed:

@@ -45,6 +45,8 @@ class Foremost:
 
     def remember(self, objects: Iterable[Any]) -> bool:
         """Let the next walk know, given all that was met; True where there is anything new."""
+        if not self._on_shells:
+            return False
         facts = self._facts
         new = {key: found for key, found in self._on_shells.items() if key not in facts.foremost}
         if not new or facts.searches == _SEARCHES:
@@ -183,7 +185,7 @@ def _leads_to(facts: Facts, obj: Any) -> list[Any]:
         return []
     if issubclass(cls, weakref.ref):
         return _made_from(facts, _referent(obj))
-    if facts.types.kinds[cls] is not None:
+    if facts.types[cls].kind is not None:
         return []
     return strong_parts(facts, obj) or []
 
@@ -208,7 +210,7 @@ def _keys_in(facts: Facts, objects: Iterable[Any]) -> Iterator[Any]:
             parts.append(obj)
         elif type(obj) is types.FunctionType:
             parts += held_by_function(obj)
-        elif facts.types.kinds[type(obj)] is None:
+        elif facts.types[type(obj)].kind is None:
             yield from _keys_of(obj)
             parts += gc.get_referents(obj)
     for part in held(parts).values():

@@ -43,8 +43,8 @@ def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     if issubclass(cls, NAMEABLE):
         return adapter.has_skeletons or not is_open(obj)
     incomplete = has_open_class(facts, met, obj)
-    own_arguments = not adapter.has_skeletons and facts.types.own_arguments[cls]
-    if facts.types.by_own_code[cls] or own_arguments:
+    own_arguments = not adapter.has_skeletons and facts.types[cls].own_arguments
+    if facts.types[cls].by_own_code or own_arguments:
         found = facts.reductions.reduced_or_none(obj)
         if found is None:
             return True  # the error surfaces, with its cause, when it is pickled

@@ -88,8 +88,8 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         types_met: set[type] = set(map(type, objects))
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
             if (
-                not facts.types.plain[obj_type]
-                or facts.types.overridden[obj_type]
+                not facts.types[obj_type].plain
+                or facts.types[obj_type].overridden
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None

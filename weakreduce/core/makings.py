@@ -38,21 +38,21 @@ def makings(facts: Facts, value: object) -> dict[int, Any]:
 
 def _arguments(facts: Facts, obj: Any) -> Any:
     """What is handed over when an object is constructed."""
-    cls, types = type(obj), facts.types
-    if issubclass(cls, (tuple, frozenset)) and not types.by_own_code[cls]:
+    cls, known = type(obj), facts.types[type(obj)]
+    if issubclass(cls, (tuple, frozenset)) and not known.by_own_code:
         return [*(tuple if issubclass(cls, tuple) else frozenset).__iter__(obj)]
     if issubclass(cls, NAMEABLE):
         if not issubclass(cls, enum.EnumMeta) or facts.adapter.by_name(obj):
             return None
         return [member._value_ for member in class_attribute(obj, "_member_map_").values()]
-    if types.kinds[cls]:
+    if known.kind:
         return None
-    by_own_code = types.by_own_code[cls] or types.own_arguments[cls]
+    by_own_code = known.by_own_code or known.own_arguments
     # What is written in C may have a state without which it is nothing (a partial has).
     in_c = not by_own_code and flags_of(cls) & COLLECTED and not constructs_by_default(cls)
     # It may be a key, so what its hash needs of its state cannot come later.
     hashed = hashed_by_value(cls)
-    if not (by_own_code or in_c or hashed or facts.adapter.has_reducer(cls)):
+    if not (by_own_code or in_c or hashed or known.has_reducer):
         return None
     found = facts.reductions.reduced_or_none(obj)
     if found is None:

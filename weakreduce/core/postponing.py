@@ -123,7 +123,7 @@ class Construction(Shells):
         cls = type(obj)
         if cls in ATOMS or cls in OURS or issubclass(cls, NAMEABLE):
             return None
-        kind = self.types.kinds[cls]
+        kind = self.types[cls].kind
         held_by: list[Any] = []
         if kind is None:
             found = self.facts.reductions.reduced_or_none(obj)

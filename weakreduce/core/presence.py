@@ -116,11 +116,11 @@ class Presence:
             return False
         if id(obj) in self.under_way:
             return self._lacks_arguments(obj)
-        cls = type(obj)
+        known = self.types[type(obj)]
         return (
-            self.types.by_own_code[cls]
-            or self.types.own_arguments[cls]
-            or (opened and any(map(self._brings_more, bases_of(cls))))
+            known.by_own_code
+            or known.own_arguments
+            or (opened and any(map(self._brings_more, bases_of(type(obj)))))
         )
 
     def _brings_more(self, cls: type) -> bool:
@@ -159,7 +159,7 @@ class Presence:
         seen.update(map(id, waiting))
         while waiting and len(seen) < _LOOKED_OVER:
             part = waiting.pop()
-            kind = self.types.kinds[type(part)]
+            kind = self.types[type(part)].kind
             if issubclass(type(part), NAMEABLE):
                 if id(part) in self.walk.met or self.adapter.by_name(part):
                     continue
@@ -187,7 +187,7 @@ class Presence:
 
     def is_circular(self, weak: object, referent: object) -> bool:
         """Whether an edge has no referent yet where this is written, and no shell of it either."""
-        kind = self.types.kinds[type(weak)]
+        kind = self.types[type(weak)].kind
         if kind is None or kind.is_container:
             return False  # containers are filled when what they need is there
         if issubclass(type(referent), NAMEABLE) and self.adapter.has_skeletons:
@@ -260,7 +260,7 @@ class Presence:
             or identity in self.under_way
             or (standin is not None and standin.is_made)
             or issubclass(cls, NAMEABLE)
-            or not (self.types.by_own_code[cls] or self.types.own_arguments[cls])
+            or not (self.types[cls].by_own_code or self.types[cls].own_arguments)
         ):
             return {}
         found = self._made_from.get(identity)

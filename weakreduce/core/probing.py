@@ -11,7 +11,6 @@ from typing import Any, final
 
 from weakreduce.core import encode
 from weakreduce.core.adapter import Adapter
-from weakreduce.core.dispatch import run_pickler
 from weakreduce.core.expressions import Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk
@@ -76,7 +75,7 @@ class Prober:
         walk = self.walk
         before = len(walk.met)
         try:
-            run_pickler(self.adapter, self._override, subject)
+            self.adapter.drive(self._override, subject)
         except Refused:
             return None
         except TooLarge:

@@ -6,6 +6,7 @@ time; and a dump may take more than one walk. Nothing here knows a weak thing.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +14,19 @@ from typing import Any
 from weakreduce.core import notes
 from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Reduction
-from weakreduce.core.frames import left_a_dump
-from weakreduce.core.type_facts import Answers, TypeFacts
+from weakreduce.core.sink import left_a_dump
+from weakreduce.core.type_facts import Types
 from weakreduce.model.scarce import is_too_deep, says_nothing
 
+#: Gives the reduction of an object of one type.
+Of = Callable[[Any], "Reduction | str"]
 Raised = tuple[Any, Exception, types.TracebackType | None, list[Any]]
 
 
 class Reductions:
     """What the objects of one dump are reduced to, by whatever code."""
 
-    def __init__(self, adapter: Adapter, types: TypeFacts) -> None:
+    def __init__(self, adapter: Adapter, types: Types) -> None:
         self.adapter = adapter
         self.types = types
         #: id -> reduction, of objects that code of their own reduces.
@@ -34,7 +37,7 @@ class Reductions:
         self.raised: dict[int, Raised] = {}
         self._keep: list[Any] = []
         #: `of`, for each type.
-        self.by_type = Answers(self._of_type)
+        self.of_type: Callable[[type], Of] = functools.cache(self._of_type)
         for obj, found in adapter.answers:
             self.found[id(obj)] = self._checked(obj, None, found)
             self._keep.append(obj)
@@ -48,7 +51,7 @@ class Reductions:
 
     def by_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object, where it cares for such."""
-        if not self.types.overridden[type(obj)]:
+        if not self.types[type(obj)].overridden:
             return NotImplemented
         return self.adapter.stock_override(obj)
 
@@ -57,7 +60,7 @@ class Reductions:
         found = self.by_override(obj)
         if found is not NotImplemented:
             return found
-        return self.of(obj) if self.types.by_own_code[type(obj)] else self.adapter.reduction(obj)
+        return self.of(obj) if self.types[type(obj)].by_own_code else self.adapter.reduction(obj)
 
     def reduced_or_none(self, obj: object) -> Any:
         """`reduced`, or None where that is no tuple, or raises."""
@@ -71,9 +74,9 @@ class Reductions:
 
     def of(self, obj: object) -> Reduction | str:
         """The reduction by the table or by ``__reduce_ex__``, asked for once in the whole dump."""
-        return self.by_type[type(obj)](obj)
+        return self.of_type(type(obj))(obj)
 
-    def _of_type(self, obj_type: type) -> Callable[[Any], Reduction | str]:
+    def _of_type(self, obj_type: type) -> Of:
         """`of` for the instances of one type, which may be many."""
         found, unusual, raised, keep = self.found, self._unusual, self.raised, self._keep.append
         reducer, protocol = self.adapter.table_reducer(obj_type), self.adapter.protocol

@@ -97,7 +97,7 @@ class SecondWalk(Walk):
         return self.construction.of_own_class
 
     def plan_of_own_code(self, obj_type: type) -> Plan:
-        of = self.facts.reductions.by_type[obj_type]
+        of = self.facts.reductions.of_type(obj_type)
         return functools.partial(self.construction.shelled, reduction=of)
 
     def reduce_with_arguments(self, obj: object) -> Any:
@@ -221,17 +221,17 @@ class SecondWalk(Walk):
 
     def shell_at_once(self, referent: object) -> Any:
         """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
-        cls, facts, types = type(referent), self.facts, self.types
-        if types.plain[cls]:
+        cls, facts, known = type(referent), self.facts, self.types[type(referent)]
+        if known.plain:
             if self.adapter.has_skeletons or can_make(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
-        if not types.by_own_code[cls] or issubclass(cls, NAMEABLE) or types.kinds[cls]:
+        if not known.by_own_code or issubclass(cls, NAMEABLE) or known.kind:
             return MISSING
         found = facts.reductions.reduced_or_none(referent)
         if found is None or not self.construction.is_closed_construction(found):
             return MISSING
-        if id(referent) not in self.standins and types.may_come_whole[cls] and _is_leaf(found):
+        if id(referent) not in self.standins and known.may_come_whole and _is_leaf(found):
             self.promised.append(referent)
             return referent
         return self.shell(referent)
@@ -244,16 +244,16 @@ class SecondWalk(Walk):
         """
         if id(referent) in self.facts.left_out:
             return NOTHING
-        cls, types = type(referent), self.types
+        cls, known = type(referent), self.types[type(referent)]
         if hashed_by_value(cls) and self._comes_whole_for_its_hash(referent):
             return None
-        if types.plain[cls]:
+        if known.plain:
             if is_leaf(referent):
                 return None
-            if not types.overridden[cls]:
+            if not known.overridden:
                 found: Any = referent.__reduce_ex__(self.adapter.protocol)
                 return found  # type: ignore[no-any-return]
-        kind = types.kinds[cls]
+        kind = known.kind
         if kind is not None:
             if kind.is_container:  # which may lead to itself: its entries come when it is met
                 return container_shell(self, kind, cls)
@@ -263,7 +263,7 @@ class SecondWalk(Walk):
         found = self.adapter.in_steps(self.facts.reductions.reduced(referent))
         if type(found) is not tuple:
             return None
-        whole = types.may_come_whole[cls] and _is_leaf(found)
+        whole = known.may_come_whole and _is_leaf(found)
         return None if whole and self.construction.is_closed_construction(found) else found
 
     def _comes_whole_for_its_hash(self, referent: object) -> bool:

@@ -199,4 +199,4 @@ class Session(Writing):
             place.buffers, place.limit = buffers, None
             if buffers is not None:
                 del buffers.met[met_buffers:]
-            inner.forget_walks()
+            inner.take_apart()

@@ -83,7 +83,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
     `decide` says link, and `encode` writes just this.
     """
     met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.adapter.opened
-    referable, by_identity = walk.types.referable, walk.types.hashed_by_identity
+    types = walk.types
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
@@ -95,8 +95,8 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
             and id(referent) in met
             and weak.__callback__ is None
             and walk.weak_things
-            and by_identity[type(referent)]
-            and (referable[type(referent)] or walk.facts.is_referable(referent))
+            and types[type(referent)].hashed_by_identity
+            and (types[type(referent)].referable or walk.facts.is_referable(referent))
             and not shared
             and (not opened or walk.can_make(referent))
         ):
@@ -113,7 +113,7 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
     nothing else; that edge would be a snapshot, as none of them can be importable, so a second walk
     is certain.
     """
-    met, nameable = walk.met, walk.types.nameable
+    met = walk.met
     snapshots = walk.policy.outside == "snapshot"
 
     def reduce_container(weak: object) -> Reduction:
@@ -125,7 +125,7 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
                     return _linked(walk, kind, weak, referents, keys)
             elif snapshots and kind.base is weakref.WeakValueDictionary:
                 types = set(map(type, referents))
-                if SETS.isdisjoint(types) and not any(map(nameable.__getitem__, types)):
+                if SETS.isdisjoint(types) and not any(walk.types[cls].nameable for cls in types):
                     walk.again = True
                     return PLACEHOLDER
         return walk.weak(kind, weak)
@@ -138,9 +138,9 @@ def _are_linked(walk: FirstWalk | SecondWalk, referents: list[Any]) -> bool:
     facts, types = walk.facts, set(map(type, referents))
     return (
         len(referents) > 0
-        and all(map(facts.types.hashed_by_identity.__getitem__, types))
+        and all(facts.types[cls].hashed_by_identity for cls in types)
         and all(
-            facts.types.referable[cls]
+            facts.types[cls].referable
             or all(facts.is_referable(r) for r in referents if type(r) is cls)
             for cls in types
         )
@@ -188,30 +188,29 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
     under_way, shell = walk.construction.under_way, walk.shell_at_once
     is_referable = walk.facts.is_referable
-    nameable, referable = walk.types.nameable, walk.types.referable
-    by_identity = walk.types.hashed_by_identity
+    types = walk.types
     # Or a class by value is not there while what it holds is written.
     skeletons = walk.adapter.has_skeletons
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
-        cls, identity = type(referent), id(referent)
+        known, identity = types[type(referent)], id(referent)
         linked = identity in inside
         if (
             (linked or snapshots)
             and referent is not None
             and weak.__callback__ is None
-            and by_identity[cls]
+            and known.hashed_by_identity
             and walk.weak_things
             and not shared
             and not under_way
         ):
-            if not (referable[cls] or is_referable(referent)):
+            if not (known.referable or is_referable(referent)):
                 target = MISSING
             elif identity not in met:
                 target = shell(referent)
             else:
-                is_there = not nameable[cls] or (linked and skeletons)
+                is_there = not known.nameable or (linked and skeletons)
                 target = referent if is_there else MISSING
             if target is not MISSING:
                 if linked:
@@ -229,7 +228,7 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
     Or a WeakValueDictionary with keys that are atoms, all of whose values are leaves and outside.
     Each edge would be a snapshot, and each target the referent itself.
     """
-    met, inside, plain, standins = walk.met, walk.reach.met, walk.types.plain, walk.standins
+    met, inside, standins = walk.met, walk.reach.met, walk.standins
     snapshots, under_way = walk.policy.outside == "snapshot", walk.construction.under_way
 
     def reduce_container(weak: object) -> Reduction:
@@ -247,7 +246,7 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
             elif (
                 snapshots
                 and kind.base is weakref.WeakValueDictionary
-                and all(map(plain.__getitem__, set(map(type, referents))))
+                and all(walk.types[cls].plain for cls in set(map(type, referents)))
                 and not any(map(standins.__contains__, map(id, referents)))
                 and all(map(is_leaf, referents))
                 # Of plain ones it is their class that matters.

@@ -14,12 +14,15 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from operator import call
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, final
 
 from weakreduce.model.signals import Signal
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Adapter
+
+
+_P = ParamSpec("_P")
 
 
 class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
@@ -51,6 +54,25 @@ class Claim(weakref.ref[UnderWay]):
 
 
 _NONE: Final = weakref.ref(UnderWay())  # which is gone already
+
+
+def in_a_dump(run: Callable[_P, None], *args: _P.args, **keywords: _P.kwargs) -> None:
+    """Run a dump. Its frame tells that an error comes out of one: all dumps run in it."""
+    run(*args, **keywords)
+
+
+def left_a_dump(error: BaseException) -> bool:
+    """Whether an error comes out of a dump inside this one: of a reducer that dumps something.
+
+    To be asked where the error is caught: that frame is not looked at.
+    """
+    caught = error.__traceback__
+    traceback = None if caught is None else caught.tb_next
+    while traceback is not None:
+        if traceback.tb_frame.f_code is in_a_dump.__code__:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 #: What is kept while no dump is under way.

@@ -1,4 +1,6 @@
-"""What is known of the types of a dump's objects: `TypeFacts`, each question asked once for a type.
+"""What is known of the types of a dump's objects: a row, `TypeFacts`, for each.
+
+Each question is asked once for a type.
 
 The answers depend on the pickler, too: on its tables, and on its override. They hold for one dump,
 as classes and tables may change between two. Nothing here looks at an instance.
@@ -6,9 +8,8 @@ as classes and tables may change between two. Nothing here looks at an instance.
 
 from __future__ import annotations
 
+import functools
 import pickle
-from collections.abc import Callable
-from typing import TypeVar
 
 from weakreduce.core.adapter import Adapter
 from weakreduce.model.bound import Bound
@@ -26,93 +27,121 @@ from weakreduce.model.classes import (
     overrides_reduce,
     reduces_by_default,
 )
-from weakreduce.model.kinds import can_pin, kind_of
-
-_T = TypeVar("_T")
-
-
-class Answers(dict[type, _T]):
-    """What a function says of a type, asked once for each."""
-
-    def __init__(self, ask: Callable[[type], _T]) -> None:
-        self.ask = ask
-
-    def __missing__(self, obj_type: type) -> _T:
-        found = self[obj_type] = self.ask(obj_type)
-        return found
+from weakreduce.model.kinds import Kind, can_pin, kind_of
 
 
 class TypeFacts:
-    """What is known of types in one dump.
+    """What is known of one type in one dump.
 
     Args:
+        cls: the type.
         adapter: the pickler.
     """
 
+    def __init__(self, cls: type, adapter: Adapter) -> None:
+        self._cls = cls
+        self._adapter = adapter
+
+    @functools.cached_property
+    def kind(self) -> Kind | None:
+        """What weak things the instances are, if any.
+
+        None where somebody else's reducer comes first.
+        """
+        return None if self._adapter.claims(self._cls) else kind_of(self._cls)
+
+    @functools.cached_property
+    def pinnable(self) -> bool:
+        """`can_pin`."""
+        return can_pin(self._cls)
+
+    # --- what reduces the instances -------------------------------------------------------
+
+    @functools.cached_property
+    def overridden(self) -> bool:
+        """Whether the pickler's own override cares for instances."""
+        return self._adapter.wants_override(self._cls)
+
+    @functools.cached_property
+    def has_reducer(self) -> bool:
+        """Whether a dispatch table has an entry."""
+        return self._adapter.has_reducer(self._cls)
+
+    @functools.cached_property
+    def by_own_code(self) -> bool:
+        """Whether code that is not the host's reduces the instances."""
+        if self.has_reducer:
+            return self._adapter.table_reducer(self._cls) is not None
+        return overrides_reduce(self._cls)
+
+    @functools.cached_property
+    def reduced_freely(self) -> bool:
+        """Whether code of their own reduces instances to whatever it likes, a name, too.
+
+        That is more than a `__getstate__`.
+        """
+        return self.by_own_code and (self.has_reducer or not constructs_by_default(self._cls))
+
+    @functools.cached_property
+    def own_arguments(self) -> bool:
+        """Whether the default reduction of instances has arguments of its own."""
+        return bool(flags_of(self._cls) & HEAP_TYPE) and has_own_arguments(self._cls)
+
+    # --- what becomes of the instances ----------------------------------------------------
+
+    @functools.cached_property
+    def plain(self) -> bool:
+        """`is_plain`, where no table has a reducer either."""
+        return is_plain(self._cls) and not self.has_reducer
+
+    @functools.cached_property
+    def gives_names(self) -> bool:
+        """`may_give_names`, where no table has a reducer."""
+        return may_give_names(self._cls) and not self.has_reducer
+
+    @functools.cached_property
+    def nameable(self) -> bool:
+        """Whether instances may be written as names."""
+        return (
+            issubclass(self._cls, NAMEABLE)
+            or self.overridden
+            or self.reduced_freely
+            or self.gives_names
+        )
+
+    @functools.cached_property
+    def referable(self) -> bool:
+        """Whether the copy of every instance can be weakly referenced as the original is."""
+        cls = self._cls
+        if issubclass(cls, NAMEABLE) or kind_of(cls) is not None:
+            return True
+        if cls is pickle.PickleBuffer or self.has_reducer or self.overridden:
+            return False
+        # What is written in C gives its own type, and may be costly to ask.
+        return constructs_by_default(cls) or not overrides_reduce(cls)
+
+    @functools.cached_property
+    def may_come_whole(self) -> bool:
+        """`may_come_whole`, where code of their own reduces instances, or sees their state come."""
+        if not self.by_own_code and (not constructs_by_default(self._cls) or self.own_arguments):
+            return False
+        return may_come_whole(self._cls)
+
+    @functools.cached_property
+    def hashed_by_identity(self) -> bool:
+        """Whether instances hash by their identity."""
+        return class_attribute(self._cls, "__hash__") is object.__hash__
+
+
+class Types(dict[type, TypeFacts]):
+    """The facts of each type of a dump."""
+
     def __init__(self, adapter: Adapter) -> None:
-        #: Whether code that is not the host's reduces the instances of a type.
-        self.by_own_code = by_own_code = Answers(lambda cls: _reduced_by_own_code(adapter, cls))
-        #: Whether the pickler's own override cares for instances of a type.
-        self.overridden = overridden = Answers(adapter.wants_override)
-        #: Whether the default reduction of a type's instances has arguments of its own.
-        self.own_arguments = own_arguments = Answers(
-            lambda cls: bool(flags_of(cls) & HEAP_TYPE) and has_own_arguments(cls)
-        )
-        #: Whether code of their own reduces instances to whatever it likes, a name, too: more than
-        #: a `__getstate__`.
-        self.reduced_freely = reduced_freely = Answers(
-            lambda cls: (
-                by_own_code[cls] and (adapter.has_reducer(cls) or not constructs_by_default(cls))
-            )
-        )
-        #: What weak things the instances of a type are, if any: not where somebody else's reducer
-        #: comes first.
-        self.kinds = Answers(lambda cls: None if adapter.claims(cls) else kind_of(cls))
-        #: `is_plain`, where no table has a reducer for the type either.
-        self.plain = Answers(lambda cls: is_plain(cls) and not adapter.has_reducer(cls))
-        #: `may_give_names`, where no table has a reducer for the type.
-        self.gives_names = gives_names = Answers(
-            lambda cls: may_give_names(cls) and not adapter.has_reducer(cls)
-        )
-        #: Whether instances may be written as names.
-        self.nameable = Answers(
-            lambda cls: (
-                issubclass(cls, NAMEABLE)
-                or overridden[cls]
-                or reduced_freely[cls]
-                or gives_names[cls]
-            )
-        )
-        #: Whether the copy of every instance can be weakly referenced as the original is.
-        self.referable = Answers(lambda cls: _keeps_its_type(adapter, cls, overridden[cls]))
-        #: `may_come_whole`, where code of their own reduces instances, or sees their state come.
-        self.may_come_whole = Answers(
-            lambda cls: (
-                (by_own_code[cls] or (constructs_by_default(cls) and not own_arguments[cls]))
-                and may_come_whole(cls)
-            )
-        )
-        #: Whether instances hash by their identity.
-        self.hashed_by_identity = Answers(
-            lambda cls: class_attribute(cls, "__hash__") is object.__hash__
-        )
-        #: `can_pin`.
-        self.pinnable = Answers(can_pin)
+        self._adapter = adapter
 
-
-def _reduced_by_own_code(adapter: Adapter, obj_type: type) -> bool:
-    if adapter.has_reducer(obj_type):
-        return adapter.table_reducer(obj_type) is not None
-    return overrides_reduce(obj_type)
-
-
-def _keeps_its_type(adapter: Adapter, obj_type: type, overridden: bool) -> bool:
-    if issubclass(obj_type, NAMEABLE) or kind_of(obj_type) is not None:
-        return True
-    if obj_type is pickle.PickleBuffer or adapter.has_reducer(obj_type) or overridden:
-        return False
-    # What is written in C gives its own type, and may be costly to ask.
-    return constructs_by_default(obj_type) or not overrides_reduce(obj_type)
+    def __missing__(self, cls: type) -> TypeFacts:
+        found = self[cls] = TypeFacts(cls, self._adapter)
+        return found
 
 
 def is_plain(obj_type: type) -> bool:

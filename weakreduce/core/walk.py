@@ -88,7 +88,8 @@ class Walk(Dispatch):
     @property
     def met_weak(self) -> bool:
         """Whether a weak thing was met."""
-        return self.weak_things > 0
+        # (A plug does not count what a second walk would write.)
+        return self.again or self.weak_things > 0
 
     def take_apart(self) -> None:
         """Forget all: what was walked must die with its last user, and plans lead back here."""

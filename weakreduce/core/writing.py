@@ -11,7 +11,7 @@ from typing import Any
 
 from weakreduce.core import look_ahead, notes, short_cuts
 from weakreduce.core.adapter import Adapter, Override
-from weakreduce.core.dispatch import Plan, noting, run_pickler
+from weakreduce.core.dispatch import Plan, noting
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
@@ -26,6 +26,7 @@ from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge
+from weakreduce.model.shipping import is_shipped
 
 
 class Writing:
@@ -39,7 +40,7 @@ class Writing:
         place: where it writes.
         root: the object.
         watch: who watches.
-        facts: where they are known from another writing.
+        facts: where they are known: those of another writing, which go on without this one.
     """
 
     #: The first walk, from the time when something needs one.
@@ -63,6 +64,7 @@ class Writing:
         self._met: dict[int, Any] = {}
         self._plans = adapter.plans()
         self._facts = facts
+        self._borrowed = facts is not None
 
     # --- the three steps ----------------------------------------------------------------
 
@@ -130,7 +132,13 @@ class Writing:
 
     def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
-        looks = self._may_look_ahead and self.watch is None and _can_look_ahead(facts)
+        looks = (
+            self._may_look_ahead
+            and self.watch is None
+            and not facts.written_before
+            and facts.persistent_id is None
+            and not look_ahead.STOPS_OTHERS
+        )
         walk = FirstWalk(
             facts,
             Reach(met, facts.written_before),
@@ -248,7 +256,8 @@ class Writing:
         if self._facts is None:
             policy, before = get_policy(), self.adapter.memo_before()
             why_not = functools.partial(excess, self.adapter, policy)
-            self._facts = Facts(self.adapter, policy, why_not, before, ships=self.adapter.ships)
+            ships = is_shipped(type(self.adapter.pickler))
+            self._facts = Facts(self.adapter, policy, why_not, before, ships=ships)
             if self.watch is not None:
                 self._facts.left_out = self.watch.left_out
         return self._facts
@@ -263,22 +272,13 @@ class Writing:
         self.start_over()
         return Prober(self.facts, self.place, goes_on=goes_on)
 
-    def forget_walks(self) -> None:
-        """Forget all but the facts, which belong to another writing."""
+    def take_apart(self) -> None:
+        """Forget all: the payload must die with its last user, and walks and hooks lead back."""
+        if self._facts is not None and not self._borrowed:
+            self._facts.take_apart()
         for walk in self.walks:
             walk.take_apart()
         vars(self).clear()
-
-    def take_apart(self) -> None:
-        """Forget all: the payload must die with its last user, and walks and hooks lead back."""
-        if self._facts is not None:
-            self._facts.take_apart()
-        self.forget_walks()
-
-
-def _can_look_ahead(facts: Facts) -> bool:
-    beyond = facts.written_before or look_ahead.STOPS_OTHERS
-    return not beyond and facts.persistent_id is None
 
 
 def _run(writing: Writing, override: Override, obj: object) -> None:
@@ -286,6 +286,6 @@ def _run(writing: Writing, override: Override, obj: object) -> None:
     place = writing.place
     if place.limit is not None:
         place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
-    run_pickler(writing.adapter, override, obj)
+    writing.adapter.drive(override, obj)
     if place.passed:  # pragma: no cover - from Python 3.14 on the walk may come to its end
         raise TooLarge

@@ -17,8 +17,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.frames import in_a_dump
-from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
+from weakreduce.core.sink import Buffers, Claim, Place, UnderWay, in_a_dump
 from weakreduce.hosts import opcodes_alone
 from weakreduce.hosts.entries import as_stock
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from weakreduce.core.type_facts import is_ordinary
 from weakreduce.hosts.entries import entry_of
 from weakreduce.hosts.scout import HARMLESS, take_over
+from weakreduce.model import signals
 from weakreduce.model.kinds import is_interpreters
-from weakreduce.model.shipping import is_shipped
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Override
@@ -88,8 +88,15 @@ class PicklerAdapter:
 
     def drive(self, override: Override, obj: Any) -> None:
         """Run the host's dump with an override that is asked of every instance."""
+        handled = sys.exception()
         self.pickler.__dict__["reducer_override"] = override
-        self.stock(self.pickler, obj)
+        try:
+            self.stock(self.pickler, obj)
+        except Exception as error:
+            signals.reraise(error, signals.Signal, handled=handled)
+            raise
+        finally:
+            del handled  # its traceback may lead to this frame
 
     def memo_before(self) -> dict[int, Any]:
         """The memo as it was when the dump began."""
@@ -143,11 +150,6 @@ class PicklerAdapter:
     def asks_for_all(self) -> bool:
         """Whether the pickler's own override may care for any type."""
         return self.override is not None
-
-    @property
-    def ships(self) -> bool:
-        """Whether an engine ships what is written."""
-        return is_shipped(type(self.pickler))
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """What is written by name is complete."""
