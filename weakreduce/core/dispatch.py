@@ -11,7 +11,7 @@ import functools
 import operator
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from weakreduce.core.adapter import Override
@@ -34,6 +34,9 @@ from weakreduce.model.kinds import Kind, kind_of
 
 #: What is to be done with instances of a type; None: that is left to the pickler.
 Plan = Callable[[Any], Any] | None
+#: Makes, for a walk, what does fast what `Dispatch.weak` does for exact instances of a type.
+ShortCut = Callable[[Any, Kind], Callable[[Any], Any]]
+NO_SHORT_CUTS: Final[Mapping[type, ShortCut]] = {}
 
 
 def noting(
@@ -65,10 +68,15 @@ class Dispatch:
         facts: what holds for the whole dump.
         met: id -> object, of what the walk meets, in that order.
         plans: what is known of types already.
+        short_cuts: the plugs for this kind of walk, by weak type.
     """
 
     def __init__(
-        self, facts: Facts, met: dict[int, Any], plans: dict[type, Plan] | None = None
+        self,
+        facts: Facts,
+        met: dict[int, Any],
+        plans: dict[type, Plan] | None = None,
+        short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
     ) -> None:
         self.facts = facts
         self.types = facts.types
@@ -76,6 +84,7 @@ class Dispatch:
         self.adapter = facts.adapter
         self.met = met
         self.plans: dict[type, Plan] = {} if plans is None else plans
+        self.short_cuts = short_cuts
         #: The plan of what the pickler's own override cares for.
         self.by_override: Override = facts.adapter.stock_override
         self.weak_things = 0
@@ -147,28 +156,26 @@ class Dispatch:
         kind = known.kind
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
-        if kind is not None and not (kind.is_finalizer and leaves_finalizers(self.policy)):
-            weak = self.short_cut(kind, obj_type) or functools.partial(self.weak, kind)
-            if not known.overridden:
-                return weak
-            return functools.partial(self._override_or, weak)  # a user's own comes first
+        ours: Plan = None
         if kind is not None:
-            return self.finalizer_plan(kind)
-        if obj_type in DOTTED_TYPES and adapter.protocol >= 4:
+            if kind.is_finalizer and leaves_finalizers(self.policy):
+                return self.finalizer_plan(kind)
+            make = self.short_cuts.get(obj_type)
+            ours = make(self, kind) if make is not None else functools.partial(self.weak, kind)
+        elif obj_type in DOTTED_TYPES and adapter.protocol >= 4:
             return self._dotted(obj_type)
-        otherwise: Plan = None
-        if not issubclass(obj_type, type):
-            if known.by_own_code:
-                otherwise = self.plan_of_own_code(obj_type)
-            elif known.own_arguments or (
-                adapter.has_skeletons and issubclass(obj_type, types.ModuleType)
-            ):
-                otherwise = self.reduce_with_arguments
+        elif issubclass(obj_type, type):
+            pass
+        elif known.by_own_code:
+            ours = self.plan_of_own_code(obj_type)
+        elif known.own_arguments or (
+            adapter.has_skeletons and issubclass(obj_type, types.ModuleType)
+        ):
+            ours = self.reduce_with_arguments
         if not known.overridden:
-            return otherwise
-        if otherwise is None:
-            return self.by_override
-        return functools.partial(self._override_or, otherwise)
+            return ours
+        # The pickler's own comes first.
+        return self.by_override if ours is None else functools.partial(self._override_or, ours)
 
     def _override_or(self, otherwise: Override, obj: object) -> Any:
         """What the pickler's own override says, or what is done where it has nothing to say."""
@@ -207,10 +214,6 @@ class Dispatch:
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
         """The reduction of a weak thing."""
-        raise NotImplementedError
-
-    def short_cut(self, kind: Kind, obj_type: type) -> Plan:
-        """A fast way to do what `weak` does for exact instances of a type, if there is one."""
         raise NotImplementedError
 
     def finalizer_plan(self, kind: Kind) -> Plan:

@@ -10,18 +10,18 @@ it writes means nothing.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from weakreduce.core.adapter import Override
-from weakreduce.core.dispatch import Plan
+from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
 from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.expressions import PLACEHOLDER, Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import listed
 from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import Lost, ShortCut, Walk
+from weakreduce.core.walk import Lost, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import defines
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
@@ -48,7 +48,7 @@ class FirstWalk(Walk):
         reach: Reach,
         *,
         plans: dict[type, Plan] | None = None,
-        short_cut: ShortCut | None = None,
+        short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         look_ahead: LookAhead | None = None,
         root: object = MISSING,
         watch: Watch | None = None,
@@ -59,7 +59,7 @@ class FirstWalk(Walk):
             reach,
             met=reach.met,
             plans=plans,
-            short_cut=short_cut,
+            short_cuts=short_cuts,
             watch=watch,
             goes_on=goes_on,
         )

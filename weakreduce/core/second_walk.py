@@ -12,11 +12,11 @@ import itertools
 import operator
 import types
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weakreduce.core.adapter import Override
-from weakreduce.core.dispatch import Plan
+from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
 from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.encode import container_shell
 from weakreduce.core.expressions import (
@@ -34,7 +34,7 @@ from weakreduce.core.hashing import Attributes, is_apart
 from weakreduce.core.incomplete import can_make, has_open_class
 from weakreduce.core.postponing import Construction
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import Lost, ShortCut, Walk
+from weakreduce.core.walk import Lost, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import (
     NAMEABLE,
@@ -56,11 +56,15 @@ class SecondWalk(Walk):
         reach: Reach,
         root: object,
         *,
-        short_cut: ShortCut | None = None,
+        short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         watch: Watch | None = None,
     ) -> None:
         super().__init__(
-            facts, reach, met=dict.fromkeys(facts.written_before), short_cut=short_cut, watch=watch
+            facts,
+            reach,
+            met=dict.fromkeys(facts.written_before),
+            short_cuts=short_cuts,
+            watch=watch,
         )
         self.root = root
         self.construction = Construction(self, self.later)

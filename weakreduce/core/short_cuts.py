@@ -1,7 +1,7 @@
 """Plugs for walks: the most frequent weak things, without an `Edge`, a decision and a `Call` each.
 
-A plug gives, for the exact instances of a weak type, a function that does what `Walk.weak` would
-do, or nothing. It is given to a walk by `writing.py` when that is made, and to nothing else:
+A plug makes, for the exact instances of a weak type, a function that does what `Walk.weak` would
+do. It is given to a walk by `writing.py` when that is made, and to nothing else:
 without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
 only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
 what does not fit goes the general way, and so does a ref that is a payload's first weak thing: it
@@ -18,10 +18,10 @@ may have to ready the receiver (`Walk.first`).
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from weakreduce.core.dispatch import Plan
+from weakreduce.core.dispatch import NO_SHORT_CUTS, ShortCut
 from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import container_of
 from weakreduce.core.expressions import PLACEHOLDER, Reduction
@@ -31,8 +31,6 @@ from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
 from weakreduce.model.classes import LEAF_ATOMS, is_leaf
 from weakreduce.model.kinds import Kind, copied
-
-_W = TypeVar("_W", FirstWalk, SecondWalk)
 
 
 def _hold(facts: Facts) -> bool:
@@ -51,33 +49,17 @@ def _hold(facts: Facts) -> bool:
     )
 
 
-def of_first_walk(walk: FirstWalk, kind: Kind, weak_type: type) -> Plan:
-    """The plug for exact instances of a weak type in a first walk, if there is one."""
-    return _of(walk, kind, weak_type, _first_ref, _first_container)
+def of_first_walk(facts: Facts) -> Mapping[type, ShortCut]:
+    """By weak type, the plugs of a first walk."""
+    return _FIRST if _hold(facts) else NO_SHORT_CUTS
 
 
-def of_second_walk(walk: SecondWalk, kind: Kind, weak_type: type) -> Plan:
-    """The plug for exact instances of a weak type in a second walk, if there is one."""
-    return _of(walk, kind, weak_type, _second_ref, _second_container)
+def of_second_walk(facts: Facts) -> Mapping[type, ShortCut]:
+    """By weak type, the plugs of a second walk."""
+    return _SECOND if _hold(facts) else NO_SHORT_CUTS
 
 
-def _of(
-    walk: _W,
-    kind: Kind,
-    weak_type: type,
-    of_refs: Callable[[_W, Kind], Plan],
-    of_containers: Callable[[_W, Kind], Plan],
-) -> Plan:
-    if weak_type is not kind.base or not _hold(walk.facts):
-        return None
-    if weak_type is weakref.ref:
-        return of_refs(walk, kind)
-    if weak_type is weakref.WeakSet or weak_type is weakref.WeakValueDictionary:
-        return of_containers(walk, kind)
-    return None
-
-
-def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
+def _first_ref(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
     """A ref without a callback, whose referent was met and hashes by identity.
 
     `decide` says link, and `encode` writes just this.
@@ -106,7 +88,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Plan:
     return reduce_ref
 
 
-def _first_container(walk: FirstWalk, kind: Kind) -> Plan:
+def _first_container(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
     """A WeakSet or WeakValueDictionary, all of whose entries are links, or one of which is open.
 
     Where an entry's referent was not met yet, `FirstWalk` would leave open one edge for each, and
@@ -179,7 +161,7 @@ def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     return None if any(found is None for found in referents) else (referents, keys)
 
 
-def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
+def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
     """A ref without a callback, whose referent is written already or needs only what is there.
 
     `decide` says link or snapshot, and `encode` writes this.
@@ -222,7 +204,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Plan:
     return reduce_ref
 
 
-def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
+def _second_container(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
     """A WeakSet or WeakValueDictionary, all of whose entries are links to what is written already.
 
     Or a WeakValueDictionary with keys that are atoms, all of whose values are leaves and outside.
@@ -257,3 +239,15 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Plan:
         return walk.weak(kind, weak)
 
     return reduce_container
+
+
+_FIRST: Final[Mapping[type, ShortCut]] = {
+    weakref.ref: _first_ref,
+    weakref.WeakSet: _first_container,
+    weakref.WeakValueDictionary: _first_container,
+}
+_SECOND: Final[Mapping[type, ShortCut]] = {
+    weakref.ref: _second_ref,
+    weakref.WeakSet: _second_container,
+    weakref.WeakValueDictionary: _second_container,
+}

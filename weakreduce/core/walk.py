@@ -13,13 +13,13 @@ from __future__ import annotations
 import functools
 import operator
 import weakref
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from weakreduce import wire
 from weakreduce.core import encode
 from weakreduce.core.alike import Alike
-from weakreduce.core.dispatch import Dispatch, Plan
+from weakreduce.core.dispatch import NO_SHORT_CUTS, Dispatch, Plan, ShortCut
 from weakreduce.core.expressions import Call, Reduction, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, early_attributes, with_attributes
@@ -34,8 +34,6 @@ from weakreduce.model.signals import Signal
 
 #: An edge that dangles although nobody asked for that, and why.
 Lost = tuple[Edge, str]
-#: A fast way to do what `Walk.weak` does for exact instances of a type, if there is one.
-ShortCut = Callable[[Any, Kind, type], Plan]
 
 
 class Refused(Signal, Exception):  # noqa: N818 - carries a decision to the place that knows the root
@@ -55,7 +53,7 @@ class Walk(Dispatch):
         reach: what is inside, as far as is known.
         met: id -> object, of what this walk meets, in that order.
         plans: what is known of types already.
-        short_cut: the plug of `short_cuts` for this kind of walk, if it is to have one.
+        short_cuts: the plugs for this kind of walk, by weak type.
         watch: who sees each decision; then no short cut is taken.
         goes_on: whether refused edges are walked past; a watch says that itself.
     """
@@ -70,15 +68,14 @@ class Walk(Dispatch):
         *,
         met: dict[int, Any],
         plans: dict[type, Plan] | None = None,
-        short_cut: ShortCut | None = None,
+        short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         watch: Watch | None = None,
         goes_on: bool = False,
     ) -> None:
-        super().__init__(facts, met, plans)
+        super().__init__(facts, met, plans, NO_SHORT_CUTS if watch is not None else short_cuts)
         self.reach = reach
         #: What payloads may name from now on, if this one is sent.
         self.numbered: list[Any] = []
-        self._short_cut = None if watch is not None else short_cut
         self.watch = watch
         self.goes_on = goes_on if watch is None else watch.goes_on
         #: id(referent) -> what weak things on it are made on, where a hash may need it early, and
@@ -97,9 +94,6 @@ class Walk(Dispatch):
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
         return encode.encode(self, kind, weak)
-
-    def short_cut(self, kind: Kind, obj_type: type) -> Plan:
-        return None if self._short_cut is None else self._short_cut(self, kind, obj_type)
 
     def finalizer_plan(self, kind: Kind) -> Plan:
         return None if self.watch is None else functools.partial(self._tell_detached, kind)

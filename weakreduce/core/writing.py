@@ -143,7 +143,7 @@ class Writing:
             facts,
             Reach(met, facts.written_before),
             plans=plans,
-            short_cut=short_cuts.of_first_walk,
+            short_cuts=short_cuts.of_first_walk(facts),
             look_ahead=look_ahead.met_strongly if looks else None,
             root=self.root,
             watch=self.watch,
@@ -195,9 +195,8 @@ class Writing:
     def _write_final(self, reach: Reach) -> list[Lost] | None:
         while True:
             self.start_over()
-            walk = SecondWalk(
-                self.facts, reach, self.root, short_cut=short_cuts.of_second_walk, watch=self.watch
-            )
+            plugs = short_cuts.of_second_walk(self.facts)
+            walk = SecondWalk(self.facts, reach, self.root, short_cuts=plugs, watch=self.watch)
             self.walks.append(walk)
             try:
                 _run(self, self._override(walk), walk.envelope())
