@@ -33,13 +33,13 @@ def _slots(source: Source, head: list[Any]) -> Iterator[Any]:
     # slot, to be filled when it is written.
     yield from head
     unwritten = 0
-    #: What was taken, and is not written yet.
-    ahead: list[Any] = []
+    #: What was taken from the source, and is not written yet.
+    taken: list[Any] = []
 
     def fill() -> Reduction:
         nonlocal unwritten
         unwritten -= 1
-        found = ahead.pop() if ahead else source.next_item()
+        found = taken.pop() if taken else source.next_item()
         return (list, ()) if found is MISSING else (max, ((found,),))
 
     if head:
@@ -50,7 +50,7 @@ def _slots(source: Source, head: list[Any]) -> Iterator[Any]:
             item = source.next_item()
             if item is MISSING:
                 return
-            ahead.append(item)
+            taken.append(item)
         unwritten += 1
         yield Rest(fill)
 

@@ -6,10 +6,10 @@ import gc
 import types
 from typing import Any, Final
 
+from weakreduce.model.classes import LEAF_ATOMS
+
 #: What leads nowhere.
-ATOMS: Final[frozenset[type]] = frozenset(
-    {int, float, complex, str, bytes, bool, type(None), type(...)}
-)
+ATOMS: Final = LEAF_ATOMS | {type(...)}
 # No tuples: a class that is looked for in one is compared, by an `__eq__` of its metaclass.
 _SEQUENCES: Final = frozenset({tuple, list})
 _COMPARED: Final = _SEQUENCES | {dict}

@@ -22,12 +22,10 @@ import weakref
 from typing import Any, Final
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, class_attribute, defines
+from weakreduce.model.classes import LEAF_ATOMS, NAMEABLE, bases_of, class_attribute, defines
 
 #: What leads nowhere, and is referred to by nothing weak.
-_LEFT_ALONE: Final = frozenset(
-    {int, float, complex, str, bytes, bytearray, bool, type(None), weakref.ref}
-)
+_LEFT_ALONE: Final = LEAF_ATOMS | {bytearray, weakref.ref}
 #: How many objects have to be inside for a look ahead to pay where anything is by value.
 _WORTH_IT: Final = 300
 _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})

@@ -1,5 +1,17 @@
 """What is on the receiver where the payload of a walk stands, and what can be made there.
 
+The words, each said of one place of the payload:
+
+- *met*: the pickler has come to it strongly (`Walk.met`).
+- *under way*: the arguments of its construction are being written.
+- *made*: it is constructed; its state may come later.
+- *written*: where it was met, its state is written, or is being written.
+- *open*, of a class or function by value: what it holds is being written. (By a C pickler it is
+  made before that, empty: `Adapter.has_skeletons`.)
+- *complete*, of a class or function: it is there with all that it holds.
+- *closed*, of arguments: nothing in them can lead to what is under way, or open.
+- *made from*: what is among the arguments of the construction of something that is not made.
+
 Rule: nothing here writes; `construction` does, by what is told here.
 """
 
@@ -61,12 +73,13 @@ class Presence:
         if id(obj) in self._complete:
             return True
         needed = (*bases_of(obj), type(obj)) if issubclass(type(obj), type) else (obj,)
-        found = all(map(self._is_there, needed))
+        found = all(map(self._is_complete_itself, needed))
         if found:
             self._complete[id(obj)] = obj
         return found
 
-    def _is_there(self, obj: object) -> bool:
+    def _is_complete_itself(self, obj: object) -> bool:
+        """As `_is_complete`, whatever its bases and its metaclass are."""
         if id(obj) in self.walk.met and id(obj) not in self.under_way:
             return not self._is_open(obj)
         return self.adapter.by_name(obj)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from weakreduce.core import words
 from weakreduce.core.encode import user_state
+from weakreduce.core.held import ATOMS
 from weakreduce.core.identities import with_new_identities, with_new_identity
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 _PythonPickler: Any = pickle._Pickler
 _WEAK_BASES: Final = frozenset(kind.base for kind in kinds.KINDS)
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...)})
 #: The parts of an edge that make an entry.
 _COLLECTIONS: Final = {
     "WeakSet": ("referent",),
@@ -281,7 +281,7 @@ def _entry(kind: Kind, edge: Edge) -> _Entry:
 
 def _is_atom(obj: Any) -> bool:
     cls = type(obj)
-    return cls in _ATOMS or (cls is tuple and all(map(_is_atom, obj)))
+    return cls in ATOMS or (cls is tuple and all(map(_is_atom, obj)))
 
 
 def _by_atom(entry: _Entry) -> tuple[str, str]:

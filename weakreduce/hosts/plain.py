@@ -11,9 +11,9 @@ import types
 from collections.abc import Iterable
 from typing import Any, Final
 
-_ATOMS: Final = frozenset(
-    {int, float, complex, str, bytes, bytearray, bool, type(None), type(...), range}
-)
+from weakreduce.model.classes import LEAF_ATOMS
+
+_ATOMS: Final = LEAF_ATOMS | {bytearray, type(...), range}
 _NAMED: Final = frozenset({types.FunctionType, types.BuiltinFunctionType, type})
 _ITEMS: Final = 64
 

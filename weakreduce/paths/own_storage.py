@@ -16,16 +16,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from weakreduce.model.classes import bases_of, class_attribute, flags_of, names_of
+from weakreduce.model.classes import (
+    COLLECTED,
+    LEAF_ATOMS,
+    bases_of,
+    class_attribute,
+    flags_of,
+    names_of,
+)
 from weakreduce.paths import steps
 
 _Parts = Iterator[tuple[str, Any]]
 #: Computed attributes that hold nothing of an object's own.
 _NOT_HELD: Final = frozenset({"__dict__", "__weakref__", "__class__", "__doc__"})
 _POINTER: Final = struct.calcsize("P")
-#: The flag of types whose instances the collector looks into.
-_HAVE_GC: Final = 1 << 14
-_ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _LABELS: Final = frozenset({str, int})
 #: How deep what a reduction gives is looked into.
 _DEPTH: Final = 4
@@ -213,8 +217,8 @@ def parts(obj: Any, path: str, known: set[int], names: Computed) -> _Parts:
     unnamed = {id(held) for held in seen if held is not obj_type} - known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not flags_of(obj_type) & _HAVE_GC:
-            found = [pair for pair in _read(obj, path, names) if type(pair[1]) not in _ATOMS]
+        if not flags_of(obj_type) & COLLECTED:
+            found = [pair for pair in _read(obj, path, names) if type(pair[1]) not in LEAF_ATOMS]
             again = dict(_read(obj, path, names)) if found else {}
             found = [pair for pair in found if again.get(pair[0]) is pair[1]]
         elif unnamed:
