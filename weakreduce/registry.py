@@ -77,19 +77,43 @@ class Part:
 
 
 class Host:
-    """A host or an engine: the modules of it that we extend."""
+    """A host or an engine: the modules of it that we extend.
 
-    def __init__(self, name: str, *parts: tuple[str, str], default: bool = True) -> None:
+    Args:
+        name: the name that users call it by.
+        parts: its modules, each with the file of ours that extends it.
+        default: whether `install` extends it unless it is asked for others.
+        oldest: the oldest release that is tested; "" of what comes with Python.
+    """
+
+    def __init__(
+        self, name: str, *parts: tuple[str, str], default: bool = True, oldest: str = ""
+    ) -> None:
         self.name = name
+        self.oldest = oldest
         self.parts = [Part(module, recipe) for module, recipe in parts]
         self.default = default
         self.wanted = False
 
     def apply(self) -> None:
-        """Extend what is imported of it."""
+        """Extend what is imported of it, if it is wanted."""
         for part in self.parts:
-            if _is_imported(part.module):
-                part.apply()
+            if self.wanted and _is_imported(part.module):
+                self.ready(part)
+
+    def ready(self, part: Part) -> None:
+        """Extend one of its modules, which is imported.
+
+        A release that lacks what that needs is left as it is, with all that is of it, and a
+        warning: the program that imports it is not to fail for that.
+        """
+        try:
+            part.apply()
+        except (AttributeError, ImportError, KeyError) as error:
+            left = [host for host in HOSTS.values() if host.wanted and host.package == self.package]
+            for host in left:
+                host.remove()
+            _tell_of_another_release(left, error)
 
     def remove(self) -> None:
         """Put back what was there."""
@@ -105,9 +129,14 @@ class Host:
         return "waiting" if self.wanted else "off"
 
     @property
+    def package(self) -> str:
+        """The top package of its modules, and the name of the distribution."""
+        return self.parts[0].module.partition(".")[0]
+
+    @property
     def version(self) -> str | None:
         """The version that is imported, where its top package tells one."""
-        top = sys.modules.get(self.parts[0].module.partition(".")[0])
+        top = sys.modules.get(self.package)
         version = getattr(top, "__version__", None)
         return version if isinstance(version, str) else None
 
@@ -118,21 +147,43 @@ def _is_imported(name: str) -> bool:
     return name in sys.modules and not getattr(spec, "_initializing", False)
 
 
-def _copy_of_cloudpickle(root: str) -> Host:
+def _tell_of_another_release(left: list[Host], error: Exception) -> None:
+    """Warn that hosts of one package, of a release that cannot be extended, are left alone."""
+    import importlib.metadata
+    import warnings
+
+    package, oldest = left[0].package, left[0].oldest
+    try:
+        release = f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        release = f"{package} of this Python" if not oldest else f"this {package}"
+    missing = getattr(error, "name", None) or error
+    names = ", ".join(repr(host.name) for host in left)
+    use = f"Use {package} {oldest} or later" if oldest else "Use a later weakreduce"
+    warnings.warn(
+        f"{release} has no {missing}, on which weakreduce relies, so it is left as it is: no weak "
+        f"reference travels by it ({names}). {use}, or call weakreduce.uninstall({names}) before "
+        "it is imported.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _copy_of_cloudpickle(root: str, oldest: str) -> Host:
     name = f"{root}.cloudpickle" if root else "cloudpickle"
     module = f"{name}.cloudpickle"
-    return Host(name, (module, "hosts.cloudpickle"), (module, "hosts.tables"))
+    return Host(name, (module, "hosts.cloudpickle"), (module, "hosts.tables"), oldest=oldest)
 
 
 HOSTS: Final[dict[str, Host]] = {
     host.name: host
     for host in (
-        _copy_of_cloudpickle(""),
+        _copy_of_cloudpickle("", "3.0"),
         # The package extends pickle's own table by that of its module, and not by ours.
-        Host("dill", ("dill._dill", "hosts.dill"), ("dill", "hosts.tables")),
-        _copy_of_cloudpickle("ray"),
-        _copy_of_cloudpickle("pyspark"),
-        _copy_of_cloudpickle("joblib.externals"),
+        Host("dill", ("dill._dill", "hosts.dill"), ("dill", "hosts.tables"), oldest="0.3.8"),
+        _copy_of_cloudpickle("ray", "2.40"),
+        _copy_of_cloudpickle("pyspark", "4.0"),
+        _copy_of_cloudpickle("joblib.externals", "1.5"),
         Host("pickle", ("pickle", "hosts.standard"), default=False),
         Host(
             "multiprocessing",
@@ -150,13 +201,15 @@ HOSTS: Final[dict[str, Host]] = {
             "multiprocess",
             ("multiprocess.pool", "engines.pools"),
             ("multiprocess.queues", "engines.queues"),
+            oldest="0.70.16",
         ),
         Host(
             "loky",
             ("loky.process_executor", "engines.executors"),
             ("loky.process_executor", "engines.worker_failures"),
+            oldest="3.4",
         ),
-        Host("pebble", ("pebble.pool.process", "engines.pebble")),
+        Host("pebble", ("pebble.pool.process", "engines.pebble"), oldest="5.1"),
         Host(
             "dask",
             ("dask.tokenize", "hosts.distributed"),
@@ -164,6 +217,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("distributed.protocol.serialize", "hosts.distributed"),
             ("distributed.client", "engines.distributed"),
             ("distributed.actor", "engines.distributed"),
+            oldest="2025.4",
         ),
         Host(
             "ray",
@@ -174,6 +228,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("ray._private.serialization", "engines.ray"),
             ("ray.util.multiprocessing.pool", "engines.ray_pool"),
             ("ray.data.dataset", "engines.ray_data"),
+            oldest="2.40",
         ),
         Host(
             "pyspark",
@@ -181,6 +236,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("pyspark.core.broadcast", "engines.pyspark"),
             ("pyspark.sql.udf", "engines.pyspark"),
             ("pyspark.sql.udtf", "engines.pyspark"),
+            oldest="4.0",
         ),
         Host(
             "joblib",
@@ -194,6 +250,7 @@ HOSTS: Final[dict[str, Host]] = {
             ("joblib.parallel", "engines.joblib_parallel"),
             ("joblib.hashing", "engines.joblib_hashing"),
             ("joblib.numpy_pickle", "hosts.numpy_pickle"),
+            oldest="1.5",
         ),
     )
 }
@@ -222,10 +279,14 @@ class _Finder:
         return None
 
 
-def _waiting_for(name: str) -> list[Part]:
-    """The parts of hosts that wait for the import of a module."""
+def _waiting_for(name: str) -> list[tuple[Host, Part]]:
+    """The parts of hosts that wait for the import of a module, each with its host."""
     return [
-        part for host in HOSTS.values() if host.wanted for part in host.parts if part.module == name
+        (host, part)
+        for host in HOSTS.values()
+        if host.wanted
+        for part in host.parts
+        if part.module == name
     ]
 
 
@@ -253,8 +314,9 @@ class _Loader:
                 setattr(owner, name, self._loader)
         self._loader.exec_module(module)
         if module.__name__ in sys.modules:
-            for part in _waiting_for(module.__name__):
-                part.apply()
+            for host, part in _waiting_for(module.__name__):
+                if host.wanted:  # it may have been left alone since
+                    host.ready(part)
 
 
 _finder = _Finder()
@@ -281,6 +343,7 @@ def install(*names: HostName) -> None:
     with _lock:
         for host in hosts:
             host.wanted = True
+        for host in hosts:
             host.apply()
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)

@@ -529,6 +529,22 @@ def test_finalizers(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
+def test_finalizers_of_what_the_receiver_has(host: str) -> None:
+    """Armed on the receiver's own object of that name, as any weak thing would point at it."""
+    shared = Thing("shared")
+    weakreduce.share("a finalizer's", shared)
+    for referent in (shared, Thing):
+        finalizer = weakref.finalize(referent, things.called, None)
+        finalizer.atexit = False
+        with weakreduce.policy(finalizers="rearm"):
+            copy = copied([finalizer], host)[0]
+        assert copy.peek()[0] is referent
+        assert copy.detach() is not None
+        finalizer.detach()
+    weakreduce.unshare("a finalizer's")
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_reductions_run_once(host: str) -> None:
     """A second walk calls no ``__reduce__`` again, and temporaries keep their identity."""
     outside = Thing("outside")

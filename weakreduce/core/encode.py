@@ -316,8 +316,7 @@ def container_of(
 
 def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     (edge,) = kind.edges(weak)
-    fate = walk.decide(edge).fate
-    if fate is not Fate.LINK:
+    if walk.decide(edge).fate not in ARRIVES:
         return (walk.first(object.__new__), (type(weak),))
     function, arguments, keywords = edge.callback
     armed: Any = type(weak)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from weakreduce.model.classes import LEAF_ATOMS
 
 #: What leads nowhere.
-ATOMS: Final = LEAF_ATOMS | {type(...)}
+ATOMS: Final[frozenset[type]] = LEAF_ATOMS | {type(...)}
 # No tuples: a class that is looked for in one is compared, by an `__eq__` of its metaclass.
 _SEQUENCES: Final = frozenset({tuple, list})
 _COMPARED: Final = _SEQUENCES | {dict}

@@ -178,7 +178,7 @@ def defines(obj_type: type, name: str) -> bool:
 
 #: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
 #: by a reduction.
-LEAF_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+LEAF_ATOMS: Final[frozenset[type]] = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 #: The state that the default reduction takes, whatever the class has in place of this method.
