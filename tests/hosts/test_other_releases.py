@@ -29,6 +29,11 @@ OLD: dict[str, dict[str, str]] = {
         "pyspark.sql": "",
         "pyspark.sql.udf": "class UserDefinedFunction: pass",
     },
+    "dask": {
+        "dask": "import distributed.client",
+        "distributed": "",
+        "distributed.client": "class Client:\n    def _graph_to_futures(self): pass",
+    },
     "loky": {"loky": "import loky.process_executor", "loky.process_executor": ""},
 }
 

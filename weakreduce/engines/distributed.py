@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.core import watchers
 from weakreduce.engines.submit import Refusal, bound_if_weak, looked_at
-from weakreduce.hosts.distributed import Stopped, stopping
+from weakreduce.hosts.distributed import Stopped, missing, stopping
 from weakreduce.hosts.in_front import Stock, in_front
 from weakreduce.hosts.patch import AttributePatch
 from weakreduce.hosts.plain import plain
@@ -172,7 +172,14 @@ def _actor_getattr(stock: Stock, actor: Actor, key: str) -> object:
 
 
 def make_patch(module: ModuleType) -> AttributePatch:
-    """The patch of ``distributed.client`` or ``distributed.actor``."""
+    """The patch of ``distributed.client`` or ``distributed.actor``.
+
+    Raises:
+        ModuleNotFoundError: where Dask is older than what a task is opened with.
+    """
+    lacks = missing()
+    if lacks is not None:
+        raise ModuleNotFoundError(f"No module named {lacks!r}", name=lacks)
     if module.__name__ == "distributed.actor":
         return AttributePatch((module.Actor, "__getattr__", in_front(_actor_getattr)))
     return AttributePatch(

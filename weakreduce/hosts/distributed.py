@@ -13,6 +13,7 @@ the names ``pickle`` and ``_normalize_pickle`` of its module;
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import pickle
 import sys
@@ -154,6 +155,15 @@ def _normalize_pickle(stock: Stock, obj: object) -> object:
     changes |= {"rules": rules, "identity": "copy", "ready_receiver": "never"}
     with block(policy, **changes), watchers.watching(False):
         return stock(obj)
+
+
+def missing() -> str | None:
+    """The module that engines rely on and this release of Dask lacks; None where all are there.
+
+    It would be imported by a task, and then not before that fails.
+    """
+    relied_on = ("dask._expr", "dask._task_spec")
+    return next((name for name in relied_on if importlib.util.find_spec(name) is None), None)
 
 
 def make_patch(module: types.ModuleType) -> AttributePatch:
