@@ -96,7 +96,7 @@ def _unpin_container(kind: Kind, weak: Any) -> None:
             entry = weak.data.get(edge.key)
             if entry is not None and entry() is edge.referent:
                 weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
-        elif found in weak.data:
+        elif kind.base is weakref.WeakKeyDictionary and found in weak.data:
             value = weak.data.pop(found)
             weak.data[weakref.ref(edge.referent, weak._remove)] = value
 

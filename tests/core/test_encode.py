@@ -139,7 +139,7 @@ class Hand:
         assert self.fate in ARRIVES, "what does not travel calls nobody"
         return edge.callback
 
-    def first(self, function: Any) -> Any:
+    def readying(self, function: Any) -> Any:
         self.firsts += 1
         return function
 
@@ -423,11 +423,11 @@ def test_a_key_that_is_the_identity_of_its_value_becomes_that_of_the_copys(make:
 
 
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.value)
-def test_finalizers_are_armed_where_they_link(fate: Fate) -> None:
+def test_finalizers_are_armed_where_they_need_no_pin(fate: Fate) -> None:
     sent = Sent(armed, fate)
     assert type(sent.arrived) is weakref.finalize
-    assert sent.arrived.alive is (fate is Fate.LINK)
-    if fate is Fate.LINK:
+    assert sent.arrived.alive is (fate in {Fate.LINK, Fate.TOKEN})
+    if sent.arrived.alive:
         assert of_finalize(sent.arrived) is sent.copy
         assert sent.arrived.peek()[1:] == (called, (1,), {})
         assert sent.arrived.atexit is False

@@ -70,7 +70,7 @@ def test_a_dump_that_is_not_delivered_leaves_nothing() -> None:
     place = Place(file, None)
     with dump(place):
         place.write(b"one")
-        place.put_off(1, lambda: file.write(b"never"))
+        place.defer(1, lambda: file.write(b"never"))
     with dump(place):
         assert place.size() == 0
         place.write(b"two")
@@ -203,7 +203,7 @@ def test_every_order_of_steps(steps: list[tuple[str, Any]]) -> None:
                 place.write(given_)
                 pieces.append((given_, False))
             elif step == "put off":
-                place.put_off(len(given_), lambda data=given_: file.write(data))
+                place.defer(len(given_), lambda data=given_: file.write(data))
                 pieces.append((given_, True))
             elif step == "mark":
                 marks.append((place.mark(), len(pieces)))
@@ -215,7 +215,7 @@ def test_every_order_of_steps(steps: list[tuple[str, Any]]) -> None:
                 kept.append((place.keep(), pieces.copy()))
             elif step == "put back" and given_ < len(kept):
                 dump_then, pieces_then = kept[given_]
-                place.put_back(dump_then)
+                place.restore(dump_then)
                 pieces, marks = pieces_then.copy(), []
             elif step == "clear":
                 place.clear()
@@ -240,9 +240,9 @@ def test_a_limit_takes_so_much_and_no_more() -> None:
         with pytest.raises(TooLarge):
             place.write(b"6")
         place.clear()
-        place.put_off(5, lambda: None)
+        place.defer(5, lambda: None)
         with pytest.raises(TooLarge):
-            place.put_off(1, lambda: None)
+            place.defer(1, lambda: None)
         place.clear()
         place.write(b"12345")
         place.deliver()

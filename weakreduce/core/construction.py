@@ -1,290 +1,251 @@
-"""Circles through a construction: what leads, over weak edges, back to what is being made.
+"""States that wait: where what holds a weak thing is among the arguments of its referent.
 
-The arguments of a construction may lead back to what is constructed: the class of an instance does,
-if it is by value and keeps its instances in a registry. So an object that may be in such a circle
-is written as ``(arguments, shell)[1]``. What leads back gets the shell, which is constructed there,
-from what there is of its arguments by then, as pickle itself does where a strong circle leads back.
-The state comes after that.
+No shell helps there (`shells`): of such a holder the construction is written alone, and its
+state when the referent is there. Which types those are is found out by a walk, which is run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from weakreduce.core.drain import MISSING
-from weakreduce.core.encode import dead_single
-from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
-from weakreduce.core.incomplete import can_make, lacks_hash
-from weakreduce.core.makings import makings
-from weakreduce.core.presence import Presence
+from weakreduce.core.encode import user_state
+from weakreduce.core.expressions import (
+    OURS,
+    Call,
+    Reduction,
+    Rest,
+    same_with,
+)
+from weakreduce.core.held import ATOMS, held, items_of, listed
+from weakreduce.core.incomplete import cannot_be_called_yet
+from weakreduce.core.needed import needed_for
+from weakreduce.core.shells import Shells
 from weakreduce.core.walk import Walk
-from weakreduce.model.classes import NAMEABLE
+from weakreduce.model.classes import (
+    NAMEABLE,
+    class_attribute,
+    constructs_by_default,
+    defines,
+    made_type,
+)
+from weakreduce.model.decide import CIRCULAR, WAITS, Decision
+from weakreduce.model.kinds import Edge
 
-#: How many objects are looked at for what leads back from the arguments of a construction.
+#: How many objects are asked whether they hold a reference that leads back, and how many are looked
+#: over for those: between a holder and its state is its class, by value with all its methods.
 _LOOKED_AT: Final = 100
+_LOOKED_OVER: Final = 10_000
 
 
-class Shells(Presence):
-    """What is being made where the payload of a walk stands, and what stands for it meanwhile.
-
-    Args:
-        walk: the walk.
-        later: lets an expression be written when every object of the payload is complete.
-    """
+class Construction(Shells):
+    """Shells, and the states of what has to wait for what is made from it."""
 
     def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
-        super().__init__(walk)
-        self.later = later
-        #: By id, objects under construction, each with whether it can be constructed anew.
-        self._repeatable: dict[int, tuple[Any, bool]] = {}
-        #: Ids of those among `_repeatable` for which lists or dicts are made each time.
-        self._made_anew: set[int] = set()
-        #: Ids of objects that a weak edge has led to in their own construction, to be written as
-        #: stock writes them.
-        self.entered: set[int] = set()
-        #: By id, what is to be written when an object is constructed.
-        self.afterwards: dict[int, list[Any]] = {}
-
-    # --- shells -------------------------------------------------------------------------
-
-    def of_standin(self, standin: Standin) -> Reduction:
-        """The construction of an object that a weak edge met first."""
-        if id(standin.obj) not in self.under_way:
-            standin.is_made = True
-            return standin.reduction
-        return (*standin.reduction, None, _when_made(standin))
-
-    def of_guarded(self, guarded: Guarded) -> Reduction:
-        """The construction of such an object, where its arguments may lead back to it."""
-        standin = guarded.standin
-        if id(standin.obj) in self.under_way:  # whose arguments lead here, and are not done yet
-            return (max, ((standin,),))
-        self.under_way[id(standin.obj)] = standin
-        expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
-        return (*expression, None, self._when_known(standin.obj, None))
-
-    def of_own_class(self, obj: object) -> Any:
-        """The plan of instances of a class by value, until that is complete."""
-        if self._is_complete(type(obj)) and id(obj) not in self.under_way:
-            if not self.under_way:  # or more of them may be
-                self.walk.plans[type(obj)] = None
-            return NotImplemented
-        return self.shelled(obj, self.adapter.reduction)
-
-    def shelled(self, obj: object, reduction: Callable[[Any], Any]) -> Any:
-        """What is written of an object met strongly whose construction may lead back to it."""
-        standin = self.under_way.get(id(obj))
-        if standin is not None:
-            return self._reached_again(standin)
-        found = reduction(obj)
-        if type(found) is not tuple or self.is_closed_construction(found):
-            return NotImplemented if found is None else found
-        return self._begin(Standin(obj, found))
-
-    def finished(self, standin: Standin) -> Any:
-        """An object that was met weakly before, or weakly alone so far."""
-        if (
-            issubclass(type(standin.obj), NAMEABLE)
-            and self.walk.plan(type(standin.obj)) == self.put_names_off
-        ):
-            # By value, as all that has a stand-in; from here on it is open.
-            standin.parts = (*standin.reduction, *self.put_names_off(standin.obj)[2:])
-        kind = self.types[type(standin.obj)].kind
-        if kind is not None and kind.is_container and len(standin.parts) == 2:
-            standin.parts = (*standin.reduction, *self.walk.weak(kind, standin.obj)[2:])
-        if standin.is_made or self.is_closed_construction(standin.reduction):
-            return standin.finish()
-        if id(standin.obj) in self.under_way:
-            return self._reached_again(standin)
-        return self._begin(standin)
-
-    def _reached_again(self, standin: Standin) -> Any:
-        """An object that is met in its own construction."""
-        obj = standin.obj
-        self.walk.met[id(obj)] = self.walk.met.pop(id(obj))  # as met here
-        if not standin.is_made:
-            if not self.is_repeatable(obj):
-                return self._as_stock(standin)
-            if id(obj) in self._made_anew:  # those that were asked for first are incomplete
-                standin.parts = (*self._asked_again(obj)[:2], *standin.parts[2:])
-        return standin.finish()
-
-    def _as_stock(self, standin: Standin) -> Any:
-        """An object written whole in its own construction, of which nothing can be had twice.
-
-        Stock goes on like that until it comes to what is in its memo, or for ever.
-        """
-        found = self.facts.reductions.ask(standin.obj)
-        if type(found) is not tuple:
-            return found
-        function, arguments, state, items, *others = (*found, None, None)[: max(4, len(found))]
-        return (function, arguments, state, self._when_whole(standin, items), *others)
-
-    def enters(self, obj: object) -> bool:
-        """Whether an object is written as stock does where a weak edge leads back to it.
-
-        A strong edge would be written like that. Only the first weak one is: others may be among
-        the arguments again, without an end.
-        """
-        standin = self.under_way.get(id(obj))
-        if standin is None or standin.is_made or id(obj) in self.entered:
-            return False
-        if self.is_repeatable(obj) or not can_make(self.facts, self.walk.met, obj):
-            return False
-        self.entered.add(id(obj))
-        return True
-
-    def _when_whole(self, standin: Standin, items: Any) -> Iterator[Any]:
-        # From here on the memo has the object itself, and all that waits for its shell gets it.
-        standin.parts = (max, ((standin.obj,),), *standin.parts[2:])
-        self.under_way.pop(id(standin.obj), None)
-        yield from items or ()
-
-    def _begin(self, standin: Standin) -> Reduction:
-        obj = standin.obj
-        self.under_way[id(obj)] = standin
-        function, arguments, *rest = standin.after_arguments(*self._afterwards(obj))
-        state, items, *others = (*rest, None, None)[: max(2, len(rest))]
-        return (function, arguments, state, self._when_known(obj, items), *others)
-
-    def _when_known(self, obj: Any, items: Any) -> Iterator[Any]:
-        # Pickle asks for the items of an object when that is made.
-        self.under_way.pop(id(obj), None)
-        if items is not None:
-            yield from self.items_now(obj, items)
+        super().__init__(walk, later)
+        #: Whether more is to be postponed than when the walk began: it has to be run again.
+        self.postpones = False
 
     def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
-        """Which of an object's items can be there as soon as it is."""
-        raise NotImplementedError
+        """All, or those before the first that has to wait."""
+        if type(obj) in self.facts.postponing:
+            (_, ready, _), _ = self._put_off(obj, (), (None, items))
+            return ready or ()
+        return items
 
-    def _afterwards(self, obj: object) -> tuple[Any, ...]:
-        """What is to be written when an object is constructed, if anything may be."""
-        if not self.facts.postponing:
-            return ()
-        return (Rest(lambda: (list, (self.afterwards.pop(id(obj), []),))),)
+    def hindrance(self, edge: Edge) -> Decision | None:
+        """The decision in the place of a link or a snapshot that cannot be made here.
 
-    def put_names_off(self, obj: object) -> Any:
-        """The plan of classes and functions: what cannot be there yet is put in at the end.
-
-        A reference in a class's own attributes, or in what its methods hold, may need an instance
-        whose construction needs the class, with all its methods.
+        `WAITS`, where the walk is run again with the state of the holder postponed.
         """
-        found = self.adapter.stock_override(obj)
-        if id(obj) not in self.adapter.opened:
-            return found  # it is a name
-        for names, put_in in self.adapter.namespaces(obj, found):
-            early = [name for name in names if self._comes_too_early(names[name])]
-            for name in early:
-                self.later(put_in(name, names[name]))
-                names[name] = _until_then(self.walk, names[name])
-        return self.adapter.closing(obj, found)
+        referent = edge.referent
+        if not (self.adapter.opened or self.under_way or self.made_from(referent)):
+            return None  # nothing is being made, and what the referent needs is always there
+        circular = self.is_circular(edge.weak, referent) or self._needs_open(edge.weak, referent)
+        needs_more = not circular and self.is_made_on_the_way_back(referent)
+        if not circular and not needs_more and not self.is_made_from(referent, MISSING):
+            return None
+        holder = self._holder(edge)
+        if holder is not None and (circular or needs_more or self.is_made_from(referent, holder)):
+            self._postpone_like(holder, edge)
+            return WAITS
+        return CIRCULAR if circular and not self.enters(referent) else None
 
-    # --- what is there, and what leads back ------------------------------------------------
+    def _holder(self, edge: Edge) -> Any:
+        """What was met last that holds a weak thing in its state, and does not wait yet, or None.
 
-    def is_repeatable(self, obj: object) -> bool:
-        """Whether an object's reduction, asked for again, gives the same things.
-
-        If not, the circle goes through what was made for the reduction alone, and never ends.
+        Of that the construction can be written alone, and the state when the referent is there.
         """
-        found = self._repeatable.get(id(obj))
-        if found is None:
-            standin = self.under_way[id(obj)]
-            again = self._asked_again(obj)
-            same = type(again) is tuple and are_same(standin.parts[:2], again[:2])
-            found = self._repeatable[id(obj)] = (obj, same)
-            if same and holds_fresh(standin.parts[:2], again[:2]):
-                self._made_anew.add(id(obj))
-        return found[1]
+        referent = edge.referent
+        if id(referent) in self.under_way and not self.is_repeatable(referent):
+            return None
+        found = self._last_holder(edge, held)
+        if found is MISSING:  # it is in something that is constructed itself
+            found = self._last_holder(edge, functools.partial(needed_for, self.facts))
+        return None if found is MISSING else found
 
-    def _asked_again(self, obj: object) -> Any:
-        if self.types[type(obj)].by_own_code:
-            return self.facts.reductions.ask(obj)
-        is_weak = self.types[type(obj)].kind is not None  # then its reduction is ours, and stays
-        return self.under_way[id(obj)].parts if is_weak else self.adapter.reduction(obj)
-
-    def _comes_too_early(self, value: object) -> bool:
-        """Whether what a class or function holds by a name cannot be made before it."""
-        return any(
-            self._is_missing(part, referent, None)
-            # In a container it may be hashed, as its referent is.
-            or (part is not value and lacks_hash(self.facts, self.walk.met, referent))
-            for part, referent in self._singles(makings(self.facts, value))
-        )
-
-    def leads_back_to(self, value: object, holder: object = None) -> Any:
-        """What a reference that a value is made from leads to, if not there yet; else `MISSING`."""
-        for part, referent in self._singles(makings(self.facts, value)):
-            if self._is_missing(part, referent, holder):
-                return referent
+    def _last_holder(self, edge: Edge, parts_of: Callable[[Any], dict[int, Any]]) -> Any:
+        """`_holder`, given what is looked at of a state; `MISSING` where none was found."""
+        referent = edge.referent
+        # Its own state may wait, too.
+        waits_for_class = cannot_be_called_yet(self.facts, self.walk.met, edge.weak, referent)
+        asked = 0
+        for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_OVER):
+            if asked == _LOOKED_AT or (obj is referent and not waits_for_class):
+                break
+            keeps = self._keeps_in_state(obj, edge.weak, parts_of)
+            if keeps and type(obj) not in self.facts.postponing:
+                return None if self._is_called(obj) else obj
+            asked += keeps is not None
         return MISSING
 
-    def _singles(self, parts: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
-        """The weak things with one edge among parts, each with its referent."""
-        for part in parts.values():
-            referent = self._referent_of_a_single(part)
-            if referent is not None:
-                yield part, referent
+    def _is_called(self, obj: Any) -> bool:
+        """Whether what is under construction is made by calling an object, which cannot wait.
 
-    def _referent_of_a_single(self, part: object) -> Any:
-        """What a weak thing with one edge points at; None for all else."""
-        kind = None if type(part) in ATOMS else self.types[type(part)].kind
-        if kind is None or kind.is_container or kind.is_finalizer:
-            return None
-        (edge,) = kind.edges(part)
-        return edge.referent
-
-    def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
-        return (
-            self.is_circular(weak, referent)
-            or (holder is not None and self.is_made_from(referent, holder))
-            or self.is_made_on_the_way_back(referent)
-            or self._needs_open(weak, referent)
-        )
-
-    def _needs_open(self, weak: object, referent: object) -> bool:
-        """`needs_open_class`, for a weak thing that does not wait by itself, as containers do."""
-        if not self.adapter.has_skeletons:
-            return False  # `can_make` tells
-        kind = self.types[type(weak)].kind
-        return kind is not None and not kind.is_container and self.needs_open_class(referent)
-
-    def is_made_on_the_way_back(self, obj: object) -> bool:
-        """Whether a weak thing among the arguments of a construction leads to what is under way.
-
-        Written here, such a weak thing would have no referent. What the arguments are made from
-        counts, too, and what their weak things refer to.
+        Up to protocol 3 a pickler writes what ``__getnewargs_ex__`` gives as a partial, and dill
+        has one of a function of its own for a class's attributes.
         """
-        if not self.under_way:
-            return False
-        waiting, seen = [obj], {id(obj)}
-        while waiting and len(seen) < _LOOKED_AT:
-            for part in self.made_from(waiting.pop()).values():
-                referent = self._referent_of_a_single(part)
-                if referent is not None and self.is_circular(part, referent):
-                    return True
-                leads_to = part if referent is None else referent
-                if id(leads_to) not in seen:
-                    seen.add(id(leads_to))
-                    waiting.append(leads_to)
+        if type(obj) is functools.partial:
+            function: Any = obj.func
+            host = getattr(function, "__module__", None) or MISSING
+            if getattr(function, "__name__", None) == "__new__" or host == self.adapter.host_module:
+                return True
+        return any(obj is standin.parts[0] for standin in self.under_way.values())
+
+    def _keeps_in_state(
+        self, obj: object, weak: object, parts_of: Callable[[Any], dict[int, Any]] = held
+    ) -> bool | None:
+        """Whether an object's state holds a weak thing; None where it has none, or cannot wait."""
+        cls = type(obj)
+        if cls in ATOMS or cls in OURS or issubclass(cls, NAMEABLE):
+            return None
+        kind = self.types[cls].kind
+        held_by: list[Any] = []
+        if kind is None:
+            found = self.facts.reductions.reduced_or_none(obj)
+            held_by = [] if found is None else listed(found[2:])
+        elif issubclass(cls, weakref.ref):  # what a subclass has beside its edge
+            held_by = [user_state(obj, kind.internals)]
+        return any(id(weak) in parts_of(part) for part in held_by) if held_by else None
+
+    def _postpone_like(self, holder: object, edge: Edge) -> None:
+        """Postpone states like the holder's, and of all that holds the same reference beside it.
+
+        A pickler asks for a reference once: each run of the walk would find one type of these.
+        """
+        postponing = self.facts.postponing
+        postponing.add(type(holder))
+        self.postpones = True
+        found = self.facts.reductions.reduced_or_none(edge.referent)
+        beside = {} if found is None else {type(part): part for part in held(found[1]).values()}
+        for cls, obj in beside.items():
+            if cls in postponing or items_of(obj) is not None:
+                continue
+            if self._keeps_in_state(obj, edge.weak):
+                postponing.add(cls)
+
+    def postpone(self, obj: object) -> Any:
+        """An object whose state may lead to what is not constructed yet: that part comes later."""
+        standin = self.standins.pop(id(obj), None)
+        if standin is None and self._is_called(obj):
+            plan = self.walk.plan(type(obj))
+            return NotImplemented if plan is None else plan(obj)
+        if standin is not None:
+            made_by = standin.reduction
+            found = self.finished(standin)
+        else:
+            plan = self.walk.plan(type(obj))
+            found = NotImplemented if plan is None else plan(obj)
+            if found is NotImplemented:
+                found = self.facts.reductions.reduced_or_none(obj)
+            if type(found) is not tuple:
+                return NotImplemented if found is None else found
+            made_by = found
+        shell = self.under_way.get(id(obj))
+        if shell is None:
+            first, rest = self._put_off(obj, made_by, found[2:])
+            return (*found[:2], *first, *rest)
+        # Its items are asked for when it is made.
+        state, items, pairs, *setter = (*found[2:], None, None, None)[: max(3, len(found) - 2)]
+        first, rest = self._put_off(obj, shell.reduction, (state, None, pairs, *setter))
+        return (*found[:2], first[0], items, first[2], *rest)
+
+    def _put_off(self, obj: Any, made_by: Any, parts: Any) -> tuple[tuple[Any, ...], Any]:
+        """What can be written now of the state and the items of an object; the rest is later.
+
+        What stock writes in one go is written in order, item by item; and attribute by attribute,
+        where no code of the object's class sees that.
+        """
+        state, items, pairs, *setter = (*parts, None, None, None)[: max(3, len(parts))]
+        now: list[Any] = []
+        late: list[Any] = []
+        if not any(setter) and _sets_attributes(type(obj), made_by):
+            split = self._split_state(obj, state)
+        else:
+            split = self._whole_state(obj, state)
+        for early, rest in (split, self._split_items(obj, items), self._split_items(obj, pairs)):
+            now.append(early)
+            late.append(rest)
+        if any(part is not None for part in late):
+            referent = self.leads_back_to(late, obj)
+            standin = self.under_way.get(id(referent))
+            if standin is None or standin.is_made:
+                self.later(same_with(obj, late[0], *map(_given, late[1:]), *setter))
+            else:
+                # By then there may be more to wait for.
+                def fill() -> Reduction:
+                    first, rest = self._put_off(obj, made_by, (*late, *setter))
+                    return (max, ((obj,),), *first, *rest)
+
+                self.afterwards.setdefault(id(referent), []).append(Rest(fill))
+        return (now[0], *map(_given, now[1:])), setter
+
+    def _split_state(self, obj: object, state: object) -> tuple[Any, Any]:
+        """The attributes that can be there now, and those that cannot."""
+        if type(state) is tuple and len(state) == 2:
+            (early, late), (early_slots, late_slots) = (
+                self._split_state(obj, part) for part in state
+            )
+            return (
+                early if early_slots is None else (early, early_slots),
+                late if late_slots is None else (late, late_slots),
+            )
+        if type(state) is not dict:
+            return self._whole_state(obj, state)
+        late = {
+            name: value
+            for name, value in state.items()
+            if self.leads_back_to(value, obj) is not MISSING
+        }
+        if not late:
+            return state, None
+        return {name: state[name] for name in state if name not in late} or None, late
+
+    def _whole_state(self, obj: object, state: object) -> tuple[Any, Any]:
+        return (state, None) if self.leads_back_to(state, obj) is MISSING else (None, state)
+
+    def _split_items(self, obj: object, items: Any) -> tuple[Any, Any]:
+        """The items before the first that cannot be there now, and the others."""
+        if items is None:
+            return None, None
+        known = [*items]
+        ready = [*itertools.takewhile(lambda item: self.leads_back_to(item, obj) is MISSING, known)]
+        return ready or None, known[len(ready) :] or None
+
+
+def _given(part: object) -> Any:
+    """Items as a reduction has them."""
+    return iter(part) if type(part) is list else part
+
+
+def _sets_attributes(cls: type, made_by: object) -> bool:
+    """Whether a state of attributes may be put back in two steps."""
+    if defines(cls, "__setstate__") and (
+        class_attribute(cls, "__setstate__") is not BaseException.__setstate__
+    ):
         return False
-
-
-def _until_then(walk: Walk, value: Any) -> Any:
-    """What stands in the place of a value that is put in at the end.
-
-    Code of the class may run before that, to make an instance, and look at the name.
-    """
-    kind = walk.types[type(value)].kind
-    if kind is None:
-        return None if items_of(value) is None else type(value)()
-    function, arguments = dead_single(walk, kind, value)
-    return Call(function, *arguments)
-
-
-# Pickle asks for the items of an object when that is made; here they are none.
-def _when_made(standin: Standin) -> Iterator[Any]:
-    standin.is_made = True
-    return
-    yield
+    return constructs_by_default(cls) or made_type(made_by) is cls

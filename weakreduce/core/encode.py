@@ -40,7 +40,7 @@ from weakreduce.model.classes import (
     hashed_by_value,
     stock_getstate,
 )
-from weakreduce.model.decide import ARRIVES, Fate
+from weakreduce.model.decide import ARRIVES, PINS, Fate
 from weakreduce.model.kinds import Edge, Kind
 
 _STATELESS = frozenset({weakref.ref, weakref.WeakMethod})
@@ -72,7 +72,7 @@ def _dead(walk: Writer, make: object, *before: object, through: Any = None) -> R
     made = Call(operator.getitem, Call(list, Call(map, make, *parts, holders[-1])), 0)
     steps = [] if make is weakref.proxy else [_hashed(made, before[0] if before else make)]
     steps += [Call(operator.delitem, holder, 0) for holder in reversed(holders)]
-    return (walk.first(operator.getitem), ((made, *steps), 0))
+    return (walk.readying(operator.getitem), ((made, *steps), 0))
 
 
 def _hashed(made: Call, cls: Any) -> Call:
@@ -150,7 +150,7 @@ def _dead_proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
 
 
 def _dead_registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
-    return (walk.first(kind.rebuild), (None,))
+    return (walk.readying(kind.rebuild), (None,))
 
 
 def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
@@ -180,7 +180,7 @@ def _ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
     if holds is not False:
         slot = _either(walk.holding(function, callback), (target, callback), pin)
     arguments = (*before, target) if slot is None else (*before, target, slot)
-    reduction: Reduction = (walk.first(construct), arguments)
+    reduction: Reduction = (walk.readying(construct), arguments)
     return reduction if state is None else (*reduction, state)
 
 
@@ -192,12 +192,12 @@ def _proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
     target, pin = _target(walk, edge, fate)
     slot = _slot(edge, target, walk.callback(edge), pin)
     arguments = (target,) if slot is None else (target, slot)
-    return (walk.first(weakref.proxy), arguments)
+    return (walk.readying(weakref.proxy), arguments)
 
 
 def container_shell(walk: Writer, kind: Kind, cls: type) -> Reduction:
     """The construction of a weak container, without what it holds."""
-    return (walk.first(cls), ()) if cls is kind.base else (walk.first(object.__new__), (cls,))
+    return (walk.readying(cls), ()) if cls is kind.base else (walk.readying(object.__new__), (cls,))
 
 
 def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
@@ -288,26 +288,38 @@ def _filling(
         callbacks = list(map(_either, itertools.repeat(evict), targets, pins))
     else:
         callbacks = Call(itertools.repeat, evict)
-    update: Any = dict.update
-    if base is weakref.WeakSet:
-        entries = Call(map, weakref.ref, targets, callbacks)
-        update = set.update
-    elif base is weakref.WeakValueDictionary:
-        entries = Call(zip, keys, Call(map, weakref.KeyedRef, targets, callbacks, keys))
-    else:
-        entries = Call(zip, Call(map, weakref.ref, targets, callbacks), values)
+    fill, entries_of = _FILLS[base]
+    entries = entries_of(targets, callbacks, keys, values)
     if own_collection:
-        if base is weakref.WeakSet:
-            entries = Call(list, entries)
-        update = operator.ior
-    return Call(update, _attribute(weak, "data"), entries)
+        fill, entries = operator.ior, Call(list, entries) if fill is set.update else entries
+    return Call(fill, _attribute(weak, "data"), entries)
+
+
+def _members(targets: list[Any], callbacks: Any, _keys: list[Any], _values: list[Any]) -> Call:
+    return Call(map, weakref.ref, targets, callbacks)
+
+
+def _weak_values(targets: list[Any], callbacks: Any, keys: list[Any], _values: list[Any]) -> Call:
+    return Call(zip, keys, Call(map, weakref.KeyedRef, targets, callbacks, keys))
+
+
+def _weak_keys(targets: list[Any], callbacks: Any, _keys: list[Any], values: list[Any]) -> Call:
+    return Call(zip, Call(map, weakref.ref, targets, callbacks), values)
+
+
+#: By the type of a container, what puts entries into its data, and what makes them.
+_FILLS: Final[dict[object, tuple[Any, Callable[..., Call]]]] = {
+    weakref.WeakSet: (set.update, _members),
+    weakref.WeakValueDictionary: (dict.update, _weak_values),
+    weakref.WeakKeyDictionary: (dict.update, _weak_keys),
+}
 
 
 def container_of(
     walk: Writer, base: object, weak: object, targets: list[Any], keys: list[Any], *, pinned: bool
 ) -> Reduction:
     """What `encode` gives for a WeakSet or WeakValueDictionary whose entries share one fate."""
-    shell = (walk.first(base), ())
+    shell = (walk.readying(base), ())
     if any(map(operator.eq, keys, map(id, targets))):  # which no key's own code answers: atoms
         keys = with_new_identities(keys, targets, targets)
     fill = _filling(base, weak, False, targets, [pinned], keys, [])
@@ -316,8 +328,8 @@ def container_of(
 
 def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     (edge,) = kind.edges(weak)
-    if walk.decide(edge).fate not in ARRIVES:
-        return (walk.first(object.__new__), (type(weak),))
+    if walk.decide(edge).fate not in ARRIVES - PINS:
+        return (walk.readying(object.__new__), (type(weak),))
     function, arguments, keywords = edge.callback
     armed: Any = type(weak)
     arguments = (walk.target(edge), function, *arguments)
@@ -327,7 +339,7 @@ def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         state = (type(weak), arguments, keywords, None)
         armed.reduction = (functools.partial, (type(weak),), state)
         arguments = ()
-    reduction: Reduction = (walk.first(armed), arguments)
+    reduction: Reduction = (walk.readying(armed), arguments)
     if not weak.atexit:
         # `atexit` is a property of the class; BUILD sets what stands behind the dict by setattr.
         reduction = (*reduction, (None, {"atexit": False}))
@@ -340,7 +352,7 @@ def _registered(walk: Writer, kind: Kind, weak: object) -> Reduction:
     if fate not in ARRIVES:
         return dead_single(walk, kind, weak)
     target, pin = _target(walk, edge, fate)
-    return (walk.first(_either(kind.rebuild, kind.pin, pin)), (target,))
+    return (walk.readying(_either(kind.rebuild, kind.pin, pin)), (target,))
 
 
 @final

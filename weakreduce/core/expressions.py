@@ -83,7 +83,7 @@ class Call:
 def same_with(obj: object, *rest: Any) -> Call:
     """`obj` itself, with a state, items or a state setter applied to it at this place."""
     call = Call(max, (obj,))
-    call.reduction = (max, ((obj,),), *rest)
+    call.reduction += rest
     return call
 
 

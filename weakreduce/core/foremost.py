@@ -104,7 +104,7 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], comes_early: Callable[[objec
             if identity in bound:
                 continue
         if hashed_by_value(type(referent)) and not comes_early(referent):
-            more = _followed(_attributes(referent))
+            more = _followed(_seen_by_collector(referent))
             waiting += [part for at, part in more.items() if at not in seen]
             seen.update(more)
 
@@ -120,11 +120,11 @@ def _followed(keys: Iterable[Any]) -> dict[int, Any]:
             continue
         seen[id(key)] = key
         if not issubclass(cls, weakref.ref) and hashed_by_value(cls):
-            waiting += _attributes(key)  # maybe by what it holds
+            waiting += _seen_by_collector(key)  # maybe by what it holds
     return seen
 
 
-def _attributes(obj: object) -> list[Any]:
+def _seen_by_collector(obj: object) -> list[Any]:
     """What an object holds itself, as the collector sees that."""
     parts = gc.get_referents(obj)
     return parts + [value for part in parts if type(part) is dict for value in part.values()]
@@ -161,14 +161,14 @@ def _in_order(facts: Facts, late: dict[int, Edge]) -> dict[int, Edge]:
 
     def needs(obj: Any) -> list[Any]:
         if type(obj) is not _Hash:
-            hashed = _keys_of(obj) + (_attributes(obj) if id(obj) in late else [])
+            hashed = _keys_of(obj) + (_seen_by_collector(obj) if id(obj) in late else [])
             return [*_leads_to(facts, obj), *map(hash_of, hashed)]
         if id(obj.of) in late:
             return [obj.of]
         referent = _referent(obj.of)
         if referent is not None:
             return [hash_of(referent)]
-        return [*map(hash_of, _attributes(obj.of))] if hashed_by_value(type(obj.of)) else []
+        return [*map(hash_of, _seen_by_collector(obj.of))] if hashed_by_value(type(obj.of)) else []
 
     places = {key: place for place, key in enumerate(late)}
     ordered: dict[int, Edge] = {}
@@ -184,13 +184,13 @@ def _leads_to(facts: Facts, obj: Any) -> list[Any]:
     if cls in ATOMS:
         return []
     if issubclass(cls, weakref.ref):
-        return _made_from(facts, _referent(obj))
+        return _arguments_of(facts, _referent(obj))
     if facts.types[cls].kind is not None:
         return []
     return strong_parts(facts, obj) or []
 
 
-def _made_from(facts: Facts, obj: Any) -> list[Any]:
+def _arguments_of(facts: Facts, obj: Any) -> list[Any]:
     if issubclass(type(obj), (*NAMEABLE, type(None))):
         return []
     if type(obj) is tuple or type(obj) is frozenset:

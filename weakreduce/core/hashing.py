@@ -81,7 +81,7 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
     ):
         return False  # not known
     try:
-        right = hash(_bare_with(cls, _parts_of(stock_getstate(referent))))
+        right = hash(_bare_with(cls, _split(stock_getstate(referent))))
     except Exception as error:
         if says_nothing(error) or is_too_deep(error):
             raise
@@ -114,19 +114,19 @@ def _attributes(facts: Facts, referent: object) -> Attributes:
     if issubclass(cls, NAMEABLE) or facts.adapter.has_reducer(cls):
         return {}, {}
     if reduces_by_default(cls):
-        return _parts_of(stock_getstate(referent))
+        return _split(stock_getstate(referent))
     found: Any = facts.reductions.reduced_or_none(referent) or ()
     if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
         return {}, {}
     if not defines(cls, "__setstate__"):
-        return _parts_of(found[2])
+        return _split(found[2])
     if not constructs_by_default(cls):
         return {}, {}
-    own, own_slots = _parts_of(stock_getstate(referent))
+    own, own_slots = _split(stock_getstate(referent))
     return _also_in(found[2], cls, own), _also_in(found[2], cls, own_slots)
 
 
-def _parts_of(state: Any) -> Attributes:
+def _split(state: Any) -> Attributes:
     """Attributes, and those in slots, given a state of these; else neither."""
     parts = state if type(state) is tuple and len(state) == 2 else (state, None)
     known = all(part is None or type(part) is dict for part in parts)

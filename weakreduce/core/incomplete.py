@@ -23,7 +23,7 @@ def has_open_class(facts: Facts, met: dict[int, Any], obj: object) -> bool:
     return bool(adapter.opened) and any(adapter.is_open(base, met) for base in bases_of(type(obj)))
 
 
-def can_make(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
+def can_construct(facts: Facts, met: dict[int, Any], obj: Any) -> bool:
     """Whether the receiver can construct an object when it comes to this place of the payload.
 
     Args:

@@ -12,7 +12,7 @@ The words, each said of one place of the payload:
 - *closed*, of arguments: nothing in them can lead to what is under way, or open.
 - *made from*: what is among the arguments of the construction of something that is not made.
 
-Rule: nothing here writes; `construction` does, by what is told here.
+Rule: nothing here writes; `shells` and `construction` do, by what is told here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final
 from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
-from weakreduce.core.incomplete import can_make, cannot_be_called_yet, lacks_hash
+from weakreduce.core.incomplete import can_construct, cannot_be_called_yet, lacks_hash
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of, names_of
 from weakreduce.model.kinds import Edge
@@ -109,7 +109,7 @@ class Presence:
         if id(obj) in self._waiting or lacks_hash(self.facts, self.walk.met, obj):
             return False
         return self._is_made(obj) or (
-            can_make(self.facts, self.walk.met, obj)
+            can_construct(self.facts, self.walk.met, obj)
             and not self.is_made_from(obj, MISSING)
             and not self._may_lead_back(obj)
         )
@@ -179,7 +179,7 @@ class Presence:
             elif kind is not None or self._is_written(part):
                 continue
             elif self._is_filled_by_open(part) or not (
-                self._is_made(part) or can_make(self.facts, self.walk.met, part)
+                self._is_made(part) or can_construct(self.facts, self.walk.met, part)
             ):
                 return True
             for _, each in parts(part, ""):
@@ -191,7 +191,7 @@ class Presence:
     def _is_filled_by_open(self, obj: object) -> bool:
         """Whether an open class has code that puts the state or the items of an object back.
 
-        Or that gives its place in a set. (Where there are no empty classes, `can_make` says no.)
+        Or that gives its place in a set. (Where no class is empty, `can_construct` says no.)
         """
         return self.adapter.has_skeletons and any(
             not _FILLS.isdisjoint(names_of(base)) and self._is_open(base)
@@ -211,7 +211,7 @@ class Presence:
             return False
         return (
             id(weak) in self.made_from(referent)  # in a list, say, that is met before it
-            or not can_make(self.facts, self.walk.met, referent)
+            or not can_construct(self.facts, self.walk.met, referent)
             or self._lacks_arguments(referent)
             or self._needs_what_is_missing(referent)
         )
@@ -223,7 +223,7 @@ class Presence:
         return any(
             identity in self.under_way
             and not self._is_made(part)
-            and not can_make(self.facts, self.walk.met, part)
+            and not can_construct(self.facts, self.walk.met, part)
             for identity, part in self.made_from(obj).items()
         )
 
@@ -280,7 +280,7 @@ class Presence:
         if found is None:
             reduction = reductions.reduced_or_none(referent)
             given = {} if reduction is None else held(reduction[1])
-            # Whether classes and functions are there, `can_make` tells.
+            # Whether classes and functions are there, `can_construct` tells.
             holders = {i: part for i, part in given.items() if _may_hold(part)}
             found = self._made_from[identity] = (referent, holders)
         return found[1]

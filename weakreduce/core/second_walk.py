@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weakreduce.core.adapter import Override
+from weakreduce.core.construction import Construction
 from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
 from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.encode import container_shell
@@ -31,8 +32,7 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.foremost import Foremost
 from weakreduce.core.hashing import Attributes, is_apart
-from weakreduce.core.incomplete import can_make, has_open_class
-from weakreduce.core.postponing import Construction
+from weakreduce.core.incomplete import can_construct, has_open_class
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Walk
 from weakreduce.core.watches import Watch
@@ -212,7 +212,7 @@ class SecondWalk(Walk):
             if self.facts.is_named(referent):
                 return referent
             self.promised.append(referent)
-            parts = self._parts_of(referent)
+            parts = self._parts_of_shell(referent)
             if parts is None:
                 self._early[identity] = (referent, ({}, {}))  # which has all that it needs
                 return referent
@@ -227,7 +227,7 @@ class SecondWalk(Walk):
         """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
         cls, facts, known = type(referent), self.facts, self.types[type(referent)]
         if known.plain:
-            if self.adapter.has_skeletons or can_make(facts, self.met, referent):
+            if self.adapter.has_skeletons or can_construct(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
         if not known.by_own_code or issubclass(cls, NAMEABLE) or known.kind:
@@ -240,7 +240,7 @@ class SecondWalk(Walk):
             return referent
         return self.shell(referent)
 
-    def _parts_of(self, referent: object) -> Reduction | None:
+    def _parts_of_shell(self, referent: object) -> Reduction | None:
         """What a referent is made of, in steps; None where it is to be written whole.
 
         So it is where its state holds atoms alone, where a hash may need all of it, and where

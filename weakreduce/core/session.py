@@ -68,7 +68,7 @@ def run(adapter: Adapter, place: Place, root: object, watch: Watch | None = None
     try:
         try:
             lost = session.write()
-            if session.first is not None:
+            if session.first_walk is not None:
                 session.conclude(lost)
             place.deliver()
         except BaseException as error:
@@ -170,7 +170,7 @@ class Session(Writing):
 
     def put_back(self, payload: Payload) -> None:
         """Leave the dump as it was when it gave this payload."""
-        self.place.put_back(payload[:2])
+        self.place.restore(payload[:2])
         self.adapter.reset(payload.memo)
         self._weighed = None
 
@@ -191,7 +191,7 @@ class Session(Writing):
         inner = Writing(self.adapter, place, obj, facts=facts)
         try:
             with watchers.watching(False):
-                inner.write_again()
+                inner.write_to_measure()
             return place.size()
         except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
             return None

@@ -5,9 +5,9 @@ do. It is given to a walk by `writing.py` when that is made, and to nothing else
 without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
 only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
 what does not fit goes the general way, and so does a ref that is a payload's first weak thing: it
-may have to ready the receiver (`Walk.first`).
+may have to ready the receiver (`Walk.readying`).
 
-| plug | payloads | without it |
+| plug | payloads | times the time without it |
 |---|---|---|
 | links to what was met | trees with parents that are met first | 1.4 |
 | refs on what was met, or can be made at once | leaves with their parent outside | 1.7 |

@@ -111,7 +111,7 @@ class Place:
         self.file = file
         self.buffers = buffers
         #: What writes to the file itself: its place in the dump, its size, and the function.
-        self.later: list[tuple[int, int, Callable[[], Any]]] = []
+        self.deferred: list[tuple[int, int, Callable[[], Any]]] = []
 
     def write(self, data: Any, /) -> int:
         """Keep `data`, unless that passes the limit."""
@@ -137,7 +137,7 @@ class Place:
     def size(self) -> int:
         """Bytes of the dump under way."""
         size = self.kept.tell()
-        return size + sum(more for _, more, _ in self.later) if self.later else size
+        return size + sum(more for _, more, _ in self.deferred) if self.deferred else size
 
     #: For dill's log, which shows how many each object took.
     tell = size
@@ -148,20 +148,20 @@ class Place:
         found: set[Claim] = vars(self).setdefault("_claims", set())
         return found
 
-    def put_off(self, size: int, write: Callable[[], Any]) -> None:
+    def defer(self, size: int, write: Callable[[], Any]) -> None:
         """Let `write` write `size` bytes to the file itself, at this place of the dump."""
-        self.later.append((self.kept.tell(), size, write))
+        self.deferred.append((self.kept.tell(), size, write))
         self._check_limit()
 
     def keep(self) -> tuple[bytes, list[Any]]:
         """The dump under way, which may go on."""
-        return self.kept.getvalue(), self.later.copy()
+        return self.kept.getvalue(), self.deferred.copy()
 
-    def put_back(self, kept: tuple[bytes, list[Any]]) -> None:
+    def restore(self, kept: tuple[bytes, list[Any]]) -> None:
         """Let the dump under way be what it was."""
         self.kept = io.BytesIO()
         self.kept.write(kept[0])
-        self.later = kept[1].copy()
+        self.deferred = kept[1].copy()
 
     def begin(self, adapter: Adapter) -> None:
         """A dump begins here."""
@@ -177,22 +177,22 @@ class Place:
     def mark(self) -> tuple[int, int, int]:
         """Where the dump has come to: its bytes, and how many writes were put off, and buffers."""
         met = 0 if self.buffers is None else len(self.buffers.met)
-        return self.kept.tell(), len(self.later), met
+        return self.kept.tell(), len(self.deferred), met
 
     def cut(self, mark: tuple[int, int, int]) -> None:
         """Forget what was written, and what was put off, after `mark`."""
-        size, put_off, met = mark
+        size, deferred, met = mark
         if self.buffers is not None:
             del self.buffers.met[met:]
         self.kept.seek(size)
         self.kept.truncate()
-        del self.later[put_off:]
+        del self.deferred[deferred:]
 
     def clear(self) -> None:
         """Forget what was written."""
         self.kept = io.BytesIO()  # one that memory lacked for is closed
         self._end_walk, self.passed = None, False
-        self.later = []
+        self.deferred = []
         if self.buffers is not None:
             self.buffers.met.clear()
 
@@ -205,14 +205,14 @@ class Place:
             and type(file) is io.BytesIO
             and file.tell() == 0
             and not file.getvalue()
-            and not self.later
+            and not self.deferred
         ):
             # An empty one takes bytes over, when it is made, without a copy.
             steps: list[Any] = [partial(file.__init__, payload), partial(file.seek, 0, 2)]  # type: ignore[misc]
             self.delivered.extend(map(call, steps))
-        elif self.later:
+        elif self.deferred:
             steps, start = [], 0
-            for end, _, write in self.later:
+            for end, _, write in self.deferred:
                 steps += [partial(file.write, payload[start:end]), write]
                 start = end
             steps.append(partial(file.write, payload[start:]))
@@ -224,8 +224,8 @@ class Place:
         """The dump has ended, and what it began with is put back."""
         self.kept = _EMPTY
         self._end_walk, self.passed = None, False
-        if self.later:
-            self.later = []
+        if self.deferred:
+            self.deferred = []
         if self.buffers is not None:
             self.buffers.forget()
         self.adapter = None

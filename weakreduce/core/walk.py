@@ -23,7 +23,7 @@ from weakreduce.core.dispatch import NO_SHORT_CUTS, Dispatch, Plan, ShortCut
 from weakreduce.core.expressions import Call, Reduction, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, early_attributes, with_attributes
-from weakreduce.core.incomplete import can_make, lacks_hash
+from weakreduce.core.incomplete import can_construct, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
 from weakreduce.model import decide, homes, names
@@ -206,7 +206,9 @@ class Walk(Dispatch):
 
     def can_make(self, obj: object) -> bool:
         """Whether the receiver can make an object, and hash it, when it comes to this place."""
-        return can_make(self.facts, self.met, obj) and not lacks_hash(self.facts, self.met, obj)
+        return can_construct(self.facts, self.met, obj) and not lacks_hash(
+            self.facts, self.met, obj
+        )
 
     def kept_callback(self, edge: Edge) -> Any:
         """The callback of an edge, if it travels where the edge does; None otherwise."""
@@ -230,7 +232,7 @@ class Walk(Dispatch):
         """What to write for a strong edge of a weak thing; it is walked at the end."""
         raise NotImplementedError
 
-    def first(self, function: object) -> Any:
+    def readying(self, function: object) -> Any:
         """`function`; before the payload's first weak thing it may ready the receiver, too."""
         self.weak_things += 1
         if self.weak_things > 1 or not self.facts.readies:

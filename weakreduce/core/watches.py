@@ -37,11 +37,11 @@ class Payload(NamedTuple):
 
     data: bytes
     #: What writes to the file itself: its place in the payload, its size, and the function.
-    later: list[tuple[int, int, Callable[[], Any]]]
+    deferred: list[tuple[int, int, Callable[[], Any]]]
     #: id -> entry and object.
     memo: dict[int, Any]
     #: How many entries the memo had before.
-    first: int
+    entries_before: int
 
 
 class Dump(Protocol):

@@ -36,7 +36,7 @@ class Writer(Protocol):
     def callback(self, edge: Edge) -> Any:
         """What to write for the callback of an edge that travels, or None."""
 
-    def first(self, function: object) -> Any:
+    def readying(self, function: object) -> Any:
         """`function`; in the payload's first weak thing, one that readies the receiver too."""
 
     def later(self, fill: Call) -> None:

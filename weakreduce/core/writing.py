@@ -44,7 +44,7 @@ class Writing:
     """
 
     #: The first walk, from the time when something needs one.
-    first: FirstWalk | None = None
+    first_walk: FirstWalk | None = None
     _facts: Facts | None = None
     _may_look_ahead = True
 
@@ -80,36 +80,39 @@ class Writing:
             override = self._override(self._begin())
         self._walk_first(override)
         buffers = self.place.buffers
-        if self.first is None:
+        if self.first_walk is None:
             if buffers is None or buffers.settle():
                 return []  # the pickler alone could write it
             self._write_anew()
-        lost = self._write_exactly()
+        return self._write_until_right()
+
+    def write_to_measure(self) -> None:
+        """As `write`, for a root that is written only to be measured, by a pickler in use."""
+        self._write_anew()
+        self._write_until_right()
+
+    def _write_until_right(self) -> list[Lost]:
+        """Complete what a first walk has begun, and begin anew for as long as that is needed."""
+        buffers, lost = self.place.buffers, self._write_exactly()
         while lost is None or not (buffers is None or buffers.settle()):
             self._write_anew()
             lost = self._write_exactly()
         return lost
 
-    def write_again(self) -> None:
-        """As `write`, for a root that is written only to be measured."""
-        self._write_anew()
-        while self._write_exactly() is None:
-            self._write_anew()
-
     def _walk_first(self, override: Override) -> None:
         with contextlib.suppress(LookedAhead):
             _run(self, override, self.root)
-        if self.first is not None and self.first.go_on():
+        if self.first_walk is not None and self.first_walk.go_on():
             self.start_over()  # what it has begun to write is not all walked
 
     def _plan(self, obj_type: type) -> Plan:
-        if self.first is None:
+        if self.first_walk is None:
             if self.adapter.is_ordinary(obj_type):
                 self._plans[obj_type] = None
                 return None
             self._begin()
-        assert self.first is not None
-        return self.first.plan(obj_type)
+        assert self.first_walk is not None
+        return self.first_walk.plan(obj_type)
 
     def _begin(self) -> FirstWalk:
         """Something is met that the pickler alone cannot write."""
@@ -121,16 +124,16 @@ class Writing:
             met.update(since)
         for obj_type in DOTTED_TYPES:
             self._plans.pop(obj_type, None)  # which was for payloads without our words
-        self.first = self._first_walk(met, self._plans)
-        return self.first
+        self.first_walk = self._new_first_walk(met, self._plans)
+        return self.first_walk
 
     def _write_anew(self) -> None:
         """Forget what was written, and let a new reach grow, knowing more."""
         self.start_over()
-        self.first = self._first_walk(dict.fromkeys(self.adapter.memo_before()), None)
-        self._walk_first(self._override(self.first))
+        self.first_walk = self._new_first_walk(dict.fromkeys(self.adapter.memo_before()), None)
+        self._walk_first(self._override(self.first_walk))
 
-    def _first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
+    def _new_first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
         looks = (
             self._may_look_ahead
@@ -157,7 +160,7 @@ class Writing:
         Returns:
             The edges that dangle unasked; None: to be tried again, knowing more.
         """
-        first = self.first
+        first = self.first_walk
         assert first is not None
         if not first.reach.complete:  # nobody has looked ahead
             if not first.pending and not first.again:
@@ -244,7 +247,7 @@ class Writing:
         if watch is None:
             return walk.override()
         watch.begin()
-        reduced = self.facts.reductions.reduced if walk is self.first else None
+        reduced = self.facts.reductions.reduced if walk is self.first_walk else None
         return walk.override(watch.hooks(reduced))
 
     # --- what it knows ------------------------------------------------------------------

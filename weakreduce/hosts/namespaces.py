@@ -1,6 +1,6 @@
 """What a class or function by value holds by names, as cloudpickle writes it in two steps.
 
-First something empty is made, and then its state is put in: `core.construction` may leave names
+First something empty is made, and then its state is put in: `core.shells` may leave names
 out of that, and put them in at the end. What we rely on, pinned by `test_names_put_off.py`: the
 state of a class is its attributes, that of a function its own attributes and its slots.
 """

@@ -163,7 +163,7 @@ def _write_array(
         arrays.meet(weak_thing=weak_thing)
         place.write(data)
     else:
-        place.put_off(array.nbytes, functools.partial(stock, wrapper, array, pickler))
+        place.defer(array.nbytes, functools.partial(stock, wrapper, array, pickler))
 
 
 def make_patch(module: types.ModuleType) -> AttributePatch:

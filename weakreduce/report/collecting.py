@@ -50,7 +50,7 @@ def _fate(decision: Decision) -> FateName:
 
 def _packed(payload: Payload) -> list[int]:
     """The sizes of the payloads in a payload that were dumps of their own."""
-    objects = [obj for entry, obj in payload.memo.values() if entry >= payload.first]
+    objects = [obj for entry, obj in payload.memo.values() if entry >= payload.entries_before]
     packed = {id(obj.data): len(obj.data) for obj in objects if type(obj) in PACKED}
     return list(packed.values())
 

@@ -73,10 +73,10 @@ def heaviest(
         unsent: ids of what makes the dump raise. Something stands there for each, whose size
             means nothing.
     """
-    if scale is None and len(payload.memo) - payload.first > _WATCHED:
+    if scale is None and len(payload.memo) - payload.entries_before > _WATCHED:
         return []
     try:
-        found = extents(payload.data, payload.later, payload.first)
+        found = extents(payload.data, payload.deferred, payload.entries_before)
         # What an engine sends in place of what it was given, whose pickle was a dump of its own.
         told = frozenset() if scale else frozenset(PACKED)
         listed = _Descent(payload, found, by_name, told, unsent).listed(root)
@@ -167,7 +167,7 @@ class _Descent:
     ) -> None:
         self.told = told
         self.unsent = unsent
-        self.total = len(payload.data) + sum(size for _, size, _ in payload.later)
+        self.total = len(payload.data) + sum(size for _, size, _ in payload.deferred)
         self.memo = payload.memo
         self.extents = extents
         self.by_name = by_name
@@ -181,7 +181,7 @@ class _Descent:
         #: Ids of rows of which one part takes most.
         self.passed: set[int] = set()
         #: How many objects may be looked into for what is written elsewhere.
-        self.left = _THROUGH + _AGAIN * (len(payload.memo) - payload.first)
+        self.left = _THROUGH + _AGAIN * (len(payload.memo) - payload.entries_before)
 
     def listed(self, root: object) -> list[_Part]:
         """All that is to be listed."""

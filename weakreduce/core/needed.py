@@ -1,7 +1,7 @@
 """What has to be there before a value can be: what it is made from.
 
 The arguments of its construction, and of theirs. What their states hold is not among that, but
-where a hash may need it: states come later, or can (`core.postponing`).
+where a hash may need it: states come later, or can (`core.construction`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from weakreduce.model.classes import (
 _LOOKED_AT: Final = 1000
 
 
-def makings(facts: Facts, value: object) -> dict[int, Any]:
+def needed_for(facts: Facts, value: object) -> dict[int, Any]:
     """By id, a value with all that it is made from."""
     found = held(value)
     waiting = [*found.values()]
