@@ -21,8 +21,8 @@ class Adapter(Protocol):
     pickler: Any
     #: The pickle protocol.
     protocol: int
-    #: The pickler's own ``reducer_override``, if it has one.
-    override: Override | None
+    #: Whether the pickler's own ``reducer_override``, if it has one, may care for any type.
+    asks_for_all: bool
     #: The module whose reducers in the tables are the host's own.
     host_module: str
     #: Whether a class by value is there, empty, while its attributes are being written.
@@ -78,10 +78,6 @@ class Adapter(Protocol):
 
     def is_ordinary(self, obj_type: type) -> bool:
         """Whether instances are for the pickler alone to write."""
-
-    @property
-    def asks_for_all(self) -> bool:
-        """Whether the pickler's own override may care for any type."""
 
     def wants_override(self, obj_type: type) -> bool:
         """Whether the pickler's own override cares for instances of a type."""

@@ -73,7 +73,8 @@ class Alike:
             if issubclass(cls, base):
                 return [*parts, _number(obj, base)]
         if issubclass(cls, str):
-            pieces = (str.__getitem__(obj, slice(i, i + _PIECE)) for i in _steps(str.__len__(obj)))
+            starts = range(0, str.__len__(obj), _PIECE)
+            pieces = (str.__getitem__(obj, slice(i, i + _PIECE)) for i in starts)
             return [*parts, _digest(piece.encode(errors="surrogatepass") for piece in pieces)]
         if issubclass(cls, bytes):
             return [*parts, _digest([obj])]
@@ -100,10 +101,6 @@ class Alike:
             for part in item if base is dict else (item,):
                 found.append(self._described(part, depth - 1))
         return found
-
-
-def _steps(length: int) -> Iterable[int]:
-    return range(0, length, _PIECE)
 
 
 def _number(obj: Any, base: Any) -> bytes:

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import user_state
 from weakreduce.core.expressions import (
     OURS,
@@ -21,7 +20,7 @@ from weakreduce.core.expressions import (
     Rest,
     same_with,
 )
-from weakreduce.core.held import ATOMS, held, items_of, listed
+from weakreduce.core.held import ATOMS, MISSING, held, items_of, listed
 from weakreduce.core.incomplete import cannot_be_called_yet
 from weakreduce.core.needed import needed_for
 from weakreduce.core.shells import Shells
@@ -67,10 +66,12 @@ class Construction(Shells):
             return None  # nothing is being made, and what the referent needs is always there
         circular = self.is_circular(edge.weak, referent) or self._needs_open(edge.weak, referent)
         needs_more = not circular and self.is_made_on_the_way_back(referent)
-        if not circular and not needs_more and not self.is_made_from(referent, MISSING):
+        if not circular and not needs_more and not self.is_made_from_met(referent):
             return None
         holder = self._holder(edge)
-        if holder is not None and (circular or needs_more or self.is_made_from(referent, holder)):
+        if holder is not None and (
+            circular or needs_more or id(holder) in self.made_from(referent)
+        ):
             self._postpone_like(holder, edge)
             return WAITS
         return CIRCULAR if circular and not self.enters(referent) else None

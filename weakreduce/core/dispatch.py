@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from weakreduce.core.adapter import Override
-from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import (
     DOTTED,
     DOTTED_TYPES,
@@ -27,6 +26,7 @@ from weakreduce.core.expressions import (
     write_nothing,
 )
 from weakreduce.core.facts import Facts
+from weakreduce.core.held import MISSING
 from weakreduce.model import signals
 from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.decide import leaves_finalizers

@@ -138,11 +138,8 @@ def dead_single(walk: Writer, kind: Kind, weak: object) -> Reduction:
 
 
 def _dead_ref(walk: Writer, kind: Kind, weak: object) -> Reduction:
-    return _dead(walk, *_constructor(kind, type(weak)))
-
-
-def _dead_method(walk: Writer, kind: Kind, weak: object) -> Reduction:
-    return _dead(walk, *_constructor(kind, type(weak)), through=copy.copy)
+    through = copy.copy if kind.base is weakref.WeakMethod else None
+    return _dead(walk, *_constructor(kind, type(weak)), through=through)
 
 
 def _dead_proxy(walk: Writer, kind: Kind, weak: object) -> Reduction:
@@ -206,12 +203,10 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
     shell = container_shell(walk, kind, type(weak))
     steps: list[Any] = [] if exact else [Call(base.__init__, weak)]
     state = user_state(weak, kind.internals)
-    if type(weak.data) is not type(vars(base())["data"]):
-        # A subclass that keeps its entries in a collection of its own (an ordered one, say).
+    # A subclass may keep its entries in a collection of its own (an ordered one, say).
+    own_collection = type(weak.data) is not type(vars(base())["data"])
+    if own_collection:
         steps.append(Call(setattr, weak, "data", _empty(weak.data)))
-        own_collection = True
-    else:
-        own_collection = False
     if state is not None:
         steps.append(same_with(weak, state))
     kept = [(edge, walk.decide(edge).fate) for edge in kind.edges(weak)]
@@ -319,11 +314,11 @@ def container_of(
     walk: Writer, base: object, weak: object, targets: list[Any], keys: list[Any], *, pinned: bool
 ) -> Reduction:
     """What `encode` gives for a WeakSet or WeakValueDictionary whose entries share one fate."""
-    shell = (walk.readying(base), ())
+    shell = walk.readying(base)
     if any(map(operator.eq, keys, map(id, targets))):  # which no key's own code answers: atoms
         keys = with_new_identities(keys, targets, targets)
     fill = _filling(base, weak, False, targets, [pinned], keys, [])
-    return (*shell, [fill], None, None, operator.is_)
+    return (shell, (), [fill], None, None, operator.is_)
 
 
 def _finalize(walk: Writer, kind: Kind, weak: Any) -> Reduction:
@@ -368,7 +363,7 @@ class _Encoder:
 #: detached), `whole` writes that as well.
 _ENCODERS: Final = {
     "ref": _Encoder(_ref, _dead_ref),
-    "WeakMethod": _Encoder(_ref, _dead_method),
+    "WeakMethod": _Encoder(_ref, _dead_ref),
     "proxy": _Encoder(_proxy, _dead_proxy),
     "WeakSet": _Encoder(_container, _container),
     "WeakValueDictionary": _Encoder(_container, _container),

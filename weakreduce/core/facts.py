@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 import pickle
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from weakreduce.core.adapter import Adapter
+from weakreduce.core.limits import excess
 from weakreduce.core.reductions import Reductions
 from weakreduce.core.type_facts import Types
 from weakreduce.model import decide, homes
@@ -36,7 +37,6 @@ class Facts:
     Args:
         adapter: the pickler.
         policy: the one in force.
-        excess: pickles a referent by itself, for `Policy.max_snapshot_bytes`, and says why not.
         written_before: ids of what earlier dumps of the same pickler wrote: it shares their memo.
         ships: whether an engine is known to ship what is written.
     """
@@ -45,7 +45,6 @@ class Facts:
         self,
         adapter: Adapter,
         policy: Policy,
-        excess: Callable[[Any], str | None],
         written_before: Iterable[int] = (),
         *,
         ships: bool = False,
@@ -53,7 +52,6 @@ class Facts:
         self.adapter = adapter
         self.policy = policy
         self.choice = decide.outside_choice(policy)
-        self.excess = excess
         self.written_before = written_before
         self.types = Types(adapter)
         self.reductions = Reductions(adapter, self.types)
@@ -215,7 +213,7 @@ class Facts:
         if limit is not None and id(referent) not in self._measured:
             self._measured.add(id(referent))
             self.keep(referent)
-            reason = self.excess(referent)
+            reason = excess(self.adapter, self.policy, referent)
             if reason is not None:
                 self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
         if not self.failed and not self.failed_entries:

@@ -15,13 +15,12 @@ from typing import Any, Final
 
 from weakreduce.core.adapter import Override
 from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
-from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.expressions import PLACEHOLDER, Call, Reduction, Stream
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import listed
+from weakreduce.core.held import MISSING, listed
 from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import Lost, Walk
+from weakreduce.core.walk import Lost, Walk, drained
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import defines
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
@@ -32,7 +31,7 @@ from weakreduce.model.signals import Signal
 SETS: Final = frozenset({set, frozenset})
 
 #: Finds what is inside in a faster way; None where it cannot.
-LookAhead = Callable[[Any, Facts], "tuple[dict[int, Any], list[Any]] | None"]
+LookAhead = Callable[[], "tuple[dict[int, Any], list[Any]] | None"]
 
 
 class LookedAhead(Signal):
@@ -50,7 +49,6 @@ class FirstWalk(Walk):
         plans: dict[type, Plan] | None = None,
         short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         look_ahead: LookAhead | None = None,
-        root: object = MISSING,
         watch: Watch | None = None,
         goes_on: bool = False,
     ) -> None:
@@ -72,7 +70,6 @@ class FirstWalk(Walk):
         #: By id, objects whose reduction by their own code was asked for.
         self.constructed: dict[int, Any] = {}
         self._look_ahead = look_ahead
-        self._root = root
 
     # --- decisions ------------------------------------------------------------------
 
@@ -156,10 +153,8 @@ class FirstWalk(Walk):
             LookedAhead: where that could be done, and this walk is of no more use, unless it
                 has ended without that.
         """
-        root, self._root = self._root, MISSING
-        if root is MISSING or self._look_ahead is None or self.adapter.save_apart is not None:
-            return
-        found = self._look_ahead(root, self.facts)
+        look_ahead, self._look_ahead = self._look_ahead, None
+        found = None if look_ahead is None else look_ahead()
         if found is not None:
             met, by_value = found
             self.reach.extend(met, complete=not by_value)
@@ -233,7 +228,7 @@ class FirstWalk(Walk):
 
     def rest(self) -> Stream:
         """What is strong beyond the root's own graph, until nothing more is inside."""
-        self._root = MISSING  # that is written
+        self._look_ahead = None  # the root is written
         self._scan()
         return drained(self, [])
 

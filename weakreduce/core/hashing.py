@@ -14,10 +14,9 @@ import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Call, same_with
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import ATOMS, held, held_by_function, items_of, listed
+from weakreduce.core.held import ATOMS, MISSING, held, held_by_function, items_of, listed
 from weakreduce.model.classes import (
     NAMEABLE,
     VALUES,

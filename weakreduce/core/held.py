@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from weakreduce.model.classes import LEAF_ATOMS
 
+#: Stands for what is not there.
+MISSING: Final[Any] = object()
 #: What leads nowhere.
 ATOMS: Final[frozenset[type]] = LEAF_ATOMS | {type(...)}
 # No tuples: a class that is looked for in one is compared, by an `__eq__` of its metaclass.

@@ -9,15 +9,13 @@ Rule: decisions are `decide`'s, reductions `encode`'s. `hosts/tables.py` puts th
 
 from __future__ import annotations
 
-import functools
 import operator
 from typing import Any, final
 
-from weakreduce.core import encode, words
+from weakreduce.core import words
 from weakreduce.core.adapter import Adapter
 from weakreduce.core.expressions import Call, Reduction
 from weakreduce.core.facts import Facts
-from weakreduce.core.limits import excess
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.model import homes
@@ -55,7 +53,7 @@ class LoneWalk(Walk):
         """The whole reduction of a weak thing."""
         if kind.is_finalizer and leaves_finalizers(self.policy):
             return weak.__reduce_ex__(self.adapter.protocol)  # type: ignore[no-any-return]
-        found = encode.encode(self, kind, weak)
+        found = self.weak(kind, weak)
         if self.fills:
             # There is no end of the payload that we could wait for.
             steps = [*(found[2] if len(found) > 2 else ()), *self.fills]
@@ -79,7 +77,7 @@ def reduce_alone(adapter: Adapter, weak: Any) -> Reduction:
         # A subclass that somebody gave its base's entry has a __reduce__ of its own.
         return weak.__reduce_ex__(adapter.protocol)  # type: ignore[no-any-return]
     policy = get_policy()
-    facts = Facts(adapter, policy, functools.partial(excess, adapter, policy))
+    facts = Facts(adapter, policy)
     walk = LoneWalk(facts)
     try:
         found = walk.reduction(kind, weak)

@@ -1,7 +1,7 @@
 """What is inside a payload of plain objects, found out without a pickler, at the collector's speed.
 
 A first walk that knows that a second will follow is run only to learn what is met strongly. Where
-the payload holds nothing but builtin containers, plain instances (`type_facts.is_plain`), names,
+the payload holds nothing but builtin containers, plain instances (`TypeFacts.plain`), names,
 and refs without callbacks, the collector's own view of the objects tells the same: pickle follows
 just what they hold. Whatever else is met, nothing is said, and the first walk goes on.
 Nothing here decides or encodes.

@@ -20,7 +20,6 @@ from __future__ import annotations
 import copyreg
 from typing import Any, Final
 
-from weakreduce.core.drain import MISSING
 from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_construct, cannot_be_called_yet, lacks_hash
@@ -86,13 +85,9 @@ class Presence:
 
     def is_closed_construction(self, reduction: Reduction) -> bool:
         """Whether the arguments of a construction can lead nowhere, from a short look at them."""
-        complete = self._complete
         if len(reduction) < 2 or type(reduction[1]) is not tuple:
             return False  # the pickler says why
-        for part in (reduction[0], *reduction[1]):
-            if type(part) not in ATOMS and id(part) not in complete and not self.is_closed(part):
-                return False
-        return True
+        return all(map(self.is_closed, (reduction[0], *reduction[1])))
 
     def is_closed(self, part: object) -> bool:
         """Whether a part of a construction's arguments can lead nowhere."""
@@ -110,7 +105,7 @@ class Presence:
             return False
         return self._is_made(obj) or (
             can_construct(self.facts, self.walk.met, obj)
-            and not self.is_made_from(obj, MISSING)
+            and not self.is_made_from_met(obj)
             and not self._may_lead_back(obj)
         )
 
@@ -218,7 +213,7 @@ class Presence:
 
     def _needs_what_is_missing(self, obj: object) -> bool:
         """Whether an object is made from what is under way, whose own class is not complete."""
-        if not self.under_way or not self.is_made_from(obj, MISSING):
+        if not self.under_way or not self.is_made_from_met(obj):
             return False
         return any(
             identity in self.under_way
@@ -253,15 +248,12 @@ class Presence:
             return standin.is_made
         return identity in self.walk.met and not issubclass(type(obj), NAMEABLE)
 
-    def is_made_from(self, referent: object, holder: object) -> bool:
+    def is_made_from_met(self, referent: object) -> bool:
         """Whether a referent that is not there yet is constructed from an object that was met.
 
-        (`MISSING`: from any.) It has to wait for the state of that.
+        It has to wait for the state of that.
         """
-        found = self.made_from(referent)
-        if holder is not MISSING:
-            return id(holder) in found
-        return not self.walk.met.keys().isdisjoint(found)
+        return not self.walk.met.keys().isdisjoint(self.made_from(referent))
 
     def made_from(self, referent: object) -> dict[int, Any]:
         """By id, what an object that is not there yet, nor under way, is constructed from."""

@@ -18,7 +18,6 @@ from typing import Any
 from weakreduce.core.adapter import Override
 from weakreduce.core.construction import Construction
 from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
-from weakreduce.core.drain import MISSING, drained
 from weakreduce.core.encode import container_shell
 from weakreduce.core.expressions import (
     NOTHING,
@@ -32,9 +31,10 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.foremost import Foremost
 from weakreduce.core.hashing import Attributes, is_apart
+from weakreduce.core.held import MISSING
 from weakreduce.core.incomplete import can_construct, has_open_class
 from weakreduce.core.reach import Reach
-from weakreduce.core.walk import Lost, Walk
+from weakreduce.core.walk import Lost, Walk, drained
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import (
     NAMEABLE,

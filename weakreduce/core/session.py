@@ -38,7 +38,7 @@ from __future__ import annotations
 from weakreduce.core import blame, notes, watchers, words
 from weakreduce.core.adapter import Adapter
 from weakreduce.core.sink import Place
-from weakreduce.core.walk import Lost, Refused, Walk
+from weakreduce.core.walk import Lost, Refused
 from weakreduce.core.watches import Payload, Watch
 from weakreduce.core.writing import Writing
 from weakreduce.model import homes
@@ -131,15 +131,8 @@ class Session(Writing):
 
     def take_apart(self) -> None:
         """The payload must die with its last user."""
-        for walk in self.walks:
-            if walk.met_weak:
-                seen.dumps += 1
-                break
+        seen.dumps += any(walk.met_weak for walk in self.walks)
         super().take_apart()
-
-    def last_walk(self) -> Walk:
-        """The walk that was run last, but for those that search for what failed."""
-        return self.walks[-1] if self.walks else self._begin()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, are_same, holds_fresh, items_of
+from weakreduce.core.held import ATOMS, MISSING, are_same, holds_fresh, items_of
 from weakreduce.core.incomplete import can_construct, lacks_hash
 from weakreduce.core.needed import needed_for
 from weakreduce.core.presence import Presence
@@ -213,7 +212,7 @@ class Shells(Presence):
             for part, referent in self._singles(needed_for(self.facts, value))
         )
 
-    def leads_back_to(self, value: object, holder: object = None) -> Any:
+    def leads_back_to(self, value: object, holder: object) -> Any:
         """What a reference that a value is made from leads to, if not there yet; else `MISSING`."""
         for part, referent in self._singles(needed_for(self.facts, value)):
             if self._is_missing(part, referent, holder):
@@ -238,7 +237,7 @@ class Shells(Presence):
     def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
         return (
             self.is_circular(weak, referent)
-            or (holder is not None and self.is_made_from(referent, holder))
+            or id(holder) in self.made_from(referent)
             or self.is_made_on_the_way_back(referent)
             or self._needs_open(weak, referent)
         )

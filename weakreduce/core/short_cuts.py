@@ -22,11 +22,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from weakreduce.core.dispatch import NO_SHORT_CUTS, ShortCut
-from weakreduce.core.drain import MISSING
 from weakreduce.core.encode import container_of
 from weakreduce.core.expressions import PLACEHOLDER, Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import SETS, FirstWalk
+from weakreduce.core.held import MISSING
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.model import homes, names
 from weakreduce.model.classes import LEAF_ATOMS, is_leaf

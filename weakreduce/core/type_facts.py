@@ -27,7 +27,7 @@ from weakreduce.model.classes import (
     overrides_reduce,
     reduces_by_default,
 )
-from weakreduce.model.kinds import Kind, can_pin, kind_of
+from weakreduce.model.kinds import Kind, kind_of
 
 
 class TypeFacts:
@@ -52,8 +52,13 @@ class TypeFacts:
 
     @functools.cached_property
     def pinnable(self) -> bool:
-        """`can_pin`."""
-        return can_pin(self._cls)
+        """Whether a weak thing can be made to keep its own referent alive."""
+        kind = kind_of(self._cls)
+        return (
+            kind is not None
+            and not kind.is_finalizer
+            and (kind.rebuild is None or kind.pin is not None)
+        )
 
     # --- what reduces the instances -------------------------------------------------------
 
@@ -91,8 +96,19 @@ class TypeFacts:
 
     @functools.cached_property
     def plain(self) -> bool:
-        """`is_plain`, where no table has a reducer either."""
-        return is_plain(self._cls) and not self.has_reducer
+        """Whether they are made bare, hold attributes alone, and no code sees that, nor a table."""
+        cls = self._cls
+        return (
+            class_attribute(cls, "__new__") is object.__new__
+            and class_attribute(cls, "__setattr__") is object.__setattr__
+            and not defines(cls, "__getnewargs__")
+            and not defines(cls, "__getnewargs_ex__")
+            and reduces_by_default(cls)
+            and not hashed_by_value(cls)
+            and kind_of(cls) is None
+            and not may_pretend(cls)
+            and not self.has_reducer
+        )
 
     @functools.cached_property
     def gives_names(self) -> bool:
@@ -122,10 +138,19 @@ class TypeFacts:
 
     @functools.cached_property
     def may_come_whole(self) -> bool:
-        """`may_come_whole`, where code of their own reduces instances, or sees their state come."""
-        if not self.by_own_code and (not constructs_by_default(self._cls) or self.own_arguments):
-            return False
-        return may_come_whole(self._cls)
+        """Whether they may be written with their state before all else of the payload is there.
+
+        Where code of their own reduces instances, or sees their state come. Not where a hash may
+        need the state: what is written of them depends on that.
+        """
+        cls = self._cls
+        return (
+            (self.by_own_code or (constructs_by_default(cls) and not self.own_arguments))
+            and bool(flags_of(cls) & HEAP_TYPE)
+            and not hashed_by_value(cls)
+            and kind_of(cls) is None
+            and not may_pretend(cls)
+        )
 
     @functools.cached_property
     def hashed_by_identity(self) -> bool:
@@ -142,33 +167,6 @@ class Types(dict[type, TypeFacts]):
     def __missing__(self, cls: type) -> TypeFacts:
         found = self[cls] = TypeFacts(cls, self._adapter)
         return found
-
-
-def is_plain(obj_type: type) -> bool:
-    """Whether instances are made bare, hold attributes alone, and none of their code sees that."""
-    return (
-        class_attribute(obj_type, "__new__") is object.__new__
-        and class_attribute(obj_type, "__setattr__") is object.__setattr__
-        and not defines(obj_type, "__getnewargs__")
-        and not defines(obj_type, "__getnewargs_ex__")
-        and reduces_by_default(obj_type)
-        and not hashed_by_value(obj_type)
-        and kind_of(obj_type) is None
-        and not may_pretend(obj_type)
-    )
-
-
-def may_come_whole(obj_type: type) -> bool:
-    """Whether instances may be written with their state before all else of the payload is there.
-
-    Not where a hash may need the state: what is written of them depends on that.
-    """
-    return (
-        bool(flags_of(obj_type) & HEAP_TYPE)
-        and not hashed_by_value(obj_type)
-        and kind_of(obj_type) is None
-        and not may_pretend(obj_type)
-    )
 
 
 def is_ordinary(obj_type: type) -> bool:

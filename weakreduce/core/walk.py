@@ -13,16 +13,17 @@ from __future__ import annotations
 import functools
 import operator
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weakreduce import wire
 from weakreduce.core import encode
 from weakreduce.core.alike import Alike
 from weakreduce.core.dispatch import NO_SHORT_CUTS, Dispatch, Plan, ShortCut
-from weakreduce.core.expressions import Call, Reduction, ready_receiver
+from weakreduce.core.expressions import Call, Reduction, Rest, Stream, ready_receiver
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, early_attributes, with_attributes
+from weakreduce.core.held import MISSING
 from weakreduce.core.incomplete import can_construct, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
@@ -256,5 +257,50 @@ class Walk(Dispatch):
     # --- what is written after the root ---------------------------------------------
 
     def next_item(self) -> Any:
-        """The next object to be written after the root, as far as is known now."""
+        """The next object to be written after the root, as far as is known now, or `MISSING`."""
         raise NotImplementedError
+
+
+def drained(walk: Walk, head: list[Any]) -> Stream:
+    """A list in the payload: `head`, and all that `next_item` gives, also while it is written.
+
+    The pickler's memo keeps a `Rest`, and so the walk, which forgets all when it is taken apart.
+    """
+    if walk.adapter.save_apart is not None:
+        return Stream(iter([*head, Rest(functools.partial(_save_rest, walk))]))
+    return Stream(_slots(walk, head))
+
+
+def _slots(walk: Walk, head: list[Any]) -> Iterator[Any]:
+    # A C pickler asks for one item more than it has written, so what it is given is a
+    # slot, to be filled when it is written.
+    yield from head
+    unwritten = 0
+    #: What was taken from the walk, and is not written yet.
+    taken: list[Any] = []
+
+    def fill() -> Reduction:
+        nonlocal unwritten
+        unwritten -= 1
+        found = taken.pop() if taken else walk.next_item()
+        return (list, ()) if found is MISSING else (max, ((found,),))
+
+    if head:
+        unwritten += 1
+        yield Rest(fill)
+    while True:
+        if unwritten == 0:
+            item = walk.next_item()
+            if item is MISSING:
+                return
+            taken.append(item)
+        unwritten += 1
+        yield Rest(fill)
+
+
+def _save_rest(walk: Walk) -> Reduction:
+    save = walk.adapter.save_apart
+    assert save is not None
+    while (item := walk.next_item()) is not MISSING:
+        save(item)
+    return (list, ())

@@ -15,7 +15,6 @@ from weakreduce.core.dispatch import Plan, noting
 from weakreduce.core.expressions import DOTTED_TYPES
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import FirstWalk, LookedAhead
-from weakreduce.core.limits import excess
 from weakreduce.core.probing import Prober
 from weakreduce.core.promises import is_broken
 from weakreduce.core.reach import Reach
@@ -45,7 +44,6 @@ class Writing:
 
     #: The first walk, from the time when something needs one.
     first_walk: FirstWalk | None = None
-    _facts: Facts | None = None
     _may_look_ahead = True
 
     def __init__(
@@ -79,11 +77,6 @@ class Writing:
         else:
             override = self._override(self._begin())
         self._walk_first(override)
-        buffers = self.place.buffers
-        if self.first_walk is None:
-            if buffers is None or buffers.settle():
-                return []  # the pickler alone could write it
-            self._write_anew()
         return self._write_until_right()
 
     def write_to_measure(self) -> None:
@@ -92,12 +85,16 @@ class Writing:
         self._write_until_right()
 
     def _write_until_right(self) -> list[Lost]:
-        """Complete what a first walk has begun, and begin anew for as long as that is needed."""
-        buffers, lost = self.place.buffers, self._write_exactly()
-        while lost is None or not (buffers is None or buffers.settle()):
+        """Complete what was begun, and begin anew for as long as that is needed."""
+        buffers = self.place.buffers
+        while True:
+            # Without a walk the pickler alone could write it.
+            lost = [] if self.first_walk is None else self._write_exactly()
+            if lost is None:
+                self._may_look_ahead = False  # the next walk goes to its end
+            elif buffers is None or buffers.settle():
+                return lost
             self._write_anew()
-            lost = self._write_exactly()
-        return lost
 
     def _walk_first(self, override: Override) -> None:
         with contextlib.suppress(LookedAhead):
@@ -135,11 +132,13 @@ class Writing:
 
     def _new_first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
         facts = self.facts
-        looks = (
+        looks = functools.partial(look_ahead.met_strongly, self.root, facts)
+        may_look = (
             self._may_look_ahead
             and self.watch is None
             and not facts.written_before
             and facts.persistent_id is None
+            and self.adapter.save_apart is None
             and not look_ahead.STOPS_OTHERS
         )
         walk = FirstWalk(
@@ -147,8 +146,7 @@ class Writing:
             Reach(met, facts.written_before),
             plans=plans,
             short_cuts=short_cuts.of_first_walk(facts),
-            look_ahead=look_ahead.met_strongly if looks else None,
-            root=self.root,
+            look_ahead=looks if may_look else None,
             watch=self.watch,
         )
         self.walks.append(walk)
@@ -184,7 +182,6 @@ class Writing:
             raise
         except Exception as error:
             if not first.reach.in_order:  # a walk to the end tells better what is wrong
-                self._may_look_ahead = False
                 return False
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
@@ -211,10 +208,8 @@ class Writing:
                     or not self._survey(error, reach, walk.snapshot_edges(), walk.entries)
                 ):
                     raise
-                self._may_look_ahead = False
                 return None
             if walk.lacks_order:
-                self._may_look_ahead = False  # that was in vain: the next walk goes to its end
                 return None
             if walk.is_to_be_run_again():
                 continue
@@ -222,13 +217,11 @@ class Writing:
                 self.facts.learn_circular(walk.circular)
             elif not is_broken(self.root, walk.promised, reach, self.facts):
                 return walk.lost
-            self._may_look_ahead = False
             return None
 
     def _survey(
         self, error: Exception, inside: Reach, snapshots: list[Edge], entries: list[Edge]
     ) -> bool:
-        self._may_look_ahead = False
         if self.watch is not None:
             self.watch.begin()
         prober = self.prober()
@@ -257,12 +250,15 @@ class Writing:
         """What holds for the whole dump, from the time when something needs it."""
         if self._facts is None:
             policy, before = get_policy(), self.adapter.memo_before()
-            why_not = functools.partial(excess, self.adapter, policy)
             ships = is_shipped(type(self.adapter.pickler))
-            self._facts = Facts(self.adapter, policy, why_not, before, ships=ships)
+            self._facts = Facts(self.adapter, policy, before, ships=ships)
             if self.watch is not None:
                 self._facts.left_out = self.watch.left_out
         return self._facts
+
+    def last_walk(self) -> Walk:
+        """The walk that was run last, but for those that search for what failed."""
+        return self.walks[-1] if self.walks else self._begin()
 
     def start_over(self) -> None:
         """Put the pickler and the file back to where they were."""
@@ -287,7 +283,7 @@ def _run(writing: Writing, override: Override, obj: object) -> None:
     """Let the pickler run with an override of the walk that is the last."""
     place = writing.place
     if place.limit is not None:
-        place.may_end(lambda: (writing.walks[-1] if writing.walks else writing._begin()).end())
+        place.may_end(lambda: writing.last_walk().end())
     writing.adapter.drive(override, obj)
     if place.passed:  # pragma: no cover - from Python 3.14 on the walk may come to its end
         raise TooLarge

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.namespaces import Namespace, namespaces
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import ABSENT, PicklerAdapter, importable, set_own
+from weakreduce.hosts.picklers import PicklerAdapter, importable
 from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
 from weakreduce.model.kinds import KINDS, has_registered
 
@@ -63,7 +63,7 @@ class Adapter(PicklerAdapter):
         # What it was made with; an attribute that is set later is nothing to a C pickler.
         self._table = _get_table(pickler)
         self.reads_stock_table = self._table is host.stock_table
-        self.is_stock_override = getattr(self.override, "__func__", None) is host.stock_override
+        self.asks_for_all = getattr(self.override, "__func__", None) is not host.stock_override
         #: By id, functions by value that know no module.
         self._nameless: dict[int, object] = {}
         #: By id, classes, each with whether it is written as a name: cloudpickle finds out slowly.
@@ -73,11 +73,11 @@ class Adapter(PicklerAdapter):
 
     def _read_hooks(self) -> Any:
         """The table, too: what is registered later counts when the host dumps by itself."""
-        return self.pickler.__dict__.get("reducer_override", ABSENT), _get_table(self.pickler)
+        return super()._read_hooks(), _get_table(self.pickler)
 
     def _put_hooks(self, hooks: Any) -> None:
         override, table = hooks
-        set_own(self.pickler, "reducer_override", override)
+        super()._put_hooks(override)
         _set_table(self.pickler, table)
 
     def plans(self) -> dict[type, Override | None]:
@@ -90,7 +90,7 @@ class Adapter(PicklerAdapter):
             if not has_registered():
                 found.update(now.ordinary)
         found[type] = override = self.stock_override
-        apart = self.is_stock_override and not self.host.by_value()
+        apart = not self.asks_for_all and not self.host.by_value()
         found[types.FunctionType] = self._own_functions_apart if apart else override
         return found
 
@@ -129,15 +129,10 @@ class Adapter(PicklerAdapter):
         self.host.tables.meet(weak_type)
         return super().claims(weak_type)
 
-    @property
-    def asks_for_all(self) -> bool:
-        """Not where the override is cloudpickle's."""
-        return not self.is_stock_override
-
     def wants_override(self, obj_type: type) -> bool:
         """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
         return (
-            not self.is_stock_override
+            self.asks_for_all
             or issubclass(obj_type, (type, types.FunctionType))
             or may_pretend(obj_type)
         )
@@ -155,7 +150,7 @@ class Adapter(PicklerAdapter):
         if id(obj) in self._nameless:
             return False
         if isinstance(obj, (types.ModuleType, types.FunctionType, type)):
-            return bool(self.host.by_reference(obj)) or (
+            return bool(self.host.namespace["_should_pickle_by_reference"](obj)) or (
                 isinstance(obj, type)
                 and obj.__module__ == "builtins"
                 and (importable(obj) or obj in self.host.namespace["_BUILTIN_TYPE_NAMES"])
@@ -169,7 +164,7 @@ class Adapter(PicklerAdapter):
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None
-        if id(obj) in _WRITTEN and self.is_stock_override and not self.host.by_value():
+        if id(obj) in _WRITTEN and not self.asks_for_all and not self.host.by_value():
             return NotImplemented
         if id(obj) in self._nameless:
             found = self.pickler._dynamic_function_reduce(obj)
@@ -200,7 +195,7 @@ class Adapter(PicklerAdapter):
         """
         stock = getattr(self.host.stock_class, "_function_reduce", None)
         return (
-            self.is_stock_override
+            not self.asks_for_all
             and stock is not None
             and getattr(type(self.pickler), "_function_reduce", None) is stock
             and hasattr(self.pickler, "_dynamic_function_reduce")
@@ -309,10 +304,6 @@ class Host:
     def by_value(self) -> Any:
         """The modules that are to be written by value, if there are any."""
         return self.namespace.get("_PICKLE_BY_VALUE_MODULES")
-
-    def by_reference(self, obj: object) -> Any:
-        """Whether cloudpickle writes a class, function or module as a name."""
-        return self.namespace["_should_pickle_by_reference"](obj)
 
 
 class _Merged:

@@ -22,7 +22,7 @@ class Adapter(PythonAdapter):
     def __init__(
         self, module: types.ModuleType, pickler: Any, stock: Callable[[Any, Any], None]
     ) -> None:
-        super().__init__(pickler, stock, pickler.proto)
+        super().__init__(pickler, stock)
         self.module = module
         self.host_module = module.__name__
 

@@ -70,10 +70,6 @@ def stopping() -> Iterator[None]:
         _stopping.reset(token)
 
 
-def _scouted(obj: object, protocol: int | None = None, **settings: Any) -> bytes:
-    return scout.dumps(obj, protocol, **settings, asked=scout.Asked())
-
-
 #: Bytes of what a record has counted last, while Dask may still choose cloudpickle instead: it
 #: does for what names ``__main__``.
 _counted: Final[ContextVar[int | None]] = ContextVar("weakreduce_counted", default=None)
@@ -171,7 +167,7 @@ def make_patch(module: types.ModuleType) -> AttributePatch:
     if module.__name__ == "distributed.protocol.serialize":
         return AttributePatch((module, "serialize", in_front(_serialize)))
     sends = module.__name__ == "distributed.protocol.pickle"
-    makers: list[Any] = [(module, "pickle", _pickle_by(_sent if sends else _scouted))]
+    makers: list[Any] = [(module, "pickle", _pickle_by(_sent if sends else scout.dumps))]
     if sends:
         makers.append((module._DaskPickler, "reducer_override", in_front(_reducer_override)))
         makers.append((module, "cloudpickle", _shipping_cloudpickle))

@@ -74,9 +74,6 @@ class Adapter(PythonAdapter):
     host_module = "dill._dill"  # its savers, where they are among the pickler's
     hides_parts = True
 
-    def __init__(self, pickler: Any, stock: Any) -> None:
-        super().__init__(pickler, stock, pickler.proto)
-
     def claims(self, weak_type: type) -> bool:
         """Asked of each type, when it is first met."""
         claimed = super().claims(weak_type)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PythonPickler: Any = pickle._Pickler
 #: Stands for an attribute that a pickler itself does not have.
-ABSENT: Final = object()
+_ABSENT: Final = object()
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
 #: By id, types that picklers write by a construction. (All classes here are compared by identity: a
@@ -45,6 +45,8 @@ class PicklerAdapter:
     has_skeletons = True
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
+    #: A C pickler has no way to.
+    save_apart: Callable[[Any], None] | None = None
     #: Nobody has asked before (`scout.Asked`).
     answers: Iterable[tuple[Any, Any]] = ()
     errors: Iterable[tuple[Any, Exception, list[Any]]] = ()
@@ -55,6 +57,8 @@ class PicklerAdapter:
         self.protocol = protocol
         #: The pickler's own override, or None.
         self.override: Override | None = getattr(pickler, "reducer_override", None)
+        #: Whether that may care for any type.
+        self.asks_for_all = self.override is not None
         self.opened: dict[int, Any] = {}
         asked = take_over()
         if asked is not None:
@@ -77,10 +81,13 @@ class PicklerAdapter:
 
     def _read_hooks(self) -> Any:
         """What a dump replaces of the pickler's."""
-        return self.pickler.__dict__.get("reducer_override", ABSENT)
+        return self.pickler.__dict__.get("reducer_override", _ABSENT)
 
     def _put_hooks(self, hooks: Any) -> None:
-        set_own(self.pickler, "reducer_override", hooks)
+        if hooks is _ABSENT:
+            self.pickler.__dict__.pop("reducer_override", None)
+        else:
+            self.pickler.__dict__["reducer_override"] = hooks
 
     def plans(self) -> dict[type, Override | None]:
         """What an override is to do with types that are known before anything is met."""
@@ -93,7 +100,7 @@ class PicklerAdapter:
         try:
             self.stock(self.pickler, obj)
         except Exception as error:
-            signals.reraise(error, signals.Signal, handled=handled)
+            signals.reraise(error, signals.Signal, handled)
             raise
         finally:
             del handled  # its traceback may lead to this frame
@@ -123,11 +130,6 @@ class PicklerAdapter:
         """Put an earlier memo back."""
         self.pickler.memo = memo
 
-    @property
-    def save_apart(self) -> Callable[[Any], None] | None:
-        """A C pickler has no way to."""
-        return None
-
     # --- what it makes of a type ----------------------------------------------------------
 
     def is_ordinary(self, obj_type: type) -> bool:
@@ -145,11 +147,6 @@ class PicklerAdapter:
     def _is_own(self, obj_type: type, reducer: Any) -> bool:
         """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
         return obj_type in HARMLESS or getattr(reducer, "__module__", None) == self.host_module
-
-    @property
-    def asks_for_all(self) -> bool:
-        """Whether the pickler's own override may care for any type."""
-        return self.override is not None
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """What is written by name is complete."""
@@ -202,7 +199,7 @@ class PicklerAdapter:
 
     def wants_override(self, obj_type: type) -> bool:
         """A pickler that defines the hook is asked for everything."""
-        return self.override is not None
+        return self.asks_for_all
 
     def persistent_id(self) -> Override | None:
         """The pickler's ``persistent_id``, which may claim any object, if it has one."""
@@ -239,14 +236,6 @@ class PicklerAdapter:
         cls(file, self.protocol).dump(obj)
 
 
-def set_own(pickler: Any, name: str, value: Any) -> None:
-    """Set an attribute of the pickler itself; `ABSENT` takes it away."""
-    if value is ABSENT:
-        pickler.__dict__.pop(name, None)
-    else:
-        pickler.__dict__[name] = value
-
-
 def own_persistent_id(pickler: Any) -> Override | None:
     """The ``persistent_id`` that a pickler's class defines or that was set on it, or None."""
     found: Override | None = getattr(pickler, "persistent_id", None)
@@ -261,17 +250,13 @@ class PythonAdapter(PicklerAdapter):
 
     has_skeletons = False
 
-    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
-        super().__init__(pickler, stock, protocol)
+    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None]) -> None:
+        super().__init__(pickler, stock, pickler.proto)
         self.opened = {0: None}  # anything may be
         self._savers = pickler.dispatch
 
-    @property
-    def save_apart(self) -> Callable[[Any], None]:
-        """Saves, and lets the unpickler lay the copy aside."""
-        return self._save_apart
-
-    def _save_apart(self, obj: Any) -> None:
+    def save_apart(self, obj: Any) -> None:
+        """Save, and let the unpickler lay the copy aside."""
         self.pickler.save(obj)
         self.pickler.write(pickle.POP)
 
@@ -282,20 +267,13 @@ class PythonAdapter(PicklerAdapter):
         # Or the first bytes of the next dump, which name the protocol, would go there.
         self.pickler.framer.current_frame = None
 
-    def claims(self, weak_type: type) -> bool:
+    def _entry(self, obj_type: type) -> Any:
         """Savers come before reducers here, and dill has its own for refs and proxies."""
-        found = entry_of(self._savers, weak_type)
-        if found is None:
-            return super().claims(weak_type)
-        module = getattr(found, "__module__", "")
-        return module != self.host_module and not is_interpreters(found)
-
-    def has_reducer(self, obj_type: type) -> bool:
-        """Savers come before reducers here."""
-        return entry_of(self._savers, obj_type) is not None or super().has_reducer(obj_type)
+        found = entry_of(self._savers, obj_type)
+        return super()._entry(obj_type) if found is None else found
 
     def table_reducer(self, obj_type: type) -> Any:
-        """Savers come before reducers here."""
+        """None for all that there is a saver for."""
         if entry_of(self._savers, obj_type) is not None:
             return None
         return super().table_reducer(obj_type)

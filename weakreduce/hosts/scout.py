@@ -139,7 +139,8 @@ class Table(dict[type, Any]):
 
     Args:
         protocol: the pickler's.
-        reducers: as for `WithoutWeakThings`.
+        reducers: an engine's own. It stops at those that may have effects, too: they are not to
+            be called twice.
         asked: keeps what code that is not the interpreter's answers.
     """
 
@@ -213,8 +214,6 @@ class WithoutWeakThings(_pickle.Pickler):
         file: as for `pickle.Pickler`.
         protocol: as for `pickle.Pickler`.
         buffer_callback: as for `pickle.Pickler`.
-        reducers: an engine's own. It stops at those that may have effects, too: they are not to
-            be called twice.
         asked: as for `Table`.
     """
 
@@ -224,11 +223,10 @@ class WithoutWeakThings(_pickle.Pickler):
         protocol: int | None = None,
         *,
         buffer_callback: BufferCallback | None = None,
-        reducers: Reducers | None = None,
         asked: Asked | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
-        self.dispatch_table = self._table = Table(protocol_of(protocol), reducers or {}, asked)
+        self.dispatch_table = self._table = Table(protocol_of(protocol), {}, asked)
 
     def dump(self, obj: object) -> None:
         """Write the payload of `obj`.
@@ -240,7 +238,7 @@ class WithoutWeakThings(_pickle.Pickler):
         try:
             super().dump(obj)
         except Exception as error:
-            signals.reraise(error, WeakThingMet, handled=handled)
+            signals.reraise(error, WeakThingMet, handled)
             raise
         finally:
             del handled  # its traceback may lead to this frame
@@ -253,7 +251,6 @@ def dumps(
     protocol: int | None = None,
     *,
     buffer_callback: BufferCallback | None = None,
-    reducers: Reducers | None = None,
     asked: Asked | None = None,
 ) -> bytes:
     """``pickle.dumps`` up to the first weak thing; arguments as for `WithoutWeakThings`.
@@ -262,9 +259,7 @@ def dumps(
         WeakThingMet: at the first weak thing.
     """
     file = io.BytesIO()
-    WithoutWeakThings(
-        file, protocol, buffer_callback=buffer_callback, reducers=reducers, asked=asked
-    ).dump(obj)
+    WithoutWeakThings(file, protocol, buffer_callback=buffer_callback, asked=asked).dump(obj)
     return file.getvalue()
 
 
@@ -278,7 +273,7 @@ def message(
     Args:
         obj: the message.
         protocol: as for `pickle.Pickler`.
-        reducers: as for `WithoutWeakThings`.
+        reducers: as for `Table`.
         asked: is told what code of the user's answers.
     """
     file = io.BytesIO()

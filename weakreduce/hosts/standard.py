@@ -13,7 +13,6 @@ from __future__ import annotations
 import _pickle
 import functools
 import io
-import pickle
 import sys
 import types
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from typing import Any
 from weakreduce.hosts.in_front import Stock
 from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
 from weakreduce.hosts.picklers import PicklerAdapter
+from weakreduce.hosts.scout import protocol_of
 from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import has_registered
 
@@ -34,27 +34,11 @@ def keep_protocol(
     **_keywords: object,
 ) -> None:
     """Note the protocol of a C pickler, which does not tell."""
-    chosen = pickle.DEFAULT_PROTOCOL if protocol is None else protocol
-    pickler._weakreduce_protocol = pickle.HIGHEST_PROTOCOL if chosen < 0 else chosen
+    pickler._weakreduce_protocol = protocol_of(protocol)
 
 
 class Pickler(_pickle.Pickler):
     """The C pickler, with weak references."""
-
-    def __init__(
-        self,
-        file: Writable,
-        protocol: int | None = None,
-        *,
-        fix_imports: bool = True,
-        buffer_callback: BufferCallback | None = None,
-    ) -> None:
-        super().__init__(file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-        keep_protocol(self, file, protocol)
-
-    def dump(self, obj: object) -> None:
-        """Write the payload of `obj`."""
-        super().dump(obj)
 
 
 class Adapter(PicklerAdapter):
@@ -78,7 +62,7 @@ class Adapter(PicklerAdapter):
         return not isinstance(obj, types.ModuleType) and super().by_name(obj)
 
 
-PicklerPatch(Pickler, Adapter, ARGUMENTS).apply()
+PicklerPatch(Pickler, Adapter, ARGUMENTS, keep_protocol).apply()
 
 
 def dumps(

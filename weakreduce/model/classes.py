@@ -61,13 +61,6 @@ def made_type(reduction: object) -> type | None:
 VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
 
 
-_STOCK: dict[str, Any] = {
-    "__reduce_ex__": object.__reduce_ex__,
-    "__reduce__": object.__reduce__,
-    "__getstate__": object.__getstate__,
-}
-
-
 def has_own_arguments(obj_type: type) -> bool:
     """Whether the default reduction of a class written in Python has arguments of its own.
 
@@ -97,8 +90,13 @@ def is_bare(obj_type: type) -> bool:
 
 
 #: What reduces the instances of a class whose metaclass is known: asked in one call.
-_reducing: Final[Callable[[type], Any]] = operator.attrgetter(*_STOCK)
-_BY_PROTOCOL, _REDUCE, _GET_STATE = _STOCK.values()
+_reducing: Final[Callable[[type], Any]] = operator.attrgetter(
+    "__reduce_ex__", "__reduce__", "__getstate__"
+)
+_BY_PROTOCOL: Final[Any] = object.__reduce_ex__
+_REDUCE: Final[Any] = object.__reduce__
+#: The state that the default reduction takes, whatever the class has in place of this method.
+stock_getstate: Final[Any] = object.__getstate__
 
 
 def overrides_reduce(obj_type: type) -> bool:
@@ -116,7 +114,7 @@ def overrides_reduce(obj_type: type) -> bool:
     return (
         (by_protocol is not _BY_PROTOCOL and issubclass(type(by_protocol), types.FunctionType))
         or (reduce is not _REDUCE and issubclass(type(reduce), types.FunctionType))
-        or (state is not _GET_STATE and issubclass(type(state), types.FunctionType))
+        or (state is not stock_getstate and issubclass(type(state), types.FunctionType))
     )
 
 
@@ -127,8 +125,8 @@ def may_give_names(obj_type: type) -> bool:
     arrays and the like, whose reduction is work, have none.
     """
     return (
-        class_attribute(obj_type, "__reduce_ex__") is _STOCK["__reduce_ex__"]
-        and class_attribute(obj_type, "__reduce__") is not _STOCK["__reduce__"]
+        class_attribute(obj_type, "__reduce_ex__") is _BY_PROTOCOL
+        and class_attribute(obj_type, "__reduce__") is not _REDUCE
         and not overrides_reduce(obj_type)
         and (class_attribute(obj_type, "__dictoffset__") != 0 or defines(obj_type, "__name__"))
     )
@@ -144,12 +142,10 @@ def may_pretend(obj_type: type) -> bool:
         if cls is object or ("__class__" not in own and "__getattribute__" not in own):
             continue
         # Most builtin types have a __getattribute__, which is object's under another name.
-        if flags_of(cls) & HEAP_TYPE or cls.__module__.partition(".")[0] not in _LIBRARY:
+        module = cls.__module__.partition(".")[0]
+        if flags_of(cls) & HEAP_TYPE or module not in sys.stdlib_module_names:
             return True
     return False
-
-
-_LIBRARY: Final = sys.stdlib_module_names
 
 
 def constructs_by_default(obj_type: type) -> bool:
@@ -162,7 +158,7 @@ def constructs_by_default(obj_type: type) -> bool:
 
 def reduces_by_default(obj_type: type) -> bool:
     """Whether, besides, the state is put back attribute by attribute."""
-    own_state = class_attribute(obj_type, "__getstate__") is not _STOCK["__getstate__"]
+    own_state = class_attribute(obj_type, "__getstate__") is not stock_getstate
     return (
         not own_state and not defines(obj_type, "__setstate__") and constructs_by_default(obj_type)
     )
@@ -179,10 +175,6 @@ def defines(obj_type: type, name: str) -> bool:
 #: What a leaf's attributes may hold: no identity of theirs matters, and none of them is written
 #: by a reduction.
 LEAF_ATOMS: Final[frozenset[type]] = frozenset({int, float, complex, str, bytes, bool, type(None)})
-
-
-#: The state that the default reduction takes, whatever the class has in place of this method.
-stock_getstate: Final[Any] = object.__getstate__
 
 
 def is_leaf(obj: object) -> bool:

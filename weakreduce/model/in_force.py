@@ -29,16 +29,13 @@ _default: Policy | None = None
 
 def get_policy() -> Policy:
     """The policy in force here: the innermost block's, else the process's default."""
-    found: Policy | None = _blocks.get(_default)
-    return _first_policy() if found is None else found
-
-
-def _first_policy() -> Policy:
     global _default
-    from weakreduce.model.policies import NAMED
+    found: Policy | None = _blocks.get(_default)
+    if found is None:
+        from weakreduce.model.policies import NAMED
 
-    _default = _default or NAMED["snapshot"]  # another thread may have set one
-    return _default
+        found = _default = _default or NAMED["snapshot"]  # another thread may have set one
+    return found
 
 
 def set_policy(policy: PolicyName | Policy, /, **changes: Unpack[Changes]) -> None:

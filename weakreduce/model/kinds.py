@@ -294,16 +294,6 @@ def has_registered() -> bool:
     return bool(_have_registered)
 
 
-def can_pin(weak_type: type) -> bool:
-    """Whether a weak thing of a type can be made to keep its own referent alive."""
-    kind = kind_of(weak_type)
-    return (
-        kind is not None
-        and not kind.is_finalizer
-        and (kind.rebuild is None or kind.pin is not None)
-    )
-
-
 #: Where the interpreter would define reducers of its own for weak things, did it have any.
 _INTERPRETERS: Final = frozenset({"weakref", "_weakref", "_weakrefset", "copyreg", "pickle"})
 
@@ -317,14 +307,12 @@ def _own_reduce(weak_type: type, base: type) -> bool:
     return any(
         class_attribute(weak_type, name) is not getattr(base, name)
         and class_attribute(weak_type, name) is not getattr(object, name)
-        and _module_of(next(cls for cls in bases_of(weak_type) if name in names_of(cls)))
+        and class_attribute(
+            next(cls for cls in bases_of(weak_type) if name in names_of(cls)), "__module__"
+        )
         not in _INTERPRETERS
         for name in ("__reduce__", "__reduce_ex__")
     )
-
-
-def _module_of(cls: type) -> object:
-    return class_attribute(cls, "__module__")
 
 
 def kind_of(weak_type: type) -> Kind | None:

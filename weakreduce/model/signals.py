@@ -28,18 +28,16 @@ class Signal(BaseException):
     __notes__: Any = property(lambda self: [])
 
 
-def reraise(
-    error: BaseException, *kinds: type[Signal], handled: BaseException | None = None
-) -> None:
-    """Raise the signal of some kinds in whose place an error was raised, if there is one.
+def reraise(error: BaseException, kind: type[Signal], handled: BaseException | None = None) -> None:
+    """Raise the signal of a kind in whose place an error was raised, if there is one.
 
     Args:
         error: what was raised.
-        kinds: whose signals are meant.
+        kind: whose signals are meant.
         handled: what was being handled when the dump began: a dump of an engine's second try is
             made in the handler of the first.
     """
-    signal = behind(error, *kinds, handled=handled)
+    signal = behind(error, kind, handled)
     try:
         if signal is not None:
             raise signal from signal.__cause__
@@ -48,16 +46,16 @@ def reraise(
 
 
 def behind(
-    error: BaseException, *kinds: type[Signal], handled: BaseException | None = None
+    error: BaseException, kind: type[Signal], handled: BaseException | None = None
 ) -> Signal | None:
-    """The signal of some kinds in whose place an error was raised; None for a signal itself.
+    """The signal of a kind in whose place an error was raised; None for a signal itself.
 
     A signal of a dump inside a dump ends there, at the latest as an error of ours. One that was
     being `handled` before is of another dump.
     """
     found: BaseException | None = None if isinstance(error, Signal) else error
     while found is not None and found is not handled and not isinstance(found, WeakreduceError):
-        if isinstance(found, kinds):
+        if isinstance(found, kind):
             return found
         found = found.__context__
     return None
