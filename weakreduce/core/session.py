@@ -131,7 +131,10 @@ class Session(Writing):
 
     def take_apart(self) -> None:
         """The payload must die with its last user."""
-        seen.dumps += any(walk.met_weak for walk in self.walks)
+        for walk in self.walks:
+            if walk.met_weak:
+                seen.dumps += 1
+                break
         super().take_apart()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------

@@ -71,14 +71,15 @@ class Adapter(PicklerAdapter):
 
     # --- one dump -----------------------------------------------------------------------
 
-    def _read_hooks(self) -> Any:
+    def begin(self, used: bool) -> None:
         """The table, too: what is registered later counts when the host dumps by itself."""
-        return super()._read_hooks(), _get_table(self.pickler)
+        super().begin(used)
+        self._table_before = _get_table(self.pickler)
 
-    def _put_hooks(self, hooks: Any) -> None:
-        override, table = hooks
-        super()._put_hooks(override)
-        _set_table(self.pickler, table)
+    def put_back(self, *, delivered: bool) -> None:
+        """The table, too."""
+        _set_table(self.pickler, self._table_before)
+        super().put_back(delivered=delivered)
 
     def plans(self) -> dict[type, Override | None]:
         """Classes and functions are cloudpickle's own concern, and nothing else is."""

@@ -69,7 +69,7 @@ class PicklerAdapter:
 
     def begin(self, used: bool) -> None:
         """Remember the pickler as it is; `used` says whether it has made a dump before."""
-        self._hooks = self._read_hooks()
+        self._own_override = self.pickler.__dict__.get("reducer_override", _ABSENT)
         #: The memo: a dict, or a pickler that holds it. A C pickler copies its memo some thirty
         #: times faster to another one than to a dict, which counts where one makes many dumps.
         self._before: Any
@@ -78,16 +78,6 @@ class PicklerAdapter:
         else:
             self._before = _pickle.Pickler(io.BytesIO())
             self._before.memo = self.pickler.memo
-
-    def _read_hooks(self) -> Any:
-        """What a dump replaces of the pickler's."""
-        return self.pickler.__dict__.get("reducer_override", _ABSENT)
-
-    def _put_hooks(self, hooks: Any) -> None:
-        if hooks is _ABSENT:
-            self.pickler.__dict__.pop("reducer_override", None)
-        else:
-            self.pickler.__dict__["reducer_override"] = hooks
 
     def plans(self) -> dict[type, Override | None]:
         """What an override is to do with types that are known before anything is met."""
@@ -116,7 +106,10 @@ class PicklerAdapter:
 
         It may be interrupted, and is done again then.
         """
-        self._put_hooks(self._hooks)
+        if self._own_override is _ABSENT:
+            self.pickler.__dict__.pop("reducer_override", None)
+        else:
+            self.pickler.__dict__["reducer_override"] = self._own_override
         if not delivered:
             # Nothing reached the file, so the memo must not say that anything did.
             self.reset(self.memo_before())
