@@ -1,8 +1,10 @@
-"""Encode: write a weak thing, whose fates are decided, as calls of the standard library.
+"""Encode: write a weak thing as calls of the standard library.
 
-Rule: nothing here decides, and every callable that it writes belongs to the standard
-library (those of `wire.py` alone excepted). What is written is a small program for the
-unpickler; `Call` is one expression of it, and `expressions` tells its tricks. Two more are here:
+An encoder looks inside (`Kind.edges`), asks its walk for the fate of each edge (`Writer.decide`),
+and writes what that makes of it. Rule: nothing here decides, and every callable that is written
+belongs to the standard library (those of `wire.py` alone excepted). What is written is a small
+program for the unpickler; `Call` is one expression of it, and `expressions` tells its tricks. Two
+more are here:
 
 - ``(x, hash(x))[0]`` is ``x``, hashed: that makes a dead reference usable as a key.
 - ``map(ref, targets, callbacks)`` fills a weak container at C speed.

@@ -31,7 +31,7 @@ from weakreduce.paths.parts import parts
 #: The construction that the default reduction names.
 NEWOBJ: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 #: What a class has that runs when an instance of it is filled.
-_FILLS: Final = frozenset(
+_FILLING: Final = frozenset(
     {"__setstate__", "__setattr__", "__setitem__", "__hash__", "append", "extend", "update", "add"}
 )
 #: How many objects behind the arguments of a construction are looked at.
@@ -189,7 +189,7 @@ class Presence:
         Or that gives its place in a set. (Where no class is empty, `can_construct` says no.)
         """
         return self.adapter.has_skeletons and any(
-            not _FILLS.isdisjoint(names_of(base)) and self._is_open(base)
+            not _FILLING.isdisjoint(names_of(base)) and self._is_open(base)
             for base in bases_of(type(obj))
         )
 

@@ -3,7 +3,7 @@
 The theory of operation. *Inside* is a least fixpoint over strong edges, so what becomes of a weak
 edge depends on the graph and the policy alone, and never on what a pickler happens to meet first;
 and a pickler writes while it walks. So a `Session` lets it write into a `Place` that can be taken
-back, with a walk that answers for each object (`reducer_override`), in three steps:
+back, with a walk that answers for each object (`reducer_override`), in three steps (`Writing`):
 
 1. write with a reach that grows (`FirstWalk`): what was met is inside, all else is open;
 2. if anything stayed open and mattered, complete the reach;

@@ -1,11 +1,12 @@
 """A walk of a pickler over the graph: what all walks share.
 
 A walk is the pickler's ``reducer_override``: it sees every object that the pickler writes out (not
-builtin containers and atoms), once, where it is met strongly. For a weak thing it answers with the
-encoder's reduction, and serves the encoder as its `Writer`.
+builtin containers and atoms), once, where it is met strongly. Of a weak thing it asks `encode` for
+the reduction; and that asks the walk, as its `Writer`, for the fate of each edge (`Walk.decide`)
+and for what to write in the place of a referent.
 
-Rule: a walk asks `decide` for fates and `encode` for reductions, and remembers what follows; it
-never writes bytes, and knows picklers only as an `Adapter`.
+Rule: a walk has fates from `decide`, and remembers what follows from each; it never writes bytes,
+and knows picklers only as an `Adapter`.
 """
 
 from __future__ import annotations
