@@ -29,8 +29,9 @@ class Adapter(Protocol):
     has_skeletons: bool
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts: bool
-    #: By id, what is written by value and not known to be complete, each in a pair with what the
-    #: pickler's memo has when it is.
+    #: By id, classes and functions by value that are not known to be complete, each in a pair with
+    #: what the pickler's memo has when it is. A pickler that does not tell what it writes by value
+    #: (a Python one) always has an entry here, so that `is_open` is asked.
     opened: dict[int, Any]
     #: Objects and what their own code has answered, or raised, to another pickler in this dump.
     answers: Iterable[tuple[Any, Any]]

@@ -92,7 +92,7 @@ class Construction(Shells):
     def _last_holder(self, edge: Edge, parts_of: Callable[[Any], dict[int, Any]]) -> Any:
         """`_holder`, given what is looked at of a state; `MISSING` where none was found."""
         referent = edge.referent
-        # Its own state may wait, too.
+        # The state of the referent itself may wait, too.
         waits_for_class = cannot_be_called_yet(self.facts, self.walk.met, edge.weak, referent)
         asked = 0
         for obj in itertools.islice(reversed(self.walk.met.values()), _LOOKED_OVER):

@@ -73,7 +73,7 @@ class Facts:
         self.postponing: set[type] = set()
         #: By the referent's id, what is written before all else (`core.foremost`).
         self.foremost: dict[int, Edge] = {}
-        #: How often more of that was found.
+        #: How many walks have found more to write before all else.
         self.searches = 0
         #: Ids of weak things with a callback whose referent is constructed from them: that edge
         #: dangles, and what the callback holds does not count.

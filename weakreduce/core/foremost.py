@@ -24,14 +24,14 @@ from weakreduce.core.held import ATOMS, held, held_by_function, items_of
 from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.kinds import Edge
 
-#: How often a walk is run again for that. Each may find what only the one before it has let come
-#: too early, and what is left then is hashed as far as it is known.
+#: How often a walk is run again because such a referent was found. Each run may find another, which
+#: comes too early only since the run before; one that the last run finds is hashed as it is then.
 _SEARCHES: Final = 50
 
 
 @final
 class Foremost:
-    """What one walk finds of that, and what was found by those before it."""
+    """Such referents: those that one walk finds, and those that walks before it have found."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts

@@ -59,7 +59,7 @@ class Presence:
         #: By id, objects that are not there yet, with what is among the arguments of their
         #: construction, by id.
         self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
-        #: By id, what entries of containers hold strongly, which needs classes that were open.
+        #: By id, keys and values of weak containers' entries that need a class which was open.
         self._waiting: dict[int, Any] = {}
         #: A container, and the ids of what was seen behind its entries.
         self._seen_behind: tuple[Any, set[int]] = (None, set())
@@ -112,7 +112,8 @@ class Presence:
     def _may_lead_back(self, obj: object) -> bool:
         """Whether an object is under way, or is made from arguments that may lead to what is.
 
-        What holds it would be made whole by then, but for a container, which can wait.
+        (A weak container asks that of its entries, as it can be filled later. Of other weak things
+        `Construction.hindrance` tells.)
         """
         if issubclass(type(obj), NAMEABLE):
             # Where there are no empty classes, one that is met now is written with all it holds.
