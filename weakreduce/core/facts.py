@@ -13,9 +13,10 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from weakreduce.core import watchers
 from weakreduce.core.adapter import Adapter
-from weakreduce.core.limits import excess
 from weakreduce.core.reductions import Reductions
+from weakreduce.core.sink import Limit, TooLarge
 from weakreduce.core.type_facts import Types
 from weakreduce.model import decide, homes
 from weakreduce.model.classes import (
@@ -26,9 +27,10 @@ from weakreduce.model.classes import (
     names_of,
 )
 from weakreduce.model.decide import Decision, Fate
+from weakreduce.model.in_force import policy as block
 from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy
-from weakreduce.model.scarce import says_nothing
+from weakreduce.model.scarce import is_too_deep, says_nothing
 
 
 class Facts:
@@ -213,13 +215,31 @@ class Facts:
         if limit is not None and id(referent) not in self._measured:
             self._measured.add(id(referent))
             self.keep(referent)
-            reason = excess(self.adapter, self.policy, referent)
+            reason = self._excess(referent, limit)
             if reason is not None:
                 self.failed[id(referent)] = Decision(Fate.DANGLE, reason, asked=False)
         if not self.failed and not self.failed_entries:
             return None
         entry = self.failed_entries.get((id(weak), id(referent)))
         return self.failed.get(id(referent), entry)
+
+    def _excess(self, referent: object, limit: float) -> str | None:
+        """Why a referent's own pickle is not known to be within `max_snapshot_bytes`."""
+        try:
+            with block(self.policy, max_snapshot_bytes=None), watchers.watching(False):
+                self.adapter.sibling_dump(referent, Limit(limit))
+        except TooLarge:
+            return f"its own pickle is larger than max_snapshot_bytes={limit}"
+        except MemoryError as error:
+            # It says nothing of the referent; and if it struck while a `TooLarge` was on its way,
+            # who looks for signals of the dump around this one is not to find that.
+            error.__context__ = None
+            raise
+        except Exception as error:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
+            # But here the recursion may have fewer frames than in the walk.
+            if is_too_deep(error):
+                return f"it is too deep to be measured for max_snapshot_bytes={limit}"
+        return None
 
     def came(self, referent: object) -> bool:
         """Whether a referent is a copy from another process, and the receiver is to know that.

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakreduce.core import watchers
 from weakreduce.engines.submit import Refusal, bound_if_weak, looked_at
 from weakreduce.hosts.distributed import Stopped, missing, stopping
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 from weakreduce.model.seen import Since
 

@@ -16,8 +16,7 @@ from types import ModuleType
 from typing import Any, final
 
 from weakreduce.engines.submit import Payload, Way, forking_way, pack_call
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 
 
 @final

@@ -19,8 +19,7 @@ from typing import Any
 from weakreduce.core import notes, watchers
 from weakreduce.engines.submit import Payload, given, written
 from weakreduce.hosts import scout
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.model.shipping import shipping

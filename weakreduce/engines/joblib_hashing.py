@@ -32,8 +32,7 @@ from weakreduce.core import words
 from weakreduce.core.encode import user_state
 from weakreduce.core.held import ATOMS
 from weakreduce.core.identities import with_new_identities, with_new_identity
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.model import kinds, signals
 from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.signals import Signal

@@ -31,8 +31,7 @@ from weakreduce.core import watchers
 from weakreduce.engines.submit import Payload, looked_at
 from weakreduce.hosts import standard
 from weakreduce.hosts.distributed import missing
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch, PicklerPatch
+from weakreduce.hosts.patch import AttributePatch, PicklerPatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import PACKED
 from weakreduce.model.errors import WeakrefPicklingError

@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.engines.submit import Way, forking_way, pack_call
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import all_plain
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block

@@ -22,8 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, final
 
 from weakreduce.engines.per_policy import PerPolicy
 from weakreduce.engines.submit import Refusal, bound_if_weak
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.scout import WeakThingMet, WithoutWeakThings
 from weakreduce.model.bound import Bound
 from weakreduce.model.in_force import get_policy

@@ -11,8 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from weakreduce.engines.submit import forking_way, pack
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 
 

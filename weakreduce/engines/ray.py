@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.engines.per_policy import Made, PerPolicy
 from weakreduce.engines.submit import Refusal
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.seen import Since
 from weakreduce.paths import search, tasks

@@ -21,8 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from weakreduce.engines.submit import bound_if_weak
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 from weakreduce.model.bound import Bound
 from weakreduce.paths import search

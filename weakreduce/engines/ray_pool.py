@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakreduce.engines.pools import COMPLETE
 from weakreduce.engines.submit import holds_weak
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.hosts.plain import plain
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block

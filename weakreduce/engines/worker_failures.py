@@ -19,8 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from weakreduce.engines.submit import holds_weak
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.model.errors import WeakrefPicklingError
 from weakreduce.model.seen import Since
 

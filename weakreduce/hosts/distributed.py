@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.core import watchers
 from weakreduce.hosts import own, scout
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch
+from weakreduce.hosts.patch import AttributePatch, Stock, in_front
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.in_force import policy as block
 from weakreduce.model.seen import Since

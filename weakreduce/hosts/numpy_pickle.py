@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
-from weakreduce.hosts.in_front import Stock, in_front
-from weakreduce.hosts.patch import AttributePatch, PicklerPatch
+from weakreduce.hosts.patch import AttributePatch, PicklerPatch, Stock, in_front
 from weakreduce.hosts.picklers import PythonAdapter, importable
 from weakreduce.model.kinds import kind_of
 

@@ -1,6 +1,7 @@
 """Put attributes of ours in place of a host's or an engine's, and take them away exactly.
 
-`AttributePatch` is for any class or module; `PicklerPatch` for the ``__init__`` and ``dump`` of a
+`AttributePatch` is for any class or module, and `in_front` makes a function that stands before a
+stock one; `PicklerPatch` is for the ``__init__`` and ``dump`` of a
 Pickler class.
 
 A pickler of a patched class writes to a `sink.Place`; its ``dump`` is run by `core.session`,
@@ -15,7 +16,7 @@ import functools
 import importlib
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from weakreduce.core.sink import Buffers, Claim, Place, UnderWay, in_a_dump
 from weakreduce.hosts import opcodes_alone
@@ -24,6 +25,10 @@ from weakreduce.hosts.entries import as_stock
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Adapter
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+#: A function or method of a host's or an engine's, as it was before weakreduce.
+Stock = Callable[..., Any]
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
 _ABSENT: Any = object()
@@ -55,6 +60,23 @@ def _put_back(place: Place) -> None:
     if place.adapter is not None:
         place.adapter.put_back(delivered=bool(place.delivered))
         place.end()
+
+
+def in_front(ours: Callable[Concatenate[Stock, _P], _R]) -> Callable[[Stock], Callable[_P, _R]]:
+    """A maker for `AttributePatch`, of what is called in a stock function's place.
+
+    Args:
+        ours: given the stock function first, and then what that would be given.
+    """
+
+    def make(stock: Stock) -> Callable[_P, _R]:
+        @functools.wraps(stock)
+        def called(*args: _P.args, **keywords: _P.kwargs) -> _R:
+            return ours(stock, *args, **keywords)
+
+        return called
+
+    return make
 
 
 class AttributePatch:

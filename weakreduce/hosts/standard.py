@@ -18,8 +18,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from weakreduce.hosts.in_front import Stock
-from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch
+from weakreduce.hosts.patch import ARGUMENTS, AttributePatch, PicklerPatch, Stock
 from weakreduce.hosts.picklers import PicklerAdapter
 from weakreduce.hosts.scout import protocol_of
 from weakreduce.model.files import BufferCallback, Writable
