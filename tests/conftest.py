@@ -15,7 +15,7 @@ import gaps
 import pytest
 
 import weakreduce
-from weakreduce.model import kinds, names
+from weakreduce.model import kinds, sharing
 
 with contextlib.suppress(ImportError):  # there is no release of it for the newest Python at first
     # Before joblib: where its copy of loky is imported first, the files of joblib's arrays are left
@@ -62,7 +62,7 @@ def _as_found() -> Iterator[None]:
     weakreduce.set_policy(before)
     kinds._registered = registered
     del kinds._have_registered[ever_registered:]
-    for name in list(names._by_name):
+    for name in list(sharing._by_name):
         weakreduce.unshare(name)
 
 

@@ -11,7 +11,7 @@ import sys
 
 from weakreduce.core import watchers
 from weakreduce.model.in_force import get_policy, policy, read_environment, set_policy
-from weakreduce.model.names import share, unshare
+from weakreduce.model.sharing import share, unshare
 from weakreduce.registry import install, uninstall
 
 # Not from `typing`, which takes longer to import than all that is imported here.

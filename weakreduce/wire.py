@@ -11,7 +11,7 @@ import functools
 import warnings
 from typing import Any
 
-from weakreduce.model import homes, names
+from weakreduce.model import homes, sharing
 from weakreduce.model.errors import DanglingWarning
 from weakreduce.model.kinds import Holding
 
@@ -21,7 +21,7 @@ def shared(name: str, is_callable: bool = True) -> Any:
 
     The throw-away dies with the load, which leaves the weak thing on it dead, as it should be.
     """
-    found = names.lookup(name)
+    found = sharing.lookup(name)
     if found is not None:
         return found
     warnings.warn(

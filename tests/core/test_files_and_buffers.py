@@ -18,7 +18,7 @@ import things
 from other_picklers import buffer, check_buffers
 
 import weakreduce
-from weakreduce.model import locks, names
+from weakreduce.model import locks, sharing
 
 WAYS = {
     "cloudpickle by position": lambda f, c: cloudpickle.Pickler(f, 5, c),
@@ -166,7 +166,7 @@ def test_a_fork_beside_a_thread_that_holds_a_lock() -> None:
     held, go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with names._lock:
+        with sharing._lock:
             held.set()
             go.wait()
 
@@ -178,7 +178,7 @@ def test_a_fork_beside_a_thread_that_holds_a_lock() -> None:
     finally:
         go.set()
         thread.join()
-    assert names._lock in locks._made
+    assert sharing._lock in locks._made
     lock = locks.new_lock()
     with lock:  # of the forking thread: let go of where it was taken
         assert child_of_a_fork(lock.release) == 0

@@ -10,7 +10,7 @@ from typing import Any
 from things import Thing
 
 import weakreduce
-from weakreduce.model import names
+from weakreduce.model import sharing
 
 
 def test_a_name_that_is_left_still_travels() -> None:
@@ -18,11 +18,11 @@ def test_a_name_that_is_left_still_travels() -> None:
     weakreduce.share("first", thing)
     weakreduce.share("second", thing)
     weakreduce.unshare("first")
-    assert names.name_of(thing) == "second"
+    assert sharing.name_of(thing) == "second"
     assert weakreduce.loads(weakreduce.dumps(weakref.ref(thing)))() is thing
     weakreduce.unshare("second")
-    assert names.name_of(thing) is None
-    assert not names.shared_ids
+    assert sharing.name_of(thing) is None
+    assert not sharing.shared_ids
 
 
 def test_a_name_may_be_taken_away_while_the_collector_takes_its_object() -> None:
@@ -31,7 +31,7 @@ def test_a_name_may_be_taken_away_while_the_collector_takes_its_object() -> None
 
     def unshare(_dead: object) -> None:
         with contextlib.suppress(KeyError):  # the object's own callback was called before
-            found.append(names.lookup("going"))
+            found.append(sharing.lookup("going"))
             weakreduce.unshare("going")
 
     gc.collect()
@@ -44,5 +44,5 @@ def test_a_name_may_be_taken_away_while_the_collector_takes_its_object() -> None
     gc.collect()
     assert [reference() for reference in references] == [None, None]
     assert found[0] is None
-    assert names.lookup("going") is None
-    assert not names.shared_ids
+    assert sharing.lookup("going") is None
+    assert not sharing.shared_ids

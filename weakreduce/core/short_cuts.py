@@ -28,7 +28,7 @@ from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import SETS, FirstWalk
 from weakreduce.core.held import MISSING
 from weakreduce.core.second_walk import SecondWalk
-from weakreduce.model import homes, names
+from weakreduce.model import homes, sharing
 from weakreduce.model.classes import LEAF_ATOMS, is_leaf
 from weakreduce.model.kinds import Kind, copied
 
@@ -64,7 +64,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
 
     `decide` says link, and `encode` writes just this.
     """
-    met, shared, ref, opened = walk.met, names.shared_ids, weakref.ref, walk.adapter.opened
+    met, shared_ids, ref, opened = walk.met, sharing.shared_ids, weakref.ref, walk.adapter.opened
     types = walk.types
 
     def reduce_ref(weak: Any) -> Reduction:
@@ -79,7 +79,7 @@ def _first_ref(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
             and walk.weak_things
             and types[type(referent)].hashed_by_identity
             and (types[type(referent)].referable or walk.facts.is_referable(referent))
-            and not shared
+            and not shared_ids
             and (not opened or walk.can_make(referent))
         ):
             return (ref, (referent,))
@@ -143,7 +143,7 @@ def _linked(
 
 def _entries(kind: Kind, weak: Any) -> tuple[list[Any], list[Any]] | None:
     """Referents, and keys of a WeakValueDictionary; None where there is anything else in it."""
-    if set(weak.__dict__) != kind.internals or names.shared_ids:
+    if set(weak.__dict__) != kind.internals or sharing.shared_ids:
         return None
     data, keys = weak.data, []
     if kind.base is weakref.WeakSet:
@@ -166,7 +166,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
 
     `decide` says link or snapshot, and `encode` writes this.
     """
-    met, inside, shared, ref = walk.met, walk.reach.met, names.shared_ids, weakref.ref
+    met, inside, shared_ids, ref = walk.met, walk.reach.met, sharing.shared_ids, weakref.ref
     snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
     under_way, shell = walk.construction.under_way, walk.shell_at_once
     is_referable = walk.facts.is_referable
@@ -184,7 +184,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
             and weak.__callback__ is None
             and known.hashed_by_identity
             and walk.weak_things
-            and not shared
+            and not shared_ids
             and not under_way
         ):
             if not (known.referable or is_referable(referent)):

@@ -28,7 +28,7 @@ from weakreduce.core.held import MISSING
 from weakreduce.core.incomplete import can_construct, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
-from weakreduce.model import decide, homes, names
+from weakreduce.model import decide, homes, sharing
 from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
@@ -151,7 +151,7 @@ class Walk(Dispatch):
     def target(self, edge: Edge) -> Any:
         """What to write for a referent that travels."""
         referent = edge.referent
-        name = names.name_of(referent)
+        name = sharing.name_of(referent)
         if name is not None:
             needs_callable = type(edge.weak) is not weakref.ProxyType
             return Call(wire.shared, name, needs_callable)

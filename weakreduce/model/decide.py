@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, final
 
-from weakreduce.model import names
+from weakreduce.model import sharing
 from weakreduce.model.classes import bases_of
 from weakreduce.model.kinds import Edge
 from weakreduce.model.policies import Policy, shown
@@ -133,7 +133,7 @@ def decide(edge: Edge, facts: Facts, reach: Reach, hinders: Hinders) -> Decision
         rule = facts.ruled(edge)
         if rule is not None and rule.fate is Fate.SEVER:
             return rule
-    if names.name_of(referent) is not None:
+    if sharing.name_of(referent) is not None:
         return SHARED
     there = _is_there(referent, facts, reach)
     if there and edge.function is not None:  # a WeakMethod holds its function weakly, too
