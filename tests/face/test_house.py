@@ -202,6 +202,10 @@ BAD: list[tuple[str, str, str, str]] = [
      "core/more.py: walk.begin"),
     ("hooks", "core/more.py", "class Walk:\n    def see(self): ...\n"
      "    def watch(self, watched):\n        self.see = watched\n", "core/more.py: self.see"),
+    ("locks", "core/more.py", "import threading\nturn = threading.RLock()\n",
+     "core/more.py: RLock"),
+    ("locks", "core/more.py", "from functools import cached_property as once\n",
+     "core/more.py: cached_property"),
     ("types", "core/types.py", "def run(a: Any, *b: typing.Any, c: int): ...\n",
      "more than 10% of them"),
 ]  # fmt: skip

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 #: Each room, and the rooms that it may import. A room is a folder; what stands beside the
 #: folders is the face, but for ``wire``, whose functions payloads name.
@@ -333,6 +334,26 @@ def hooks(package: Path) -> set[str]:
     return broken
 
 
+#: What locks, or has a lock for all of its kind: up to Python 3.11 `functools.cached_property` does.
+_LOCKS: Final = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "cached_property"}
+
+
+def locks(package: Path) -> set[str]:
+    """A lock is made by `model/locks.py`: a forked child finds those free."""
+    return {
+        f"{_shown(module, package)}: {name}"
+        for module in modules_of(package).values()
+        if _shown(module, package) != "model/locks.py"
+        for node in ast.walk(module.tree)
+        for name in [getattr(node, "attr", getattr(node, "id", None)), *_names_imported(node)]
+        if name in _LOCKS
+    }
+
+
+def _names_imported(node: ast.AST) -> list[str]:
+    return [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+
+
 def _told_of(line: str) -> str:
     """What a line assigns, where a type checker was told not to mind that it is a method."""
     if "type: ignore[" not in line or "method-assign" not in line:
@@ -454,6 +475,7 @@ RULES: dict[str, Callable[[Path], set[str]]] = {
         functions,
         classes,
         hooks,
+        locks,
         types,
     )
 }

@@ -8,8 +8,9 @@ as classes and tables may change between two. Nothing here looks at an instance.
 
 from __future__ import annotations
 
-import functools
 import pickle
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, final
 
 from weakreduce.core.adapter import Adapter
 from weakreduce.model.bound import Bound
@@ -29,6 +30,28 @@ from weakreduce.model.classes import (
 )
 from weakreduce.model.kinds import Kind, kind_of
 
+_T = TypeVar("_T")
+
+
+@final
+class _Once(Generic[_T]):
+    """A fact that is found out when it is first asked for.
+
+    `functools.cached_property` has a lock for all objects up to Python 3.11: a forked child would
+    wait for ever for a thread of its parent's.
+    """
+
+    def __init__(self, ask: Callable[[Any], _T]) -> None:
+        self._ask = ask
+        self.__doc__ = ask.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, row: object, owner: type) -> _T:
+        found = row.__dict__[self._name] = self._ask(row)
+        return found
+
 
 class TypeFacts:
     """What is known of one type in one dump.
@@ -42,7 +65,7 @@ class TypeFacts:
         self._cls = cls
         self._adapter = adapter
 
-    @functools.cached_property
+    @_Once
     def kind(self) -> Kind | None:
         """What weak things the instances are, if any.
 
@@ -50,7 +73,7 @@ class TypeFacts:
         """
         return None if self._adapter.claims(self._cls) else kind_of(self._cls)
 
-    @functools.cached_property
+    @_Once
     def pinnable(self) -> bool:
         """Whether a weak thing can be made to keep its own referent alive."""
         kind = kind_of(self._cls)
@@ -62,24 +85,24 @@ class TypeFacts:
 
     # --- what reduces the instances -------------------------------------------------------
 
-    @functools.cached_property
+    @_Once
     def overridden(self) -> bool:
         """Whether the pickler's own override cares for instances."""
         return self._adapter.wants_override(self._cls)
 
-    @functools.cached_property
+    @_Once
     def has_reducer(self) -> bool:
         """Whether a dispatch table has an entry."""
         return self._adapter.has_reducer(self._cls)
 
-    @functools.cached_property
+    @_Once
     def by_own_code(self) -> bool:
         """Whether code that is not the host's reduces the instances."""
         if self.has_reducer:
             return self._adapter.table_reducer(self._cls) is not None
         return overrides_reduce(self._cls)
 
-    @functools.cached_property
+    @_Once
     def reduced_freely(self) -> bool:
         """Whether code of their own reduces instances to whatever it likes, a name, too.
 
@@ -87,14 +110,14 @@ class TypeFacts:
         """
         return self.by_own_code and (self.has_reducer or not constructs_by_default(self._cls))
 
-    @functools.cached_property
+    @_Once
     def own_arguments(self) -> bool:
         """Whether the default reduction of instances has arguments of its own."""
         return bool(flags_of(self._cls) & HEAP_TYPE) and has_own_arguments(self._cls)
 
     # --- what becomes of the instances ----------------------------------------------------
 
-    @functools.cached_property
+    @_Once
     def plain(self) -> bool:
         """Whether they are made bare, hold attributes alone, and no code sees that, nor a table."""
         cls = self._cls
@@ -110,12 +133,12 @@ class TypeFacts:
             and not self.has_reducer
         )
 
-    @functools.cached_property
+    @_Once
     def gives_names(self) -> bool:
         """`may_give_names`, where no table has a reducer."""
         return may_give_names(self._cls) and not self.has_reducer
 
-    @functools.cached_property
+    @_Once
     def nameable(self) -> bool:
         """Whether instances may be written as names."""
         return (
@@ -125,7 +148,7 @@ class TypeFacts:
             or self.gives_names
         )
 
-    @functools.cached_property
+    @_Once
     def referable(self) -> bool:
         """Whether the copy of every instance can be weakly referenced as the original is."""
         cls = self._cls
@@ -136,7 +159,7 @@ class TypeFacts:
         # What is written in C gives its own type, and may be costly to ask.
         return constructs_by_default(cls) or not overrides_reduce(cls)
 
-    @functools.cached_property
+    @_Once
     def may_come_whole(self) -> bool:
         """Whether they may be written with their state before all else of the payload is there.
 
@@ -152,7 +175,7 @@ class TypeFacts:
             and not may_pretend(cls)
         )
 
-    @functools.cached_property
+    @_Once
     def hashed_by_identity(self) -> bool:
         """Whether instances hash by their identity."""
         return class_attribute(self._cls, "__hash__") is object.__hash__
