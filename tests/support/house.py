@@ -334,7 +334,7 @@ def hooks(package: Path) -> set[str]:
     return broken
 
 
-#: What locks, or has a lock for all of its kind: up to Python 3.11 `functools.cached_property` does.
+#: What locks, or has a lock for all of its kind, as `cached_property` up to Python 3.11.
 _LOCKS: Final = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "cached_property"}
 
 
