@@ -110,7 +110,7 @@ def written(name: str) -> set[str]:
     for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             # What these are given is written; so are lists and tuples.
-            if ast.unparse(node.func).rpartition(".")[2] in ("Call", "same_with", "first"):
+            if ast.unparse(node.func).rpartition(".")[2] in ("Call", "same_with", "readying"):
                 values += node.args
         elif isinstance(node, (ast.Tuple, ast.List)):
             values += node.elts
