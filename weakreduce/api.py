@@ -8,14 +8,14 @@ from __future__ import annotations
 import platform
 import types
 import weakref
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from weakreduce import registry
 from weakreduce.core.encode import user_state
 from weakreduce.hosts.own import OwnHost, check_host, dump, dumps, load, loads
 from weakreduce.model.bound import Bound
 from weakreduce.model.in_force import get_policy
-from weakreduce.model.kinds import Kind, kind_of
+from weakreduce.model.kinds import Edge, Kind, kind_of
 from weakreduce.model.policies import Policy, PolicyName
 from weakreduce.model.release import version
 from weakreduce.model.shipping import shipping
@@ -83,22 +83,37 @@ def unpin(weak: _W) -> _W:
 
 
 def _unpin_container(kind: Kind, weak: Any) -> None:
+    unpin_entry = _UNPIN[kind.name]
     for edge in kind.edges(weak):
-        if not edge.pinned:
-            continue
-        # Each entry is replaced as it is now: a thread may have written it since that look.
-        found = weakref.ref(edge.referent)
-        if kind.base is weakref.WeakSet:
-            if found in weak.data:
-                weak.data.discard(found)
-                weak.data.add(weakref.ref(edge.referent, weak._remove))
-        elif kind.base is weakref.WeakValueDictionary:
-            entry = weak.data.get(edge.key)
-            if entry is not None and entry() is edge.referent:
-                weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
-        elif kind.base is weakref.WeakKeyDictionary and found in weak.data:
-            value = weak.data.pop(found)
-            weak.data[weakref.ref(edge.referent, weak._remove)] = value
+        if edge.pinned:
+            # Each is replaced as it is now: a thread may have written it since that look.
+            unpin_entry(weak, edge, weakref.ref(edge.referent))
+
+
+def _unpin_member(weak: Any, edge: Edge, found: object) -> None:
+    if found in weak.data:
+        weak.data.discard(found)
+        weak.data.add(weakref.ref(edge.referent, weak._remove))
+
+
+def _unpin_value(weak: Any, edge: Edge, _found: object) -> None:
+    entry = weak.data.get(edge.key)
+    if entry is not None and entry() is edge.referent:
+        weak.data[edge.key] = weakref.KeyedRef(edge.referent, weak._remove, edge.key)
+
+
+def _unpin_key(weak: Any, edge: Edge, found: object) -> None:
+    if found in weak.data:
+        value = weak.data.pop(found)
+        weak.data[weakref.ref(edge.referent, weak._remove)] = value
+
+
+#: By the name of a container's kind, what takes the pin from an entry, given a reference like it.
+_UNPIN: Final = {
+    "WeakSet": _unpin_member,
+    "WeakValueDictionary": _unpin_value,
+    "WeakKeyDictionary": _unpin_key,
+}
 
 
 def info() -> dict[str, Any]:

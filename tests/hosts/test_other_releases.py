@@ -110,3 +110,11 @@ def test_the_oldest_releases_are_those_that_are_declared() -> None:
     }
     for host in registry.HOSTS.values():
         assert host.oldest == declared.get(host.package, ""), host.name
+
+
+def test_a_file_of_ours_that_is_missing_is_said() -> None:
+    """That is a mistake of ours, and not of a release."""
+    host = registry.Host("toy", ("subprocess", "hosts.missing"))
+    host.wanted = True
+    with pytest.raises(ModuleNotFoundError, match=r"weakreduce\.hosts\.missing"):
+        host.apply()

@@ -2,8 +2,7 @@
 
 Rule: nothing here decides or encodes, and no code of a user's class runs: weak
 references are opened with `weakref.ref`'s own methods, proxies with `divmod`.
-Adding a weak kind is one row in `KINDS`, and
-an encoder for it in `core.encode`.
+A kind is a row of `KINDS`; what else has a row for each is listed in `docs/contributing.md`.
 """
 
 from __future__ import annotations
