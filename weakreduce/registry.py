@@ -319,6 +319,7 @@ class _Loader:
         if module.__name__ in sys.modules:
             for host, part in _waiting_for(module.__name__):
                 if host.wanted:  # it may have been left alone since
+                    part.remove()  # from what was there before the module was reloaded
                     host.ready(part)
 
 

@@ -226,5 +226,37 @@ def child_uninstall_before_import() -> None:
     assert not hasattr(cloudpickle.Pickler.dump, "__wrapped__")
 
 
+def child_reload() -> None:
+    """What a module has when it is reloaded is extended as what it had, and both are put back."""
+    import importlib
+
+    import cloudpickle
+    import dill
+
+    import weakreduce
+
+    def arrives(module: Any) -> bool:
+        plain = Plain()
+        copy, reference = module.loads(module.dumps([plain, weakref.ref(plain)]))
+        return reference() is copy
+
+    for module in (cloudpickle, dill):
+        before = vars(module)["Pickler"]
+        for part in (sys.modules[before.__module__], module, module):
+            importlib.reload(part)
+        assert vars(module)["Pickler"] is not before
+        assert arrives(module), module
+        weakreduce.uninstall()
+        for cls in (before, vars(module)["Pickler"]):
+            assert "weakreduce" not in cls.dump.__code__.co_filename, cls
+        weakreduce.install()
+        assert arrives(module), module
+        assert "weakreduce" not in before.dump.__code__.co_filename
+
+
+def test_a_module_that_is_reloaded() -> None:
+    run(child_reload)
+
+
 def test_uninstall_before_the_host_is_imported() -> None:
     run(child_uninstall_before_import)
