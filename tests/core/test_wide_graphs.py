@@ -81,6 +81,30 @@ FOUND: dict[str, Graph] = {
         (Weak("set", (0,)), Weak("called", (1,), (0,))),
         (2,),
     ),
+    "items of what is reached in its own construction, and has to wait": Graph(
+        (
+            Node("class", weak=(0,), of="dict_items"),
+            Node("dict_items", strong=(1,), weak=(0,), cls=0),
+            Node("given_new", given=(1,)),
+        ),
+        (Weak("ref", (2,)),),
+        (1,),
+    ),
+    "and where they are those of a list": Graph(
+        (
+            Node("given_new", given=(2,)),
+            Node("class", strong=(0,), of="list_items"),
+            Node("list_items", weak=(0,), cls=1),
+        ),
+        (Weak("ref", (0,)),),
+        (2,),
+    ),
+    "what is behind a pinned reference that may lead to a lost one": Graph(
+        (Node("given_by_method", given_weak=(1,)), Node("given_state", strong=(0,)), Node()),
+        (Weak("called_method", (2,), others=(1,)), Weak("called_method", (1,), others=(2,))),
+        (),
+        (0,),
+    ),
     "an empty class that is abstract has no instances": Graph(
         (Node("class", weak=(0,), of="abstract"), Node(), Node("abstract", cls=0)),
         (Weak("keys", (2,), (1,)),),
@@ -259,6 +283,7 @@ NOT_BY_DILL = (
     "what is made already is there, though its class is open",
     "what is under way is not done where a weak edge leads back to it",
     "and where that is behind other objects, and under way",
+    "and where they are those of a list",
 )
 #: What it cannot take along either: with a strong edge in the place of the weak one it fails, too.
 NOT_TAKEN_BY_DILL = (

@@ -263,12 +263,12 @@ class Arrived:
         if referent is None and fate in ("link", "snapshot"):
             self._lose(w, target, fate)
             return
-        assert weakreduce.is_pinned(thing) == (fate == "snapshot"), (w, fate)
+        if fate != "dangle" and other is not None:  # which may lead to an edge that is lost
+            self._queue.append((other, wide_weak.held_by(weak, thing)))
         self._arrives(fate, target, referent)
+        assert weakreduce.is_pinned(thing) == (fate == "snapshot"), (w, fate)
         if weak.kind in ("proxy", "called_proxy"):
             wide_weak.check_operators(thing, referent)
-        if fate != "dangle" and other is not None:
-            self._queue.append((other, wide_weak.held_by(weak, thing)))
 
     def _lose(self, w: int, target: int, fate: str) -> None:
         told = f"node {target} is dead to weak thing {w}, not {fate}"

@@ -155,6 +155,8 @@ class Construction(Shells):
         if standin is None and self._is_called(obj):
             plan = self.walk.plan(type(obj))
             return NotImplemented if plan is None else plan(obj)
+        before = self.under_way.get(id(obj))
+        as_stock = before is not None and not before.is_made and not self.is_repeatable(obj)
         if standin is not None:
             made_by = standin.reduction
             found = self.finished(standin)
@@ -167,11 +169,15 @@ class Construction(Shells):
                 return NotImplemented if found is None else found
             made_by = found
         shell = self.under_way.get(id(obj))
-        if shell is None:
+        if shell is None or (before is not None and not as_stock):
+            made_by = made_by if shell is None else shell.reduction
             first, rest = self._put_off(obj, made_by, found[2:])
             return (*found[:2], *first, *rest)
         # Its items are asked for when it is made.
         state, items, pairs, *setter = (*found[2:], None, None, None)[: max(3, len(found) - 2)]
+        if before is None and pairs is not None:
+            pairs = [*pairs]  # which are written where it is reached again, if it is
+            shell.parts = (*shell.parts[:4], iter(pairs), *shell.parts[5:])
         first, rest = self._put_off(obj, shell.reduction, (state, None, pairs, *setter))
         return (*found[:2], first[0], items, first[2], *rest)
 
