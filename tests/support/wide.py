@@ -184,6 +184,7 @@ class Model:
     def _needed_by(self, n: int, host: str) -> set[int]:
         """All that is written, as far as strong edges tell, before a node is constructed."""
         found, waiting = {n}, [*self._written_before(n, host)]
+        shells: set[int] = set()
         while waiting:
             each = waiting.pop()
             if each not in found:
@@ -191,7 +192,16 @@ class Model:
                 waiting += [*self._written_before(each, host), *self.graph.strong(each)]
                 for w in self.graph.things(each):
                     waiting += self._held_by(w)
-        return found
+                    if self._is_made_at_once(w):  # on what is constructed before it
+                        shells.update(self.graph.weaks[w].targets)
+            if not waiting:
+                waiting = [
+                    part
+                    for shell in shells - found
+                    for part in self._written_before(shell, host)
+                    if part not in found
+                ]
+        return found | shells
 
     def _written_before(self, n: int, host: str) -> Iterator[int]:
         strong, things = self._arguments(n, host)
@@ -202,10 +212,14 @@ class Model:
         if node.form == "class" or node.form in wide_nodes.FUNCTIONS:
             things = [*self.graph.things(n)]
         for w in things:
-            weak = self.graph.weaks[w]
-            if weak.kind == "refs" or weak.kind not in wide_weak.CONTAINERS:
-                yield from weak.targets
+            if self._is_made_at_once(w):
+                yield from self.graph.weaks[w].targets
             yield from self._held_by(w)
+
+    def _is_made_at_once(self, w: int) -> bool:
+        """Whether a weak thing cannot wait for its referents, as containers that are weak can."""
+        kind = self.graph.weaks[w].kind
+        return kind == "refs" or kind not in wide_weak.CONTAINERS
 
     def _held_by(self, w: int) -> list[int]:
         weak = self.graph.weaks[w]
