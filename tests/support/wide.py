@@ -162,7 +162,7 @@ class Model:
         A builtin list among the arguments has no state that could wait, nor has a function. dill
         constructs classes from all that they hold.
         """
-        if self.graph.weaks[w].kind not in (*wide_weak.SINGLE, *CALLED, "refs"):
+        if not self._is_made_at_once(w):
             return False
         edge = self.edge(w, target)
         return any(

@@ -352,9 +352,9 @@ def make_patch(module: types.ModuleType) -> AttributePatch:
             (module.LokyBackend, "submit", _submitting(takes_future=True)),
             (module.MultiprocessingBackend, "submit", _submitting(takes_future=False)),
         )
-    if part == "_dask" and missing() is not None:
-        return AttributePatch()  # that release of Dask is left as it is, and so are tasks for it
     if part == "_dask":
+        if missing() is not None:
+            return AttributePatch()  # that release of Dask is left alone, and so are tasks for it
         return AttributePatch((module.DaskDistributedBackend, "submit", in_front(_dask_submit)))
     if part == "executor":
         return AttributePatch(
