@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import gaps
 import pytest
 from things import Locked, Thing, called
 
@@ -458,7 +459,11 @@ def test_what_is_a_key_itself(weak: str, strong: str, host: Any) -> None:
     ("by", "host"),
     [
         *itertools.product(["attribute", "value", "tuple"], HOSTS),
-        *itertools.product(["function", "class"], ["cloudpickle", "dill"]),
+        *itertools.product(["function", "class"], ["cloudpickle"]),
+        *(
+            pytest.param(by, "dill", marks=pytest.mark.needs(gaps.DILL_BY_VALUE))
+            for by in ["function", "class"]
+        ),
     ],
 )
 def test_what_leads_back_to_where_it_is_a_key(by: str, host: Any) -> None:
@@ -610,7 +615,7 @@ def test_strong_keys_that_lead_to_weak_things_of_every_sort(host: Any) -> None:
         assert [reference() is None for reference in copy.owner] == [True, False, False]
 
 
-@pytest.mark.parametrize("host", ["cloudpickle", "dill"])
+@pytest.mark.parametrize("host", gaps.BY_VALUE)
 @pytest.mark.parametrize("by", ["cell", "default", "attribute", "class"])
 def test_what_a_function_or_class_of_its_own_holds_as_a_key(by: str, host: Any) -> None:
     """It is written by value with its owner, and hashes that then."""
