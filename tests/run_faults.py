@@ -19,11 +19,13 @@ import argparse
 import collections
 import contextlib
 import ctypes
+import faulthandler
 import itertools
+import json
 import linecache
-import multiprocessing
 import os
 import re
+import signal
 import sys
 import traceback
 import types
@@ -49,6 +51,8 @@ OTHERS: dict[str, type[BaseException]] = {"depth": RecursionError, "nomemory": M
 _LOCKS = re.compile(r"\s*with \w*lock:")
 #: After so many dumps that nothing disturbed there is memory enough, and depth.
 ENOUGH = 20
+#: Seconds after which a child that has not ended says where it is, and is ended.
+PATIENCE = 100
 
 
 def fork() -> int:
@@ -138,6 +142,7 @@ class Trial:
         reads, writes = os.pipe()
         child = fork()
         if child == 0:
+            signal.alarm(PATIENCE)
             self.where, self.answer = where, writes
             return True
         os.close(writes)
@@ -159,7 +164,8 @@ class Trial:
         for at in itertools.count(first + 1, every):
             if self.branch(f"{at}"):
                 self._dump(make(at), play.bench())
-            undisturbed = undisturbed + 1 if self.said[-1] == "as ever" else 0
+            # What is wrong, too: that may be so at every depth there is.
+            undisturbed = 0 if self.said[-1] == "raised" else undisturbed + 1
             if undisturbed == ENOUGH:
                 return self.said
         raise AssertionError
@@ -200,10 +206,38 @@ class Trial:
         return "raised"
 
 
-def tried(part: tuple[str, str, str, bool, int, int]) -> list[str]:
-    """What the children say of every so many-th moment."""
-    *trial, every, first = part
-    return Trial(*trial).run(every, first)  # type: ignore[arg-type]
+def begun(trial: tuple[str, str, str, bool], every: int, first: int) -> tuple[int, int]:
+    """A process in which every so many-th moment is tried, and where it says what came of them.
+
+    This process has one thread alone, so none is in the middle of anything when it is forked.
+    """
+    reads, writes = os.pipe()
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        os.close(writes)
+        return process, reads
+    status = 1
+    try:
+        said = Trial(*trial).run(every, first)
+        with open(writes, "w", encoding="utf-8") as answer:
+            json.dump(said, answer)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def ended(process: int, reads: int) -> list[str]:
+    """What the children of that process said."""
+    with open(reads, encoding="utf-8") as answer:
+        told = answer.read()
+    _, status = os.waitpid(process, 0)
+    if status:
+        return [f"the process of the trial ended with {status}"]
+    return list(json.loads(told))
 
 
 def lines(said: Iterable[str]) -> tuple[str, collections.Counter[str]]:
@@ -224,20 +258,21 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes at the same time")
     chosen = parser.parse_args()
     failed = 0
-    with multiprocessing.get_context("fork").Pool(chosen.jobs, maxtasksperchild=1) as pool:
-        for scene, host, name in itertools.product(chosen.scenes, chosen.hosts, chosen.errors):
-            jobs = chosen.jobs if name in TRACED else 1
-            parts = [
-                (scene, host, name, chosen.distinct, chosen.every * jobs,
-                 chosen.first + chosen.every * job)
-                for job in range(jobs)
-            ]  # fmt: skip
-            said = pool.map(tried, parts, chunksize=1)
-            text, wrong = lines(itertools.chain.from_iterable(said))
-            failed += wrong.total()
-            print(f"{scene}, {host}, {name}: {text}, {wrong.total()} wrong", flush=True)
-            for text, count in wrong.most_common(25):
-                print(f"    {count} x {text}", flush=True)
+    faulthandler.register(signal.SIGALRM, chain=True)
+    for scene, host, name in itertools.product(chosen.scenes, chosen.hosts, chosen.errors):
+        jobs = chosen.jobs if name in TRACED else 1
+        parts = [
+            begun(
+                (scene, host, name, chosen.distinct),
+                chosen.every * jobs, chosen.first + chosen.every * job,
+            )
+            for job in range(jobs)
+        ]  # fmt: skip
+        text, wrong = lines(itertools.chain.from_iterable(ended(*part) for part in parts))
+        failed += wrong.total()
+        print(f"{scene}, {host}, {name}: {text}, {wrong.total()} wrong", flush=True)
+        for text, count in wrong.most_common(25):
+            print(f"    {count} x {text}", flush=True)
     return 1 if failed else 0
 
 

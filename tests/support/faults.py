@@ -46,7 +46,9 @@ def _shown(value: Any) -> Any:
     """The contents of a registry, as far as they can be compared."""
     if isinstance(value, (dict, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
         return [(id(key), id(found)) for key, found in value.items()]
-    return [id(item) for item in value]
+    shown = [id(item) for item in value]
+    # The order of a set is by addresses and by what it held before.
+    return sorted(shown) if isinstance(value, (set, weakref.WeakSet)) else shown
 
 
 _REGISTRIES = (dict, list, set, weakref.WeakSet, weakref.WeakKeyDictionary,
