@@ -171,25 +171,43 @@ class Shared(Items):
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("parent", [True, False])
 def test_what_many_share_is_not_looked_at_for_each(parent: bool, host: Any) -> None:
-    looked_at = 0
-
-    def count(frame: Any, event: str, _argument: object) -> None:
-        nonlocal looked_at
-        looked_at += event == "call" and frame.f_code is hashing.strong_parts.__code__
-
     config = [Thing(str(number)) for number in range(3000)]
     shared = [Shared([number]) for number in range(60)]
     for each in shared:
         each.config = config
         if parent:
             each.parent = weakref.ref(each)
+    looked_at = _looked_at([{weakref.ref(each) for each in shared}, shared], host)
+    assert len(config) <= looked_at <= 50 * len(config)
+
+
+def _looked_at(root: Any, host: Any) -> int:
+    """At how many objects a dump looks for what they lead to."""
+    looked_at = 0
+
+    def count(frame: Any, event: str, _argument: object) -> None:
+        nonlocal looked_at
+        looked_at += event == "call" and frame.f_code is hashing.strong_parts.__code__
+
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        weakreduce.dumps([{weakref.ref(each) for each in shared}, shared], host=host)
+        weakreduce.dumps(root, host=host)
     finally:
         sys.setprofile(before)
-    assert len(config) <= looked_at <= 50 * len(config)
+    return looked_at
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("last_first", [False, True])
+def test_what_leads_to_something_weak_is_followed_once(last_first: bool, host: Any) -> None:
+    members = [_member(str(number)) for number in range(300)]
+    for before, member in itertools.pairwise(members):
+        member.key.owner = weakref.ref(member)
+        member.key.before = before
+    keys = [{weakref.ref(member): 1} for member in members]
+    root = [*reversed(keys), *members] if last_first else [*keys, *members]
+    assert len(members) <= _looked_at(root, host) <= 30 * len(members)
 
 
 class Filled(Items):

@@ -86,6 +86,10 @@ class Facts:
         self.surveys = 0
         #: By id, what is known to lead to nothing weak (`hashing.is_apart`).
         self.apart: dict[int, Any] = {}
+        #: By id, what is known to lead to something weak, or to what nobody knows.
+        self.not_apart: dict[int, Any] = {}
+        #: id(referent) -> (the referent, what may come early of it: `hashing.early_attributes`).
+        self.early: dict[int, tuple[object, tuple[dict[str, Any], dict[str, Any]]]] = {}
         #: How many objects and items may still be looked at for `apart`.
         self.looks = 500_000
         #: Whether snapshots travel; not where the dump is run to measure all the rest.

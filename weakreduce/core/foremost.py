@@ -13,7 +13,7 @@ import functools
 import gc
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, final
 
 from weakreduce.core.circles import circles
@@ -104,24 +104,27 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], comes_early: Callable[[objec
             if identity in bound:
                 continue
         if hashed_by_value(type(referent)) and not comes_early(referent):
-            more = _followed(_seen_by_collector(referent))
-            waiting += [part for at, part in more.items() if at not in seen]
+            more = _followed(_seen_by_collector(referent), seen)
+            waiting += more.values()
             seen.update(more)
 
 
-def _followed(keys: Iterable[Any]) -> dict[int, Any]:
-    """By id, keys and what their hashes may go through, as far as the first reference."""
+def _followed(keys: Iterable[Any], known: Collection[int] = ()) -> dict[int, Any]:
+    """By id, keys and what their hashes may go through, as far as the first reference.
+
+    But for what is known, with all that it leads to.
+    """
     waiting = [*keys]
-    seen: dict[int, Any] = {}
+    found: dict[int, Any] = {}
     while waiting:
         key = waiting.pop()
         cls = type(key)
-        if cls in ATOMS or id(key) in seen:
+        if cls in ATOMS or id(key) in found or id(key) in known:
             continue
-        seen[id(key)] = key
+        found[id(key)] = key
         if not issubclass(cls, weakref.ref) and hashed_by_value(cls):
             waiting += _seen_by_collector(key)  # maybe by what it holds
-    return seen
+    return found
 
 
 def _seen_by_collector(obj: object) -> list[Any]:

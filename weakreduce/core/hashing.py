@@ -43,11 +43,14 @@ Attributes = tuple[dict[str, Any], dict[str, Any]]
 
 def early_attributes(facts: Facts, referent: object) -> Attributes:
     """The attributes of a referent that may be there before its state is."""
-    early, early_slots = (
-        {name: value for name, value in list(part.items()) if _comes_early(facts, value, referent)}
-        for part in _attributes(facts, referent)
-    )
-    return early, early_slots
+    found = facts.early.get(id(referent))
+    if found is None:
+        early, early_slots = (
+            {name: value for name, value in [*part.items()] if _comes_early(facts, value, referent)}
+            for part in _attributes(facts, referent)
+        )
+        found = facts.early[id(referent)] = referent, (early, early_slots)
+    return found[1]
 
 
 def with_attributes(shell: object, cls: type, attributes: Attributes) -> Any:
@@ -158,10 +161,17 @@ def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
     if id(value) in known:
         return True
     waiting, seen = [value], {id(value): value}
+    holders: dict[int, int] = {}
     looked_at = 0
     while waiting:
-        parts = strong_parts(facts, waiting.pop())
+        obj = waiting.pop()
+        parts = None if id(obj) in facts.not_apart else strong_parts(facts, obj)
         if parts is None:
+            # Nor is what was on the way there.
+            at: int | None = id(obj)
+            while at is not None:
+                facts.not_apart[at] = seen[at]
+                at = holders.get(at)
             return False
         looked_at += 1 + len(parts)
         facts.looks -= 1 + len(parts)
@@ -177,6 +187,7 @@ def is_apart(facts: Facts, value: object, owner: object = MISSING) -> bool:
                 and not issubclass(type(part), _ATOMS)
             ):
                 seen[identity] = part
+                holders[identity] = id(obj)
                 waiting.append(part)
     known.update(seen)
     return True
