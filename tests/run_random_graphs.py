@@ -1,11 +1,13 @@
 """Random graphs against the model, at length and fast: a script.
 
-``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0] [--plain | --explain]``
+``python tests/run_random_graphs.py [HOST ...] [--graphs 2000] [--seed 0]
+[--plain | --explain | --orders]``
 
 Graphs are wide (`support/wide.py`): every way of reduction, classes and functions by value, every
 weak kind and its subclasses. What fails is made smaller and printed as a program to paste.
-``--plain`` takes the graphs of `test_properties.py`, which hypothesis shrinks, and ``--explain``
-compares `explain` on those with what `dumps` does; both print the seed of each graph that fails.
+``--orders`` sends each in several orders: what is lost in one is lost in all. ``--plain`` takes the
+graphs of `test_properties.py`, which hypothesis shrinks, and ``--explain`` compares `explain` on
+those with what `dumps` does. These three print the seed of each graph that fails.
 The same seed is the same graph in every process. Exits with 1 where a graph failed.
 """
 
@@ -24,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import graphs
 import shrinking
+import wide_checks
 import wide_random
 from graphs import Model, Spec, Weak
 
@@ -102,6 +105,17 @@ def check_wide(seed: int, host: str) -> str | None:
     return f"{shrinking.program(small, case)}\n# {shrinking.failure(small, case)}"
 
 
+def check_orders(seed: int, host: str) -> str | None:
+    """What is wrong with a wide graph whose root is in several orders, as `check_wide`."""
+    choose = random.Random(seed)
+    graph, case = wide_random.random_graph(choose, host), wide_random.random_case(choose, host)
+    try:
+        wide_checks.check_orders(graph, case)
+    except AssertionError as error:
+        return f"{graph}\n{case}\n# {error}"
+    return None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check random graphs against the model.")
     parser.add_argument("hosts", nargs="*", default=["cloudpickle", "dill", "pickle"])
@@ -109,9 +123,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="graphs of few forms")
     parser.add_argument("--explain", action="store_true", help="check explain against dumps")
+    parser.add_argument("--orders", action="store_true", help="check that nothing is lost by order")
     chosen = parser.parse_args()
     run: Any = check_explained if chosen.explain else check if chosen.plain else check_wide
-    if run is not check_wide:
+    if chosen.orders:
+        run = check_orders
+    elif run is not check_wide:
         warnings.simplefilter("error")
     gc.collect()
     gc.freeze()

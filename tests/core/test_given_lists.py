@@ -6,6 +6,7 @@ arrives dead, and a warning says so, wherever the referent is met first.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import weakref
 from typing import Any
@@ -136,3 +137,67 @@ def test_the_order_plays_no_part(cls: Any, order: str, host: Any) -> None:
             assert found() is None
         else:
             assert (found[0], found[1](), found[2]) == (1, None, 2)
+
+
+class Other(Reduces):
+    pass
+
+
+class Third(Reduces):
+    pass
+
+
+#: What two objects are made from: the first from the second, the second from a reference.
+BETWEEN: dict[str, Any] = {
+    "bare": (lambda part: part, lambda found: found),
+    "list": (lambda part: [part], lambda found: found[0]),
+    "dict": (lambda part: {1: [part]}, lambda found: found[1][0]),
+    "a third": (lambda part: [Third([part])], lambda found: found[0].given[0]),
+}
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+@pytest.mark.parametrize("second", BETWEEN)
+@pytest.mark.parametrize("first", BETWEEN)
+def test_nor_does_it_where_other_objects_are_between(
+    first: str, second: str, policy: str, host: Any
+) -> None:
+    (put, _), (put_reference, get_reference) = BETWEEN[first], BETWEEN[second]
+    outer, inner = Reduces(), Other()
+    weak = weakref.ref(outer)
+    outer.given, inner.given = put(inner), put_reference(weak)
+    things = [outer, inner, outer.given, inner.given, weak]
+    for order in itertools.permutations(range(5)):
+        root = [things[place] for place in order]
+        with pytest.warns(weakreduce.DanglingWarning, match="Reduces arrives dead") as warned:
+            data = weakreduce.dumps(root, host=host, policy=policy)
+        assert len(warned) == 1
+        copies = weakreduce.loads(data)
+        found = {place: copy for place, copy in zip(order, copies, strict=True)}
+        assert found[4]() is None
+        assert get_reference(found[1].given) is found[4]
+        (edge,) = weakreduce.explain(root, host=host, policy=policy).to_dict()["findings"]
+        assert edge["fate"] == "dangle"
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("put", BETWEEN)
+def test_of_two_that_are_made_from_each_other_neither_is_first(put: str, host: Any) -> None:
+    """Either could be made, and not both."""
+    into, out_of = BETWEEN[put]
+    one, other = Reduces(), Other()
+    one.given, other.given = into(weakref.ref(other)), into(weakref.ref(one))
+    for root in ([one, other], [other, one], [other.given, one, other]):
+        with pytest.warns(weakreduce.DanglingWarning) as warned:
+            data = weakreduce.dumps(root, host=host)
+        assert len(warned) == 2
+        for copy in weakreduce.loads(data)[-2:]:
+            assert out_of(copy.given)() is None
+    # What does not travel is in no circle.
+    severed = weakreduce.Policy(rules=((Other, "sever"),))
+    for root in ([one, other], [other, one]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host, policy=severed))
+        for copy in copies:
+            found = out_of(copy.given)()
+            assert (found in copies) is (type(copy) is Other)

@@ -310,6 +310,16 @@ def test_random_graphs(host: str) -> None:
     assert [run_random_graphs.check_wide(seed, host) for seed in range(60)] == [None] * 60
 
 
+#: Graphs of which something was lost in some orders: a referent is among its own arguments, too.
+BY_ORDER = (72, 20438, 20650, 22328, 23418)
+
+
+@pytest.mark.parametrize("host", [*HOSTS, "pickle"])
+def test_what_is_lost_is_so_in_every_order(host: str) -> None:
+    seeds = [*range(40), *BY_ORDER]
+    assert [run_random_graphs.check_orders(seed, host) for seed in seeds] == [None] * len(seeds)
+
+
 def test_a_seed_is_a_graph() -> None:
     """In every process, whatever strings hash to."""
     program = (

@@ -22,7 +22,7 @@ from weakreduce.core.expressions import (
 )
 from weakreduce.core.held import ATOMS, MISSING, held, items_of, listed
 from weakreduce.core.incomplete import cannot_be_called_yet
-from weakreduce.core.needed import needed_for
+from weakreduce.core.needed import Circles, needed_for
 from weakreduce.core.shells import Shells
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import (
@@ -32,7 +32,7 @@ from weakreduce.model.classes import (
     defines,
     made_type,
 )
-from weakreduce.model.decide import CIRCULAR, WAITS, Decision
+from weakreduce.model.decide import CIRCULAR, PINS, WAITS, Decision, Fate, decide
 from weakreduce.model.kinds import Edge
 
 #: How many objects are asked whether they hold a reference that leads back, and how many are looked
@@ -48,6 +48,11 @@ class Construction(Shells):
         super().__init__(walk, later)
         #: Whether more is to be postponed than when the walk began: it has to be run again.
         self.postpones = False
+        self.circles = Circles(walk.facts, self._travels)
+
+    def _travels(self, edge: Edge) -> bool:
+        decision = decide(edge, self.facts, self.walk.reach, lambda _: None)
+        return decision.fate in (Fate.LINK, *PINS)
 
     def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
         """All, or those before the first that has to wait."""
@@ -62,6 +67,10 @@ class Construction(Shells):
         `WAITS`, where the walk is run again with the state of the holder postponed.
         """
         referent = edge.referent
+        if (id(referent) in self.begun or id(referent) not in self.walk.met) and (
+            self.circles.has(edge)
+        ):
+            return CIRCULAR
         if not (self.adapter.opened or self.under_way or self.made_from(referent)):
             return None  # nothing is being made, and what the referent needs is always there
         circular = self.is_circular(edge.weak, referent) or self._needs_open(edge.weak, referent)

@@ -70,6 +70,8 @@ class FirstWalk(Walk):
         #: By id, objects whose reduction by their own code was asked for.
         self.constructed: dict[int, Any] = {}
         self._look_ahead = look_ahead
+        #: Whether something was met in the arguments of its own construction.
+        self.recurs = False
 
     # --- decisions ------------------------------------------------------------------
 
@@ -139,6 +141,7 @@ class FirstWalk(Walk):
     # --- reductions -----------------------------------------------------------------
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
+        self.again |= self.recurs
         if self.again and _holds_nothing(kind, weak):
             return PLACEHOLDER
         found = super().weak(kind, weak)
@@ -200,6 +203,8 @@ class FirstWalk(Walk):
                 self.again = True
                 return True
             self.facts.reductions.found.pop(id(obj), None)
+            # A weak thing among its arguments can wait no less than if it were met before that.
+            self.recurs, self.short_cuts = True, NO_SHORT_CUTS
         self.constructed[id(obj)] = obj
         return False
 

@@ -2,15 +2,21 @@
 
 The arguments of its construction, and of theirs. What their states hold is not among that, but
 where a hash may need it: states come later, or can (`core.construction`).
+
+A weak edge may be in a circle of such: what it refers to is made from what holds it, in however
+many steps, other weak edges among them. No part of that circle can be the first, and any may be met
+first, so each weak edge of it dangles.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, final
 
+from weakreduce.core.circles import circles
 from weakreduce.core.facts import Facts
-from weakreduce.core.held import held, listed
+from weakreduce.core.held import ATOMS, held, items_of, listed
 from weakreduce.model.classes import (
     COLLECTED,
     NAMEABLE,
@@ -19,6 +25,7 @@ from weakreduce.model.classes import (
     flags_of,
     hashed_by_value,
 )
+from weakreduce.model.kinds import Edge
 
 #: How many objects are looked at.
 _LOOKED_AT: Final = 1000
@@ -58,3 +65,54 @@ def _arguments(facts: Facts, obj: Any) -> Any:
     if found is None:
         return None
     return listed(found[1:]) if in_c or hashed else found[1]
+
+
+@final
+class Circles:
+    """Weak edges to what is constructed from what holds them.
+
+    Args:
+        facts: of the dump.
+        travels: whether the referent of an edge is to be there on the receiver.
+    """
+
+    def __init__(self, facts: Facts, travels: Callable[[Edge], bool]) -> None:
+        self._facts = facts
+        self._travels = travels
+        #: By id, objects with the ids of all that is constructed from them, and they from it.
+        self._known: dict[int, tuple[Any, frozenset[int]]] = {}
+
+    def has(self, edge: Edge) -> bool:
+        """Whether an edge that travels is in such a circle."""
+        referent = edge.referent
+        if id(referent) not in self._known:
+            if not self._is_constructed(referent):
+                return False
+            for circle in circles([referent], self._made_from):
+                ids = frozenset(map(id, circle))
+                self._known.update({id(obj): (obj, ids) for obj in circle})
+        return id(edge.weak) in self._known[id(referent)][1]
+
+    def _is_constructed(self, obj: object) -> bool:
+        """Whether an object is constructed from arguments that may hold something."""
+        known = self._facts.types[type(obj)]
+        constructed = known.by_own_code or known.own_arguments
+        return constructed and known.kind is None and not issubclass(type(obj), NAMEABLE)
+
+    def _made_from(self, obj: Any) -> list[Any]:
+        """What an object is constructed from, or holds as a builtin container or a weak thing."""
+        facts = self._facts
+        kind = facts.types[type(obj)].kind
+        found: Any = items_of(obj)
+        if kind is not None and not kind.is_container and not kind.is_finalizer:
+            found = [edge.referent for edge in kind.edges(obj) if self._travels(edge)]
+        elif found is None and self._is_constructed(obj):
+            reduction = facts.reductions.reduced_or_none(obj)
+            found = None if reduction is None else held(reduction[1]).values()
+        return [
+            part
+            for part in found or ()
+            if type(part) not in ATOMS
+            and id(part) not in self._known
+            and id(part) not in facts.written_before
+        ]

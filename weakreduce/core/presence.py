@@ -54,6 +54,8 @@ class Presence:
         self.standins: dict[int, Standin] = {}
         #: By id, the shells of objects whose construction may lead back to them, until it is done.
         self.under_way: dict[int, Standin] = {}
+        #: Ids of all that ever were under way.
+        self.begun: set[int] = set()
         #: By id, classes and functions that are on the receiver, with all that they hold.
         self._complete: dict[int, Any] = {id(NEWOBJ): NEWOBJ}
         #: By id, objects that are not there yet, with what is among the arguments of their

@@ -60,7 +60,7 @@ class Shells(Presence):
         standin = guarded.standin
         if id(standin.obj) in self.under_way:  # whose arguments lead here, and are not done yet
             return (max, ((standin,),))
-        self.under_way[id(standin.obj)] = standin
+        self._enter(standin)
         expression = standin.after_arguments(*self._afterwards(standin.obj))[:2]
         return (*expression, None, self._when_known(standin.obj, None))
 
@@ -141,9 +141,13 @@ class Shells(Presence):
         self.under_way.pop(id(standin.obj), None)
         yield from items or ()
 
+    def _enter(self, standin: Standin) -> None:
+        self.under_way[id(standin.obj)] = standin
+        self.begun.add(id(standin.obj))
+
     def _begin(self, standin: Standin) -> Reduction:
         obj = standin.obj
-        self.under_way[id(obj)] = standin
+        self._enter(standin)
         function, arguments, *rest = standin.after_arguments(*self._afterwards(obj))
         state, items, *others = (*rest, None, None)[: max(2, len(rest))]
         return (function, arguments, state, self._when_known(obj, items), *others)

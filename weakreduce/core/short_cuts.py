@@ -169,6 +169,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
     met, inside, shared_ids, ref = walk.met, walk.reach.met, sharing.shared_ids, weakref.ref
     snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
     under_way, shell = walk.construction.under_way, walk.shell_at_once
+    begun = walk.construction.begun
     is_referable = walk.facts.is_referable
     types = walk.types
     # Or a class by value is not there while what it holds is written.
@@ -191,6 +192,8 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
                 target = MISSING
             elif identity not in met:
                 target = shell(referent)
+            elif identity in begun:  # which may have been made from what holds this
+                target = MISSING
             else:
                 is_there = not known.nameable or (linked and skeletons)
                 target = referent if is_there else MISSING
