@@ -29,12 +29,19 @@ class Recorded:
         return "written"
 
 
+class Unchanged:
+    """An adapter of a pickler that needs nothing to be put back."""
+
+    def put_back(self, *, delivered: bool) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def dump(place: Place) -> Iterator[None]:
     """A dump of ours is under way at a place."""
     dump_under_way = UnderWay()
     place.under_way = weakref.ref(dump_under_way)
-    place.begin(None)  # type: ignore[arg-type]
+    place.begin(Unchanged())  # type: ignore[arg-type]
     yield
     place.end()
 

@@ -31,7 +31,7 @@ PLUGS: dict[str, tuple[Any, str, Any]] = {
     "short cuts of the first walk": (short_cuts, "of_first_walk", {}),
     "short cuts of the second walk": (short_cuts, "of_second_walk", {}),
     "the look ahead": (look_ahead, "met_strongly", None),
-    "what is ordinary needs no session": (picklers, "is_ordinary", False),
+    "what is ordinary needs no session": (picklers.PicklerAdapter, "is_ordinary", False),
     "what is written by opcodes alone needs nothing": (opcodes_alone, "is_of_opcodes", False),
 }
 

@@ -31,7 +31,7 @@ def test_of_two_threads_that_begin_at_once_one_goes_on_at_most(host: str) -> Non
     """Both have seen that no dump is under way, and then both claim the pickler."""
     file, thing = io.BytesIO(), Thing()
     pickler = PICKLERS[host](file)
-    claims = pickler._weakreduce.claims()
+    claims = pickler._weakreduce.claims
     other = UnderWay()
     claims.add(Claim(other, claims.discard))
     with pytest.raises(RuntimeError, match="dumping in another thread"):

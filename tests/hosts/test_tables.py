@@ -21,7 +21,7 @@ import pytest
 from things import Thing
 
 import weakreduce
-from weakreduce.hosts.entries import WEAK_TYPES
+from weakreduce.hosts.tables import WEAK_TYPES
 
 
 class WithTable(pickle.Pickler):

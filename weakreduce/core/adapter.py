@@ -16,7 +16,7 @@ Override = Callable[[Any], Any]
 
 
 class Adapter(Protocol):
-    """A pickler in one dump."""
+    """A pickler in one dump, which it remembers as it was when this was made."""
 
     pickler: Any
     #: The pickle protocol.
@@ -38,9 +38,6 @@ class Adapter(Protocol):
     errors: Iterable[tuple[Any, Exception, list[Any]]]
 
     # --- one dump -----------------------------------------------------------------------
-
-    def begin(self, used: bool) -> None:
-        """Remember the pickler as it is; `used` says whether it has made a dump before."""
 
     def plans(self) -> dict[type, Override | None]:
         """What is to be done with types that are known before anything is met."""
@@ -79,6 +76,9 @@ class Adapter(Protocol):
 
     def is_ordinary(self, obj_type: type) -> bool:
         """Whether instances are for the pickler alone to write."""
+
+    def meet(self, obj_type: type) -> None:
+        """A type is met for the first time by a walk: what was registered meanwhile counts."""
 
     def wants_override(self, obj_type: type) -> bool:
         """Whether the pickler's own override cares for instances of a type."""

@@ -15,16 +15,14 @@ from typing import Any, Final
 from weakreduce.core.encode import user_state
 from weakreduce.core.expressions import (
     OURS,
-    Call,
     Reduction,
     Rest,
     same_with,
 )
 from weakreduce.core.held import ATOMS, MISSING, held, items_of, listed
 from weakreduce.core.incomplete import cannot_be_called_yet
-from weakreduce.core.needed import Circles, needed_for
+from weakreduce.core.needed import needed_for
 from weakreduce.core.shells import Shells
-from weakreduce.core.walk import Walk
 from weakreduce.model.classes import (
     NAMEABLE,
     class_attribute,
@@ -32,7 +30,7 @@ from weakreduce.model.classes import (
     defines,
     made_type,
 )
-from weakreduce.model.decide import CIRCULAR, PINS, WAITS, Decision, Fate, decide
+from weakreduce.model.decide import CIRCULAR, WAITS, Decision
 from weakreduce.model.kinds import Edge
 
 #: How many objects are asked whether they hold a reference that leads back, and how many are looked
@@ -44,15 +42,8 @@ _LOOKED_OVER: Final = 10_000
 class Construction(Shells):
     """Shells, and the states of what has to wait for what is made from it."""
 
-    def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
-        super().__init__(walk, later)
-        #: Whether more is to be postponed than when the walk began: it has to be run again.
-        self.postpones = False
-        self.circles = Circles(walk.facts, self._travels)
-
-    def _travels(self, edge: Edge) -> bool:
-        decision = decide(edge, self.facts, self.walk.reach, lambda _: None)
-        return decision.fate in (Fate.LINK, *PINS)
+    #: Whether more is to be postponed than when the walk began: it has to be run again.
+    postpones = False
 
     def items_now(self, obj: object, items: Iterable[Any]) -> Iterable[Any]:
         """All, or those before the first that has to wait."""
@@ -210,7 +201,7 @@ class Construction(Shells):
             referent = self.leads_back_to(late, obj)
             standin = self.under_way.get(id(referent))
             if standin is None or standin.is_made:
-                self.later(same_with(obj, late[0], *map(_given, late[1:]), *setter))
+                self.walk.later(same_with(obj, late[0], *map(_given, late[1:]), *setter))
             else:
                 # By then there may be more to wait for.
                 def fill() -> Reduction:

@@ -50,7 +50,6 @@ class FirstWalk(Walk):
         short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         look_ahead: LookAhead | None = None,
         watch: Watch | None = None,
-        goes_on: bool = False,
     ) -> None:
         super().__init__(
             facts,
@@ -59,7 +58,6 @@ class FirstWalk(Walk):
             plans=plans,
             short_cuts=short_cuts,
             watch=watch,
-            goes_on=goes_on,
         )
         #: Edges whose referent was not known to be inside when they were met.
         self.pending: list[Edge] = []

@@ -14,7 +14,7 @@ import gc
 import types
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Final, final
+from typing import Any, Final
 
 from weakreduce.core.circles import circles
 from weakreduce.core.expressions import Reduction, Rest
@@ -29,53 +29,47 @@ from weakreduce.model.kinds import Edge
 _SEARCHES: Final = 50
 
 
-@final
-class Foremost:
-    """Such referents: those that one walk finds, and those that walks before it have found."""
+#: By the referent's id, edges on shells in the order of meeting, each with what came early of it.
+OnShells = dict[int, tuple[Edge, Attributes]]
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-        #: By the referent's id, edges on shells in the order of meeting, with what came early.
-        self._on_shells: dict[int, tuple[Edge, Attributes]] = {}
 
-    def note(self, edge: Edge, early: Attributes) -> None:
-        """Look at a weak thing that is made on a shell with some attributes."""
-        if issubclass(type(edge.weak), weakref.ref):
-            self._on_shells.setdefault(id(edge.referent), (edge, early))
+def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
+    """Let the next walk know what comes too late; True where there is anything new.
 
-    def remember(self, objects: Iterable[Any]) -> bool:
-        """Let the next walk know, given all that was met; True where there is anything new."""
-        if not self._on_shells:
+    Args:
+        facts: of the dump; `Facts.foremost` is what walks before have found.
+        on_shells: the references that this walk made on shells.
+        objects: all that it has met.
+    """
+    new = {key: found for key, found in on_shells.items() if key not in facts.foremost}
+    if not new or facts.searches == _SEARCHES:
+        return False
+    late: set[int] = set()
+
+    def comes_early(referent: object) -> bool:
+        if id(referent) not in new:
             return False
-        facts = self._facts
-        new = {key: found for key, found in self._on_shells.items() if key not in facts.foremost}
-        if not new or facts.searches == _SEARCHES:
-            return False
-        late: set[int] = set()
+        # No code of the user's is run but what has run before: it hashed the key.
+        if hashes_by(referent, new[id(referent)][1]):
+            return True
+        late.add(id(referent))
+        return False
 
-        def comes_early(referent: object) -> bool:
-            if id(referent) not in new:
-                return False
-            # No code of the user's is run but what has run before: it hashed the key.
-            if hashes_by(referent, new[id(referent)][1]):
-                return True
-            late.add(id(referent))
-            return False
+    _follow_keys(facts, _keys_in(facts, objects), comes_early)
+    if not late:
+        return False
+    found = {key: edge for key, (edge, _) in new.items() if key in late}
+    facts.foremost = _in_order(facts, facts.foremost | found)
+    facts.searches += 1
+    return True
 
-        _follow_keys(facts, _keys_in(facts, objects), comes_early)
-        if not late:
-            return False
-        found = {key: edge for key, (edge, _) in new.items() if key in late}
-        facts.foremost = _in_order(facts, facts.foremost | found)
-        facts.searches += 1
-        return True
 
-    def items(self, travels: Callable[[object], bool]) -> list[Any]:
-        """What to write before the root, given what says whether a referent travels by then."""
-        items: list[Any] = []
-        for edge in self._facts.foremost.values():
-            items += [edge.weak, Rest(functools.partial(_finished, edge.referent, travels))]
-        return items
+def items(facts: Facts, travels: Callable[[object], bool]) -> list[Any]:
+    """What to write before the root, given what says whether a referent travels by then."""
+    found: list[Any] = []
+    for edge in facts.foremost.values():
+        found += [edge.weak, Rest(functools.partial(_finished, edge.referent, travels))]
+    return found
 
 
 def _finished(referent: object, travels: Callable[[object], bool]) -> Reduction:

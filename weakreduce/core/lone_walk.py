@@ -89,6 +89,6 @@ def reduce_alone(adapter: Adapter, weak: Any) -> Reduction:
     finally:
         # The referents must die with their last user, though a walk and its hooks refer to
         # each other.
-        vars(walk).clear()
+        walk.take_apart()
         facts.take_apart()
     return found

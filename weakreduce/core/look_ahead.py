@@ -22,7 +22,14 @@ import weakref
 from typing import Any, Final
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import LEAF_ATOMS, NAMEABLE, bases_of, class_attribute, defines
+from weakreduce.model.classes import (
+    LEAF_ATOMS,
+    NAMEABLE,
+    bases_of,
+    class_attribute,
+    defines,
+    names_of,
+)
 
 #: What leads nowhere, and is referred to by nothing weak.
 _LEFT_ALONE: Final = LEAF_ATOMS | {bytearray, weakref.ref}
@@ -107,11 +114,10 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
 
 def _keeps_all_in_dict(obj_type: type) -> bool:
     """Whether the ``__dict__`` of an instance shows all that it holds."""
-    own = (class_attribute(base, "__dict__") for base in bases_of(obj_type))
     return (
         _BY_DICT
         and class_attribute(obj_type, "__dictoffset__") != 0
-        and not any("__slots__" in names for names in own)
+        and not any("__slots__" in names_of(base) for base in bases_of(obj_type))
     )
 
 
@@ -123,7 +129,7 @@ def _shows_what_it_holds(obj_type: type) -> bool:
         return False
     slots = []
     for base in bases_of(cls):
-        own = class_attribute(base, "__dict__")
+        own = names_of(base)
         if type(own.get("__dict__", _dict_descriptor)) is not types.GetSetDescriptorType:
             return False
         for name, found in list(own.items()):  # a first pickle of the class adds to them

@@ -11,12 +11,12 @@ first, so each weak edge of it dangles.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import Any, Final, final
 
 from weakreduce.core.circles import circles
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import ATOMS, held, items_of, listed
+from weakreduce.core.reach import Reach
 from weakreduce.model.classes import (
     COLLECTED,
     NAMEABLE,
@@ -25,6 +25,7 @@ from weakreduce.model.classes import (
     flags_of,
     hashed_by_value,
 )
+from weakreduce.model.decide import PINS, Fate, decide
 from weakreduce.model.kinds import Edge
 
 #: How many objects are looked at.
@@ -73,12 +74,12 @@ class Circles:
 
     Args:
         facts: of the dump.
-        travels: whether the referent of an edge is to be there on the receiver.
+        reach: what is inside, all of it.
     """
 
-    def __init__(self, facts: Facts, travels: Callable[[Edge], bool]) -> None:
+    def __init__(self, facts: Facts, reach: Reach) -> None:
         self._facts = facts
-        self._travels = travels
+        self._reach = reach
         #: By id, objects with the ids of all that is constructed from them, and they from it.
         self._known: dict[int, tuple[Any, frozenset[int]]] = {}
 
@@ -92,6 +93,10 @@ class Circles:
                 ids = frozenset(map(id, circle))
                 self._known.update({id(obj): (obj, ids) for obj in circle})
         return id(edge.weak) in self._known[id(referent)][1]
+
+    def _travels(self, edge: Edge) -> bool:
+        decision = decide(edge, self._facts, self._reach, lambda _: None)
+        return decision.fate in (Fate.LINK, *PINS)
 
     def _is_constructed(self, obj: object) -> bool:
         """Whether an object is constructed from arguments that may hold something."""

@@ -23,6 +23,7 @@ from typing import Any, Final
 from weakreduce.core.expressions import Reduction, Standin
 from weakreduce.core.held import ATOMS, held
 from weakreduce.core.incomplete import can_construct, cannot_be_called_yet, lacks_hash
+from weakreduce.core.needed import Circles
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE, bases_of, names_of
 from weakreduce.model.kinds import Edge
@@ -50,6 +51,8 @@ class Presence:
         self.facts = walk.facts
         self.types = walk.types
         self.adapter = walk.adapter
+        #: Edges to what is made from what holds them, which cannot be made in any order.
+        self.circles = Circles(walk.facts, walk.reach)
         #: By id, objects that were met weakly before they were met strongly.
         self.standins: dict[int, Standin] = {}
         #: By id, the shells of objects whose construction may lead back to them, until it is done.

@@ -53,11 +53,9 @@ class Prober:
         self.adapter: Adapter = facts.adapter
         self.place = place
         self.met = Met()
-        self.walk = _Probing(
-            facts,
-            Reach(dict.fromkeys(facts.written_before), facts.written_before),
-            goes_on=goes_on,
-        )
+        met = dict.fromkeys(facts.written_before)
+        self.walk = _Probing(facts, Reach(met, facts.written_before))
+        self.walk.goes_on = goes_on
         self._override = self.walk.override([self._listen])
 
     def _listen(self, obj: object) -> Any:

@@ -30,7 +30,7 @@ def is_broken(root: object, promised: list[Any], reach: Reach, facts: Facts) -> 
         reach: what the first walk has met.
         facts: of the dump.
     """
-    if not promised or facts.begun_anew or not facts.reductions.found:
+    if not promised or facts.begun_anew:
         return False
     missing = (set(map(id, promised)) & reach.met.keys()) - facts.callbacks.keys()
     if not missing:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weakreduce.core import foremost
 from weakreduce.core.adapter import Override
 from weakreduce.core.construction import Construction
 from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
@@ -29,7 +30,6 @@ from weakreduce.core.expressions import (
     bound_method,
 )
 from weakreduce.core.facts import Facts
-from weakreduce.core.foremost import Foremost
 from weakreduce.core.hashing import Attributes, is_apart
 from weakreduce.core.held import MISSING
 from weakreduce.core.incomplete import can_construct, has_open_class
@@ -67,12 +67,13 @@ class SecondWalk(Walk):
             watch=watch,
         )
         self.root = root
-        self.construction = Construction(self, self.later)
+        self.construction = Construction(self)
         self.standins = self.construction.standins
         self.by_override = self.construction.put_names_off
         self.plans[Standin] = self.construction.of_standin
         self.plans[Guarded] = self.construction.of_guarded
-        self.foremost = Foremost(facts)
+        #: References on what hashes by value, and has a shell with some attributes alone so far.
+        self._on_shells: foremost.OnShells = {}
         self._unfinished: list[Any] = []
         self._fills: list[Call] = []
         #: Referents that a snapshot takes along, with an edge to each.
@@ -142,17 +143,25 @@ class SecondWalk(Walk):
 
     def envelope(self) -> Call:
         """The root, followed in the payload by all that only weak things need."""
-        first = self.foremost.items(lambda obj: id(obj) in self.met or id(obj) in self.standins)
+        first: list[Any] = []
+        if self.facts.foremost:
+            first = foremost.items(
+                self.facts, lambda obj: id(obj) in self.met or id(obj) in self.standins
+            )
         return Call(operator.getitem, drained(self, [*first, self.root]), len(first))
 
     def made_on_shell(self, edge: Edge, early: Attributes) -> None:
-        self.foremost.note(edge, early)
+        if issubclass(type(edge.weak), weakref.ref):
+            self._on_shells.setdefault(id(edge.referent), (edge, early))
 
     def is_to_be_run_again(self) -> bool:
         """Whether it has found out what it should have known when it began."""
         if self.construction.postpones:
             return True
-        return self.foremost.remember(itertools.chain([self.root], self.met.values()))
+        if not self._on_shells:
+            return False
+        met = itertools.chain([self.root], self.met.values())
+        return foremost.remember(self.facts, self._on_shells, met)
 
     def next_item(self) -> Any:
         while self._unfinished:
@@ -249,7 +258,7 @@ class SecondWalk(Walk):
         if id(referent) in self.facts.left_out:
             return NOTHING
         cls, known = type(referent), self.types[type(referent)]
-        if hashed_by_value(cls) and self._comes_whole_for_its_hash(referent):
+        if hashed_by_value(cls) and _comes_whole_for_its_hash(self, referent):
             return None
         if known.plain:
             if is_leaf(referent):
@@ -270,14 +279,6 @@ class SecondWalk(Walk):
         whole = known.may_come_whole and _is_leaf(found)
         return None if whole and self.construction.is_closed_construction(found) else found
 
-    def _comes_whole_for_its_hash(self, referent: object) -> bool:
-        """Whether a referent is to be written whole, since a hash may need all of it.
-
-        A weak thing on it may be a key. Not where it may lead back: there a part has to do
-        (`hashing.hashable`), as it does where strong references lead back.
-        """
-        return not has_open_class(self.facts, self.met, referent) and is_apart(self.facts, referent)
-
     def strong(self, obj: object) -> Any:
         if type(obj) is types.MethodType:
             # Its instance may lead back to the weak thing: hand over the shell of that, too.
@@ -290,6 +291,15 @@ class SecondWalk(Walk):
             # No signal: what ends a pickler's dump may run code of the user's (`signals.py`).
             self.lacks_order = True
         return super().ordered(edges)
+
+
+def _comes_whole_for_its_hash(walk: SecondWalk, referent: object) -> bool:
+    """Whether a referent is to be written whole, since a hash may need all of it.
+
+    A weak thing on it may be a key. Not where it may lead back: there a part has to do
+    (`hashing.early_attributes`), as it does where strong references lead back.
+    """
+    return not has_open_class(walk.facts, walk.met, referent) and is_apart(walk.facts, referent)
 
 
 def _is_leaf(reduction: Reduction) -> bool:

@@ -43,7 +43,6 @@ from weakreduce.core.watches import Payload, Watch
 from weakreduce.core.writing import Writing
 from weakreduce.model import homes
 from weakreduce.model.policies import Policy
-from weakreduce.model.seen import seen
 
 
 def run(adapter: Adapter, place: Place, root: object, watch: Watch | None = None) -> None:
@@ -61,7 +60,6 @@ def run(adapter: Adapter, place: Place, root: object, watch: Watch | None = None
             with watchers.watching(watch):
                 run(adapter, place, root, watch)
             return
-    adapter.begin(place.used)
     place.begin(adapter)
     session = Session(adapter, place, root, watch)
     found: Exception | None = None
@@ -91,17 +89,20 @@ class Session(Writing):
 
     def conclude(self, lost: list[Lost]) -> None:
         """Tell who is to know of a payload that is written, and of what it has lost."""
-        watch, ran = self.watch, self.last_walk()
+        watch, ran = self.watch, self.walks[-1]
         dropped = list(self.facts.dropped.values())
-        for_itself = watchers.around.get() is False if watch is None else watch.quiet
-        if ran.numbered and not for_itself:
+        if ran.numbered and not self._is_quiet():
             homes.sent(ran.numbered)
         if watch is not None:
             watch.finish(self, self.root, dropped)
             if self._weighed is not None:
                 self.put_back(self._weighed)  # a lack of memory, which a watch survives, came first
-        if (lost or dropped) and not for_itself:
+        if (lost or dropped) and not self._is_quiet():
             words.warn(self.root, lost, dropped)
+
+    def _is_quiet(self) -> bool:
+        """Whether the payload is for a report alone: nobody is to load it."""
+        return watchers.around.get() is False if self.watch is None else self.watch.quiet
 
     def explained(self, error: BaseException) -> Exception | None:
         """The error that the user is to see instead of ours; nothing was written."""
@@ -128,14 +129,6 @@ class Session(Writing):
             finally:
                 prober.take_apart()
         return found
-
-    def take_apart(self) -> None:
-        """The payload must die with its last user."""
-        for walk in self.walks:
-            if walk.met_weak:
-                seen.dumps += 1
-                break
-        super().take_apart()
 
     # --- what a watch may ask (`watches.Dump`) --------------------------------------------
 
@@ -187,7 +180,7 @@ class Session(Writing):
         inner = Writing(self.adapter, place, obj, facts=facts)
         try:
             with watchers.watching(False):
-                inner.write_to_measure()
+                inner.write()
             return place.size()
         except Exception:  # noqa: BLE001 - it is in the payload all the same: no size, no harm
             return None

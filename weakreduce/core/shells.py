@@ -30,12 +30,10 @@ class Shells(Presence):
 
     Args:
         walk: the walk.
-        later: lets an expression be written when every object of the payload is complete.
     """
 
-    def __init__(self, walk: Walk, later: Callable[[Call], None]) -> None:
+    def __init__(self, walk: Walk) -> None:
         super().__init__(walk)
-        self.later = later
         #: By id, objects under construction, each with whether it can be constructed anew.
         self._repeatable: dict[int, tuple[Any, bool]] = {}
         #: Ids of those among `_repeatable` for which lists or dicts are made each time.
@@ -180,7 +178,7 @@ class Shells(Presence):
         for names, put_in in self.adapter.namespaces(obj, found):
             early = [name for name in names if self._comes_too_early(names[name])]
             for name in early:
-                self.later(put_in(name, names[name]))
+                self.walk.later(put_in(name, names[name]))
                 names[name] = _until_then(self.walk, names[name])
         return self.adapter.closing(obj, found)
 

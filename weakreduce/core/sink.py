@@ -112,6 +112,8 @@ class Place:
         self.buffers = buffers
         #: What writes to the file itself: its place in the dump, its size, and the function.
         self.deferred: list[tuple[int, int, Callable[[], Any]]] = []
+        #: Of threads that are beginning a dump here; more than one is too many.
+        self.claims: set[Claim] = set()
 
     def write(self, data: Any, /) -> int:
         """Keep `data`, unless that passes the limit."""
@@ -141,12 +143,6 @@ class Place:
 
     #: For dill's log, which shows how many each object took.
     tell = size
-
-    def claims(self) -> set[Claim]:
-        """The claims of threads that are beginning a dump here; more than one is too many."""
-        # In one step, whatever other threads do.
-        found: set[Claim] = vars(self).setdefault("_claims", set())
-        return found
 
     def defer(self, size: int, write: Callable[[], Any]) -> None:
         """Let `write` write `size` bytes to the file itself, at this place of the dump."""
@@ -221,7 +217,13 @@ class Place:
             self.delivered.extend(map(file.write, (payload,)))
 
     def end(self) -> None:
-        """The dump has ended, and what it began with is put back."""
+        """Leave the pickler as the dump found it, but for the memo of what is in the file.
+
+        It may be interrupted, and is done again then; nothing where all is put back.
+        """
+        if self.adapter is None:
+            return
+        self.adapter.put_back(delivered=bool(self.delivered))
         self.kept = _EMPTY
         self._end_walk, self.passed = None, False
         if self.deferred:

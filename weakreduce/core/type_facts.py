@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, final
 
 from weakreduce.core.adapter import Adapter
-from weakreduce.model.bound import Bound
 from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
@@ -71,12 +70,14 @@ class TypeFacts:
 
         None where somebody else's reducer comes first.
         """
-        return None if self._adapter.claims(self._cls) else kind_of(self._cls)
+        self._adapter.meet(self._cls)  # a walk asks this first of all
+        kind = kind_of(self._cls)
+        return None if kind is None or self._adapter.claims(self._cls) else kind
 
     @_Once
     def pinnable(self) -> bool:
         """Whether a weak thing can be made to keep its own referent alive."""
-        kind = kind_of(self._cls)
+        kind = self.kind
         return (
             kind is not None
             and not kind.is_finalizer
@@ -113,7 +114,7 @@ class TypeFacts:
     @_Once
     def own_arguments(self) -> bool:
         """Whether the default reduction of instances has arguments of its own."""
-        return bool(flags_of(self._cls) & HEAP_TYPE) and has_own_arguments(self._cls)
+        return has_own_arguments(self._cls)
 
     # --- what becomes of the instances ----------------------------------------------------
 
@@ -190,13 +191,3 @@ class Types(dict[type, TypeFacts]):
     def __missing__(self, cls: type) -> TypeFacts:
         found = self[cls] = TypeFacts(cls, self._adapter)
         return found
-
-
-def is_ordinary(obj_type: type) -> bool:
-    """Whether instances are no weak things, and have no code of their own that reduces them."""
-    # What engines send in place of a task may be asked twice.
-    return obj_type is Bound or (
-        kind_of(obj_type) is None
-        and not overrides_reduce(obj_type)
-        and (not flags_of(obj_type) & HEAP_TYPE or not has_own_arguments(obj_type))
-    )

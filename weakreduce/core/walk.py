@@ -57,7 +57,6 @@ class Walk(Dispatch):
         plans: what is known of types already.
         short_cuts: the plugs for this kind of walk, by weak type.
         watch: who sees each decision; then no short cut is taken.
-        goes_on: whether refused edges are walked past; a watch says that itself.
     """
 
     #: Whether a second walk is certain, so that what this one writes means nothing.
@@ -72,14 +71,14 @@ class Walk(Dispatch):
         plans: dict[type, Plan] | None = None,
         short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         watch: Watch | None = None,
-        goes_on: bool = False,
     ) -> None:
         super().__init__(facts, met, plans, NO_SHORT_CUTS if watch is not None else short_cuts)
         self.reach = reach
         #: What payloads may name from now on, if this one is sent.
         self.numbered: list[Any] = []
         self.watch = watch
-        self.goes_on = goes_on if watch is None else watch.goes_on
+        #: Whether refused edges are walked past.
+        self.goes_on = watch is not None and watch.goes_on
         #: id(referent) -> what weak things on it are made on, where a hash may need it early, and
         #: the attributes that are put in for that.
         self._early: dict[int, tuple[Any, Attributes]] = {}

@@ -25,6 +25,7 @@ from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge
+from weakreduce.model.seen import seen
 from weakreduce.model.shipping import is_shipped
 
 
@@ -44,6 +45,8 @@ class Writing:
 
     #: The first walk, from the time when something needs one.
     first_walk: FirstWalk | None = None
+    #: What holds for the whole dump, from that time on.
+    facts: Facts
     _may_look_ahead = True
 
     def __init__(
@@ -60,9 +63,10 @@ class Writing:
         self.watch = watch
         self.walks: list[Walk] = []
         self._met: dict[int, Any] = {}
-        self._plans = adapter.plans()
-        self._facts = facts
+        self._plans: dict[type, Plan] = {}
         self._borrowed = facts is not None
+        if facts is not None:
+            self.facts = facts
 
     # --- the three steps ----------------------------------------------------------------
 
@@ -72,35 +76,27 @@ class Writing:
         Returns:
             The edges that dangle although nobody asked for that.
         """
-        if self.watch is None and not self.adapter.asks_for_all:
-            override = noting(self._met, self._plans, self._plan)
-        else:
-            override = self._override(self._begin())
-        self._walk_first(override)
-        return self._write_until_right()
-
-    def write_to_measure(self) -> None:
-        """As `write`, for a root that is written only to be measured, by a pickler in use."""
-        self._write_anew()
-        self._write_until_right()
-
-    def _write_until_right(self) -> list[Lost]:
-        """Complete what was begun, and begin anew for as long as that is needed."""
-        buffers = self.place.buffers
+        buffers, override = self.place.buffers, self._first_override()
         while True:
-            # Without a walk the pickler alone could write it.
-            lost = [] if self.first_walk is None else self._write_exactly()
+            with contextlib.suppress(LookedAhead):
+                _run(self, override, self.root)
+            first = self.first_walk
+            lost: list[Lost] | None = []
+            if first is not None:  # else the pickler alone could write it
+                lost = self._write_exactly(first)
             if lost is None:
                 self._may_look_ahead = False  # the next walk goes to its end
             elif buffers is None or buffers.settle():
                 return lost
-            self._write_anew()
+            override = self._anew()
 
-    def _walk_first(self, override: Override) -> None:
-        with contextlib.suppress(LookedAhead):
-            _run(self, override, self.root)
-        if self.first_walk is not None and self.first_walk.go_on():
-            self.start_over()  # what it has begun to write is not all walked
+    def _first_override(self) -> Override:
+        if self._borrowed:  # by a pickler that is in use
+            return self._anew()
+        self._plans = self.adapter.plans()
+        if self.watch is None and not self.adapter.asks_for_all:
+            return noting(self._met, self._plans, self._plan)
+        return self._override(self._begin())
 
     def _plan(self, obj_type: type) -> Plan:
         if self.first_walk is None:
@@ -124,13 +120,19 @@ class Writing:
         self.first_walk = self._new_first_walk(met, self._plans)
         return self.first_walk
 
-    def _write_anew(self) -> None:
+    def _anew(self) -> Override:
         """Forget what was written, and let a new reach grow, knowing more."""
         self.start_over()
-        self.first_walk = self._new_first_walk(dict.fromkeys(self.adapter.memo_before()), None)
-        self._walk_first(self._override(self.first_walk))
+        met = dict.fromkeys(self.adapter.memo_before())
+        self.first_walk = first = self._new_first_walk(met, None)
+        return self._override(first)
 
     def _new_first_walk(self, met: dict[int, Any], plans: dict[type, Plan] | None) -> FirstWalk:
+        if not hasattr(self, "facts"):  # this is the first that is made
+            before, ships = self.adapter.memo_before(), is_shipped(type(self.adapter.pickler))
+            self.facts = Facts(self.adapter, get_policy(), before, ships=ships)
+            if self.watch is not None:
+                self.facts.left_out = self.watch.left_out
         facts = self.facts
         looks = functools.partial(look_ahead.met_strongly, self.root, facts)
         may_look = (
@@ -152,14 +154,12 @@ class Writing:
         self.walks.append(walk)
         return walk
 
-    def _write_exactly(self) -> list[Lost] | None:
+    def _write_exactly(self, first: FirstWalk) -> list[Lost] | None:
         """Complete the reach, and write with it where that can tell more.
 
         Returns:
             The edges that dangle unasked; None: to be tried again, knowing more.
         """
-        first = self.first_walk
-        assert first is not None
         if not first.reach.complete:  # nobody has looked ahead
             if not first.pending and not first.again:
                 return []
@@ -175,6 +175,8 @@ class Writing:
 
     def _write_rest(self, first: FirstWalk) -> bool:
         """Walk what is strong only by way of weak things; False where that has to begin anew."""
+        if first.go_on():
+            self.start_over()  # what it has begun to write is not all walked
         mark = self.place.mark()
         try:
             _run(self, first.override_of_rest(), first.rest())
@@ -215,9 +217,12 @@ class Writing:
                 continue
             if walk.circular:  # what their callbacks hold was taken to be inside
                 self.facts.learn_circular(walk.circular)
-            elif not is_broken(self.root, walk.promised, reach, self.facts):
-                return walk.lost
-            return None
+                return None
+            # Nothing but code of the user's can take out what the first walk has met.
+            asked = self.facts.reductions.found
+            if asked and is_broken(self.root, walk.promised, reach, self.facts):
+                return None
+            return walk.lost
 
     def _survey(
         self, error: Exception, inside: Reach, snapshots: list[Edge], entries: list[Edge]
@@ -245,17 +250,6 @@ class Writing:
 
     # --- what it knows ------------------------------------------------------------------
 
-    @property
-    def facts(self) -> Facts:
-        """What holds for the whole dump, from the time when something needs it."""
-        if self._facts is None:
-            policy, before = get_policy(), self.adapter.memo_before()
-            ships = is_shipped(type(self.adapter.pickler))
-            self._facts = Facts(self.adapter, policy, before, ships=ships)
-            if self.watch is not None:
-                self._facts.left_out = self.watch.left_out
-        return self._facts
-
     def last_walk(self) -> Walk:
         """The walk that was run last, but for those that search for what failed."""
         return self.walks[-1] if self.walks else self._begin()
@@ -272,10 +266,14 @@ class Writing:
 
     def take_apart(self) -> None:
         """Forget all: the payload must die with its last user, and walks and hooks lead back."""
-        if self._facts is not None and not self._borrowed:
-            self._facts.take_apart()
+        if hasattr(self, "facts") and not self._borrowed:
+            self.facts.take_apart()
+        met_weak = False
         for walk in self.walks:
+            met_weak = met_weak or walk.met_weak
             walk.take_apart()
+        if met_weak and not self._borrowed:
+            seen.dumps += 1
         vars(self).clear()
 
 

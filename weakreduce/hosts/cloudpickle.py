@@ -56,12 +56,15 @@ class Adapter(PicklerAdapter):
     #: How many objects are to be met before the memo is looked at again.
     _next_look = 0
 
-    def __init__(self, host: Host, pickler: Any, stock: Callable[[Any, Any], None]) -> None:
-        super().__init__(pickler, stock, pickler.proto)
+    def __init__(
+        self, host: Host, pickler: Any, stock: Callable[[Any, Any], None], used: bool
+    ) -> None:
+        super().__init__(pickler, stock, used, pickler.proto)
         self.host = host
         self.host_module = host.name
-        # What it was made with; an attribute that is set later is nothing to a C pickler.
-        self._table = _get_table(pickler)
+        # What it was made with; an attribute that is set later is nothing to a C pickler. What is
+        # registered later counts when the host dumps by itself.
+        self._table = self._table_before = _get_table(pickler)
         self.reads_stock_table = self._table is host.stock_table
         self.asks_for_all = getattr(self.override, "__func__", None) is not host.stock_override
         #: By id, functions by value that know no module.
@@ -70,11 +73,6 @@ class Adapter(PicklerAdapter):
         self._classes: dict[int, tuple[object, bool]] = {}
 
     # --- one dump -----------------------------------------------------------------------
-
-    def begin(self, used: bool) -> None:
-        """The table, too: what is registered later counts when the host dumps by itself."""
-        super().begin(used)
-        self._table_before = _get_table(self.pickler)
 
     def put_back(self, *, delivered: bool) -> None:
         """The table, too."""
@@ -85,13 +83,13 @@ class Adapter(PicklerAdapter):
         """Classes and functions are cloudpickle's own concern, and nothing else is."""
         found: dict[type, Override | None] = {}
         if self.reads_stock_table:
-            now = self.host.tables.current()
-            self._table = now.merged
-            _set_table(self.pickler, now.merged)
+            now = self.host.current()
+            self._table = now.table
+            _set_table(self.pickler, now.table)
             if not has_registered():
                 found.update(now.ordinary)
         found[type] = override = self.stock_override
-        apart = not self.asks_for_all and not self.host.by_value()
+        apart = not self.asks_for_all and not self.host.by_value
         found[types.FunctionType] = self._own_functions_apart if apart else override
         return found
 
@@ -118,17 +116,24 @@ class Adapter(PicklerAdapter):
             return False
         if not self.reads_stock_table:
             return super().is_ordinary(obj_type)
-        now = self.host.tables.now
-        self.host.tables.meet(obj_type)
+        now = self.host.merged
+        self.meet(obj_type)
         found = super().is_ordinary(obj_type)
         if found and not flags_of(obj_type) & HEAP_TYPE:
             now.ordinary[obj_type] = None
         return found
 
-    def claims(self, weak_type: type) -> bool:
-        """Asked of each type, when it is first met."""
-        self.host.tables.meet(weak_type)
-        return super().claims(weak_type)
+    def meet(self, obj_type: type) -> None:
+        """Cloudpickle's table and copyreg's may have changed since they were merged."""
+        merged = self.host.merged.table
+        live = self.host.own_table.get(obj_type)
+        if live is None:
+            live = copyreg.dispatch_table.get(obj_type)
+        if live is not merged.get(obj_type):
+            if live is None:
+                del merged[obj_type]
+            else:
+                merged[obj_type] = live
 
     def wants_override(self, obj_type: type) -> bool:
         """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
@@ -165,7 +170,7 @@ class Adapter(PicklerAdapter):
         if type(obj) in weakref.ProxyTypes and _seems_a_function(obj):
             return NotImplemented
         assert self.override is not None
-        if id(obj) in _WRITTEN and not self.asks_for_all and not self.host.by_value():
+        if id(obj) in _WRITTEN and not self.asks_for_all and not self.host.by_value:
             return NotImplemented
         if id(obj) in self._nameless:
             found = self.pickler._dynamic_function_reduce(obj)
@@ -300,56 +305,36 @@ class Host:
         self.stock_class: Any = self.namespace["Pickler"]
         self.stock_table: Any = self.stock_class.dispatch_table
         self.stock_override: Any = self.stock_class.reducer_override
-        self.tables = _Tables(self.stock_class._dispatch_table)
+        self.own_table: dict[type, Any] = self.stock_class._dispatch_table
+        #: Its own table and copyreg's, merged, for as long as the two stay as they are.
+        self.merged = _Merged(self.own_table)
+        #: The modules that are to be written by value now, if this release knows of any.
+        self.by_value: Any = self.namespace.get("_PICKLE_BY_VALUE_MODULES")
 
-    def by_value(self) -> Any:
-        """The modules that are to be written by value, if there are any."""
-        return self.namespace.get("_PICKLE_BY_VALUE_MODULES")
+    def current(self) -> _Merged:
+        """The merged table as it has to be now: merged anew where one of the tables has changed."""
+        now = self.merged
+        if now.general != copyreg.dispatch_table or now.own != self.own_table:
+            # Made first and put in place at once: other threads dump meanwhile.
+            now = self.merged = _Merged(self.own_table)
+        return now
 
 
 class _Merged:
-    """Cloudpickle's table and copyreg's in one plain dict, and what they were when it was made."""
-
-    __slots__ = ("general", "merged", "ordinary", "own")
-
-    def __init__(self, own: dict[type, Any]) -> None:
-        self.general = copyreg.dispatch_table.copy()
-        self.own = own.copy()
-        self.merged = {**self.general, **self.own}
-        #: Static types, which nobody can change, that are known to be ordinary.
-        self.ordinary: dict[type, None] = {}
-
-
-class _Tables:
-    """The merged table, for as long as the two stay as they are.
+    """Cloudpickle's table and copyreg's in one plain dict, and what they were when it was made.
 
     The C pickler finds an entry there several times faster than in a ChainMap. It is given the
     dict at each dump, so late entries count; subclasses with tables of their own keep them.
     """
 
+    __slots__ = ("general", "ordinary", "own", "table")
+
     def __init__(self, own: dict[type, Any]) -> None:
-        self.own = own
-        self.now = _Merged(own)
-
-    def current(self) -> _Merged:
-        """The merged table as it has to be now: merged anew where one of the tables has changed."""
-        now = self.now
-        if now.general != copyreg.dispatch_table or now.own != self.own:
-            # Made first and put in place at once: other threads dump meanwhile.
-            now = self.now = _Merged(self.own)
-        return now
-
-    def meet(self, obj_type: type) -> None:
-        """A type is met for the first time in a walk: count what was registered meanwhile."""
-        merged = self.now.merged
-        live = self.own.get(obj_type)
-        if live is None:
-            live = copyreg.dispatch_table.get(obj_type)
-        if live is not merged.get(obj_type):
-            if live is None:
-                del merged[obj_type]
-            else:
-                merged[obj_type] = live
+        self.general = copyreg.dispatch_table.copy()
+        self.own = own.copy()
+        self.table = {**self.general, **self.own}
+        #: Static types, which nobody can change, that are known to be ordinary.
+        self.ordinary: dict[type, None] = {}
 
 
 def make_patch(module: types.ModuleType, cls: object = None) -> PicklerPatch:

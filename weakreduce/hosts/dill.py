@@ -20,9 +20,9 @@ class Adapter(PythonAdapter):
     """Drives dill's Pickler (`module` is ``dill._dill``)."""
 
     def __init__(
-        self, module: types.ModuleType, pickler: Any, stock: Callable[[Any, Any], None]
+        self, module: types.ModuleType, pickler: Any, stock: Callable[[Any, Any], None], used: bool
     ) -> None:
-        super().__init__(pickler, stock)
+        super().__init__(pickler, stock, used)
         self.module = module
         self.host_module = module.__name__
 

@@ -24,7 +24,6 @@ from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch, Stock, in_front
 from weakreduce.hosts.picklers import PythonAdapter, importable
-from weakreduce.model.kinds import kind_of
 
 if TYPE_CHECKING:
     from joblib.numpy_pickle import NumpyArrayWrapper, NumpyPickler
@@ -74,9 +73,9 @@ class Adapter(PythonAdapter):
     hides_parts = True
 
     def claims(self, weak_type: type) -> bool:
-        """Asked of each type, when it is first met."""
+        """Asked of each weak type, when it is first met."""
         claimed = super().claims(weak_type)
-        if not claimed and kind_of(weak_type) is not None:
+        if not claimed:
             self.pickler._weakreduce_arrays.meet(weak_thing=True)
         return claimed
 

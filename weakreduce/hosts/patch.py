@@ -16,11 +16,11 @@ import functools
 import importlib
 from _thread import get_ident
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from weakreduce.core.sink import Buffers, Claim, Place, UnderWay, in_a_dump
 from weakreduce.hosts import opcodes_alone
-from weakreduce.hosts.entries import as_stock
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Adapter
@@ -32,6 +32,9 @@ Stock = Callable[..., Any]
 #: What ``pickle.Pickler`` is given, in this order; classes derived from it may take other things.
 ARGUMENTS: Final = ("file", "protocol", "fix_imports", "buffer_callback")
 _ABSENT: Any = object()
+#: Whether a dump of the host's own is running by a pickler that was made before ours: all of it is
+#: as without us, though the host's table has our entries by now (`tables.py`).
+as_stock: Final[ContextVar[bool]] = ContextVar("weakreduce_as_stock", default=False)
 #: Stock picklers refuse that from Python 3.14 on; those before write nonsense, or crash.
 _IN_USE: Final = "this pickler is dumping in another thread; each thread needs a pickler of its own"
 
@@ -50,16 +53,6 @@ def _dump_as_stock(stock: Callable[[Any, Any], None], pickler: Any, obj: object)
         stock(pickler, obj)
     finally:
         as_stock.reset(token)
-
-
-def _put_back(place: Place) -> None:
-    """Leave a pickler as the dump under way found it, but for the memo of what is in the file.
-
-    It may be interrupted, and is done again then.
-    """
-    if place.adapter is not None:
-        place.adapter.put_back(delivered=bool(place.delivered))
-        place.end()
 
 
 def in_front(ours: Callable[Concatenate[Stock, _P], _R]) -> Callable[[Stock], Callable[_P, _R]]:
@@ -122,7 +115,8 @@ class PicklerPatch(AttributePatch):
 
     Args:
         cls: the class.
-        make_adapter: makes a `core.adapter.Adapter`, given a pickler and the stock ``dump``.
+        make_adapter: makes a `core.adapter.Adapter`, given a pickler, the stock ``dump``, and
+            whether the pickler has made a dump before.
         arguments: the names of what the stock ``__init__`` takes, in its order, the file first.
         after_init: called with the pickler and those arguments after the stock ``__init__`` was.
     """
@@ -130,7 +124,7 @@ class PicklerPatch(AttributePatch):
     def __init__(
         self,
         cls: Any,
-        make_adapter: Callable[[Any, Any], Adapter],
+        make_adapter: Callable[[Any, Any, bool], Adapter],
         arguments: tuple[str, ...],
         after_init: Any = None,
     ) -> None:
@@ -203,23 +197,22 @@ class PicklerPatch(AttributePatch):
             if opcodes_alone.needs_no_dump(pickler, place, obj):
                 opcodes_alone.dump(pickler, place, obj)
                 return
-            claims = place.claims()
+            claims = place.claims
             # A loop of one turn: what it loops over is on the stack of this frame.
             for claim in map(Claim, (UnderWay(),), (claims.discard,)):
                 claims.add(claim)
                 if len(claims) > 1:
                     raise RuntimeError(_IN_USE)
                 place.thread, place.under_way = get_ident(), claim
-                if place.adapter is not None:
-                    _put_back(place)  # a second exception struck while this was done
+                place.end()  # a second exception may have struck while this was done
                 try:
                     try:
-                        in_a_dump(_run(), make_adapter(pickler, stock), place, obj)
+                        in_a_dump(_run(), make_adapter(pickler, stock, place.used), place, obj)
                     finally:
-                        _put_back(place)
+                        place.end()
                 except BaseException:
                     # An exception (a Ctrl-C) may have struck while this was done.
-                    _put_back(place)
+                    place.end()
                     raise
 
         return dump

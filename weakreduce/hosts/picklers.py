@@ -1,6 +1,6 @@
 """How a session drives a pickler: one `Adapter` for C picklers, one for Python ones.
 
-Rule: nothing here knows a weak thing. What a class of picklers needs besides is in its
+Rule: what weak things become is not known here. What a class of picklers needs besides is in its
 host's own file.
 """
 
@@ -16,11 +16,11 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.type_facts import is_ordinary
-from weakreduce.hosts.entries import entry_of
-from weakreduce.hosts.scout import HARMLESS, take_over
+from weakreduce.hosts.scout import HARMLESS, handed_over
 from weakreduce.model import signals
-from weakreduce.model.kinds import is_interpreters
+from weakreduce.model.bound import Bound
+from weakreduce.model.classes import has_own_arguments, overrides_reduce
+from weakreduce.model.kinds import is_interpreters, kind_of
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Override
@@ -37,8 +37,34 @@ _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, 
 _NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
 
 
+class TableEntry:
+    """An entry of ours in a host's table for a weak type (`tables.py`).
+
+    Our own dumps go before the tables, and to them it is not there.
+
+    Args:
+        replaced: the entry that was there before, or None.
+    """
+
+    def __init__(self, replaced: Any) -> None:
+        self.replaced = replaced
+
+
+def entry_of(table: Mapping[type, Any], obj_type: type) -> Any:
+    """A table's entry for a type, as if ours were not there."""
+    found = table.get(obj_type)
+    return found.replaced if isinstance(found, TableEntry) else found
+
+
 class PicklerAdapter:
-    """A pickler that reads ``reducer_override`` and ``dispatch_table``."""
+    """A pickler that reads ``reducer_override`` and ``dispatch_table``.
+
+    Args:
+        pickler: the pickler.
+        stock: the host's own ``dump``.
+        used: whether the pickler has made a dump before.
+        protocol: the pickle protocol.
+    """
 
     #: The module whose reducers in the tables are the host's own.
     host_module = ""
@@ -51,7 +77,9 @@ class PicklerAdapter:
     answers: Iterable[tuple[Any, Any]] = ()
     errors: Iterable[tuple[Any, Exception, list[Any]]] = ()
 
-    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], protocol: int) -> None:
+    def __init__(
+        self, pickler: Any, stock: Callable[[Any, Any], None], used: bool, protocol: int
+    ) -> None:
         self.pickler = pickler
         self.stock = stock
         self.protocol = protocol
@@ -60,24 +88,22 @@ class PicklerAdapter:
         #: Whether that may care for any type.
         self.asks_for_all = self.override is not None
         self.opened: dict[int, Any] = {}
-        asked = take_over()
+        asked = handed_over.get()
         if asked is not None:
+            handed_over.set(None)  # it is not for dumps inside this one
             self.answers, self.errors = asked.answers, asked.errors
         self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
-
-    # --- one dump -----------------------------------------------------------------------
-
-    def begin(self, used: bool) -> None:
-        """Remember the pickler as it is; `used` says whether it has made a dump before."""
-        self._own_override = self.pickler.__dict__.get("reducer_override", _ABSENT)
+        self._own_override = pickler.__dict__.get("reducer_override", _ABSENT)
         #: The memo: a dict, or a pickler that holds it. A C pickler copies its memo some thirty
         #: times faster to another one than to a dict, which counts where one makes many dumps.
         self._before: Any
-        if not used or not isinstance(self.pickler, _pickle.Pickler):
-            self._before = self.pickler.memo.copy()
+        if not used or not isinstance(pickler, _pickle.Pickler):
+            self._before = pickler.memo.copy()
         else:
             self._before = _pickle.Pickler(io.BytesIO())
-            self._before.memo = self.pickler.memo
+            self._before.memo = pickler.memo
+
+    # --- one dump -----------------------------------------------------------------------
 
     def plans(self) -> dict[type, Override | None]:
         """What an override is to do with types that are known before anything is met."""
@@ -126,7 +152,10 @@ class PicklerAdapter:
     # --- what it makes of a type ----------------------------------------------------------
 
     def is_ordinary(self, obj_type: type) -> bool:
-        """Whether instances are for the pickler alone to write."""
+        """Whether instances are for the pickler alone to write.
+
+        They are no weak things, and no code of the user's reduces them.
+        """
         table = self._table
         # A ChainMap takes a microsecond to say no, and this is asked in every dump.
         for part in table.maps if type(table) is ChainMap else (table,):
@@ -135,7 +164,15 @@ class PicklerAdapter:
                 if not self._is_own(obj_type, found):
                     return False
                 break
-        return is_ordinary(obj_type)
+        # What engines send in place of a task may be asked twice.
+        return obj_type is Bound or (
+            kind_of(obj_type) is None
+            and not overrides_reduce(obj_type)
+            and not has_own_arguments(obj_type)
+        )
+
+    def meet(self, obj_type: type) -> None:
+        """The tables that are asked are the live ones."""
 
     def _is_own(self, obj_type: type, reducer: Any) -> bool:
         """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
@@ -159,10 +196,11 @@ class PicklerAdapter:
 
     def _entry(self, obj_type: type) -> Any:
         """The table's entry. One of ours hides what a user may have registered in copyreg."""
-        if self._table.get(obj_type) is None:
-            return None
-        found = entry_of(self._table, obj_type)
-        return copyreg.dispatch_table.get(obj_type) if found is None else found
+        found = self._table.get(obj_type)
+        if not isinstance(found, TableEntry):
+            return found
+        replaced = found.replaced
+        return copyreg.dispatch_table.get(obj_type) if replaced is None else replaced
 
     def has_reducer(self, obj_type: type) -> bool:
         """Whether a dispatch table has an entry for the type."""
@@ -243,8 +281,8 @@ class PythonAdapter(PicklerAdapter):
 
     has_skeletons = False
 
-    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None]) -> None:
-        super().__init__(pickler, stock, pickler.proto)
+    def __init__(self, pickler: Any, stock: Callable[[Any, Any], None], used: bool) -> None:
+        super().__init__(pickler, stock, used, pickler.proto)
         self.opened = {0: None}  # anything may be
         self._savers = pickler.dispatch
 

@@ -102,25 +102,17 @@ class Asked:
         return ask
 
     def __enter__(self) -> None:
-        _handed_over.set(self)
+        handed_over.set(self)
 
     def __exit__(self, *exception: object) -> None:
-        _handed_over.set(None)
+        handed_over.set(None)
         # An error's traceback leads back here.
         self.answers.clear()
         self.errors.clear()
 
 
-#: What the dump that begins next is to know.
-_handed_over: Final[ContextVar[Asked | None]] = ContextVar("weakreduce_asked", default=None)
-
-
-def take_over() -> Asked | None:
-    """What was handed over to the dump that begins now, if anything was."""
-    found = _handed_over.get()
-    if found is not None:
-        _handed_over.set(None)  # it is not for dumps inside this one
-    return found
+#: What the dump that begins next is to know, which takes it from here.
+handed_over: Final[ContextVar[Asked | None]] = ContextVar("weakreduce_asked", default=None)
 
 
 def _twice(reduction: tuple[Any, ...]) -> list[tuple[Any, ...]]:

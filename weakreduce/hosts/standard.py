@@ -43,8 +43,8 @@ class Pickler(_pickle.Pickler):
 class Adapter(PicklerAdapter):
     """Drives `Pickler`."""
 
-    def __init__(self, pickler: Any, stock: Any) -> None:
-        super().__init__(pickler, stock, pickler._weakreduce_protocol)
+    def __init__(self, pickler: Any, stock: Any, used: bool) -> None:
+        super().__init__(pickler, stock, used, pickler._weakreduce_protocol)
 
     def plans(self) -> dict[type, Any]:
         """Classes and functions are names, whatever the tables have; short for `is_ordinary`."""

@@ -20,13 +20,17 @@ import operator
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from weakreduce.hosts import cloudpickle, dill
-from weakreduce.hosts.entries import WEAK_TYPES, TableEntry, as_stock
-from weakreduce.model.kinds import is_interpreters
+from weakreduce.hosts.patch import as_stock
+from weakreduce.hosts.picklers import TableEntry
+from weakreduce.model.kinds import KINDS, is_interpreters
 
+#: The weak types that a table can have an entry for: it is asked by the very type.
+WEAK_TYPES: Final[tuple[type, ...]] = (weakref.KeyedRef, *(kind.base for kind in KINDS))
 #: What gives the reduction of an object.
 Reducing = Callable[[Any], Any]
 #: A reduction by stock is the same from protocol 2 on.
@@ -56,7 +60,7 @@ class Table:
         # Imported by the first use, which most processes never make.
         lone_walk = importlib.import_module("weakreduce.core.lone_walk")
         pickler = self.pickler_class(io.BytesIO())
-        adapter = self.make_adapter(pickler, self.pickler_class.dump)
+        adapter = self.make_adapter(pickler, self.pickler_class.dump, False)
         adapter.plans()  # counts what was registered meanwhile
         return lone_walk.reduce_alone(adapter, weak)
 

@@ -62,11 +62,13 @@ VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
 
 
 def has_own_arguments(obj_type: type) -> bool:
-    """Whether the default reduction of a class written in Python has arguments of its own.
+    """Whether the class is written in Python, and its default reduction has arguments of its own.
 
     Those of an exception, or what its ``__getnewargs__`` gives; but not those of a named tuple, and
     the like, whose items exist before it does.
     """
+    if not flags_of(obj_type) & HEAP_TYPE:
+        return False
     if issubclass(obj_type, BaseException):
         return True
     if issubclass(obj_type, VALUES):
