@@ -168,7 +168,7 @@ def test_nor_does_it_where_other_objects_are_between(
     weak = weakref.ref(outer)
     outer.given, inner.given = put(inner), put_reference(weak)
     things = [outer, inner, outer.given, inner.given, weak]
-    for order in itertools.permutations(range(5)):
+    for order in [*itertools.permutations(range(5))][::11]:
         root = [things[place] for place in order]
         with pytest.warns(weakreduce.DanglingWarning, match="Reduces arrives dead") as warned:
             data = weakreduce.dumps(root, host=host, policy=policy)

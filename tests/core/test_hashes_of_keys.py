@@ -680,6 +680,67 @@ def test_keys_of_a_long_strong_chain(host: Any) -> None:
             assert table[weakref.ref(key(), called)] == value
 
 
+class Listed(Member):
+    """Its state has no names, so nothing of it comes early."""
+
+    def __init__(self, key: Any) -> None:
+        super().__init__(key)
+        self.parts: list[Any] = []
+
+    def __getstate__(self) -> Any:
+        return [self.key, self.parts]
+
+    def __setstate__(self, state: Any) -> None:
+        self.key, self.parts = state
+
+
+#: What a member leads to holds the member as a key.
+OWN_KEYS: dict[str, Callable[[Any], Any]] = {
+    "dict": lambda key: {key: 1},
+    "set": lambda key: {key},
+    "beside": lambda key: [key, frozenset([key])],
+    "tuple": lambda key: [{(key,): 1}],
+}
+
+
+def _is_found(thing: Any) -> bool:
+    """Whether the key is where its hash says, in what such a thing holds."""
+    held = thing.held[-1] if type(thing.held) is list else thing.held
+    (key,) = held
+    return (hash(key), key in held) == (
+        hash(Listed("member")) if type(key) is not tuple else hash((Listed("member"),)),
+        True,
+    )
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("policy", ["snapshot", "dangle"])
+@pytest.mark.parametrize("make", OWN_KEYS)
+def test_what_leads_to_where_it_is_a_key_comes_where_a_strong_one_would(
+    make: str, policy: Any, host: Any
+) -> None:
+    """Whole: the key is found in each order in which a strong key is."""
+    found: list[list[bool]] = []
+    for weakly in (False, True):
+        member, thing = Listed("member"), Thing("thing")
+        member.parts.append(thing)
+        thing.held = OWN_KEYS[make](weakref.ref(member) if weakly else member)
+        things = [thing, member, thing.held]
+        orders = [*itertools.permutations(range(3))]
+        copies = [
+            weakreduce.loads(
+                weakreduce.dumps([things[place] for place in order], host=host, policy=policy),
+                host=host,
+            )[order.index(0)]
+            for order in orders
+        ]
+        found.append([*map(_is_found, copies)])
+    strong, weak = found
+    assert True in strong
+    assert False in strong
+    assert all(now >= before for now, before in zip(weak, strong, strict=True)), found
+
+
 class Failing(Member):
     """Its hash lacks memory, that many times from now."""
 

@@ -75,6 +75,8 @@ class Facts:
         self.postponing: set[type] = set()
         #: By the referent's id, what is written before all else (`core.foremost`).
         self.foremost: dict[int, Edge] = {}
+        #: By id, referents of keys that are written whole where they are met, whatever that takes.
+        self.whole: dict[int, Any] = {}
         #: How many walks have found more to write before all else.
         self.searches = 0
         #: Ids of weak things with a callback whose referent is constructed from them: that edge

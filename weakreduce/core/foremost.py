@@ -41,7 +41,8 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
         on_shells: the references that this walk made on shells.
         objects: all that it has met.
     """
-    new = {key: found for key, found in on_shells.items() if key not in facts.foremost}
+    known = facts.foremost.keys() | facts.whole.keys()
+    new = {key: found for key, found in on_shells.items() if key not in known}
     if not new or facts.searches == _SEARCHES:
         return False
     late: set[int] = set()
@@ -59,7 +60,9 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
     if not late:
         return False
     found = {key: edge for key, (edge, _) in new.items() if key in late}
-    facts.foremost = _in_order(facts, facts.foremost | found)
+    facts.whole |= _hashed_on_the_way(facts, found)
+    first = {key: edge for key, edge in found.items() if key not in facts.whole}
+    facts.foremost = _in_order(facts, facts.foremost | first)
     facts.searches += 1
     return True
 
@@ -140,6 +143,28 @@ def _bound(facts: Facts, hashed: Iterable[Any]) -> set[int]:
     for circle in circles(hashed, functools.partial(_leads_to, facts)):
         bound.update(_followed(key for part in circle for key in _keys_of(part)))
     return bound
+
+
+def _hashed_on_the_way(facts: Facts, late: dict[int, Edge]) -> dict[int, Any]:
+    """By id, referents that lead to where a reference to them is hashed.
+
+    Written first they would be incomplete there. Where they are met outside of that, they are
+    written whole, as strong keys are.
+    """
+
+    def hashed(obj: Any) -> list[Any]:
+        referents = map(_referent, _followed(_keys_of(obj)).values())
+        return [referent for referent in referents if id(referent) in late]
+
+    def leads_to(obj: Any) -> list[Any]:
+        return [*_leads_to(facts, obj), *hashed(obj)]
+
+    found: dict[int, Any] = {}
+    for circle in circles([edge.referent for edge in late.values()], leads_to):
+        members = {*map(id, circle)}
+        for part in circle:
+            found |= {id(obj): obj for obj in hashed(part) if id(obj) in members}
+    return found
 
 
 class _Hash:

@@ -258,7 +258,9 @@ class SecondWalk(Walk):
         if id(referent) in self.facts.left_out:
             return NOTHING
         cls, known = type(referent), self.types[type(referent)]
-        if hashed_by_value(cls) and _comes_whole_for_its_hash(self, referent):
+        if id(referent) in self.facts.whole or (
+            hashed_by_value(cls) and _comes_whole_for_its_hash(self, referent)
+        ):
             return None
         if known.plain:
             if is_leaf(referent):
