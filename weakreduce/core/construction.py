@@ -58,8 +58,11 @@ class Construction(Shells):
         `WAITS`, where the walk is run again with the state of the holder postponed.
         """
         referent = edge.referent
-        if (id(referent) in self.begun or id(referent) not in self.walk.met) and (
-            self.circles.has(edge)
+        known, identity = self.types[type(referent)], id(referent)
+        if (
+            (known.by_own_code or known.own_arguments)
+            and (identity in self.begun or identity not in self.walk.met)
+            and self.circles.has(edge)
         ):
             return CIRCULAR
         if not (self.adapter.opened or self.under_way or self.made_from(referent)):

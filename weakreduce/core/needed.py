@@ -87,8 +87,6 @@ class Circles:
         """Whether an edge that travels is in such a circle."""
         referent = edge.referent
         if id(referent) not in self._known:
-            if not self._is_constructed(referent):
-                return False
             for circle in circles([referent], self._made_from):
                 ids = frozenset(map(id, circle))
                 self._known.update({id(obj): (obj, ids) for obj in circle})
