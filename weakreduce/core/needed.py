@@ -80,38 +80,41 @@ class Circles:
     def __init__(self, facts: Facts, reach: Reach) -> None:
         self._facts = facts
         self._reach = reach
-        #: By id, objects with the ids of all that is constructed from them, and they from it.
-        self._known: dict[int, tuple[Any, frozenset[int]]] = {}
+        #: By id, objects of which it is known what is constructed from them, and they from it.
+        self._known: dict[int, Any] = {}
+        #: By id, those among them of which anything is, with the ids of all that.
+        self._circles: dict[int, frozenset[int]] = {}
 
     def has(self, edge: Edge) -> bool:
         """Whether an edge that travels is in such a circle."""
         referent = edge.referent
         if id(referent) not in self._known:
             for circle in circles([referent], self._made_from):
-                ids = frozenset(map(id, circle))
-                self._known.update({id(obj): (obj, ids) for obj in circle})
-        return id(edge.weak) in self._known[id(referent)][1]
+                ids = [*map(id, circle)]
+                self._known.update(zip(ids, circle, strict=True))
+                if len(ids) > 1:
+                    self._circles.update(dict.fromkeys(ids, frozenset(ids)))
+        return id(edge.weak) in self._circles.get(id(referent), ())
 
     def _travels(self, edge: Edge) -> bool:
         decision = decide(edge, self._facts, self._reach, lambda _: None)
         return decision.fate in (Fate.LINK, *PINS)
 
-    def _is_constructed(self, obj: object) -> bool:
-        """Whether an object is constructed from arguments that may hold something."""
-        known = self._facts.types[type(obj)]
-        constructed = known.by_own_code or known.own_arguments
-        return constructed and known.kind is None and not issubclass(type(obj), NAMEABLE)
-
     def _made_from(self, obj: Any) -> list[Any]:
         """What an object is constructed from, or holds as a builtin container or a weak thing."""
-        facts = self._facts
-        kind = facts.types[type(obj)].kind
-        found: Any = items_of(obj)
-        if kind is not None and not kind.is_container and not kind.is_finalizer:
-            found = [edge.referent for edge in kind.edges(obj) if self._travels(edge)]
-        elif found is None and self._is_constructed(obj):
-            reduction = facts.reductions.reduced_or_none(obj)
-            found = None if reduction is None else held(reduction[1]).values()
+        facts, found = self._facts, items_of(obj)
+        if found is None:
+            known = facts.types[type(obj)]
+            kind = known.kind
+            if kind is not None:
+                at_once = not kind.is_container and not kind.is_finalizer
+                edges = kind.edges(obj) if at_once else ()
+                found = [edge.referent for edge in edges if self._travels(edge)]
+            elif (known.by_own_code or known.own_arguments) and not (
+                issubclass(type(obj), NAMEABLE)
+            ):
+                reduction = facts.reductions.reduced_or_none(obj)
+                found = None if reduction is None else items_of(reduction[1])
         return [
             part
             for part in found or ()
