@@ -19,7 +19,7 @@ from typing import Any, Final
 from weakreduce.core.circles import circles
 from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
-from weakreduce.core.hashing import Attributes, hashes_by, strong_parts
+from weakreduce.core.hashing import Attributes, can_be_tried, hashes_by, strong_parts
 from weakreduce.core.held import ATOMS, held, held_by_function, items_of
 from weakreduce.model.classes import NAMEABLE, hashed_by_value
 from weakreduce.model.kinds import Edge
@@ -60,7 +60,8 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
     if not late:
         return False
     found = {key: edge for key, (edge, _) in new.items() if key in late}
-    facts.whole |= _hashed_on_the_way(facts, found)
+    tried = {key: edge for key, edge in found.items() if can_be_tried(type(edge.referent))}
+    facts.whole |= _hashed_on_the_way(facts, tried)
     first = {key: edge for key, edge in found.items() if key not in facts.whole}
     facts.foremost = _in_order(facts, facts.foremost | first)
     facts.searches += 1

@@ -76,11 +76,7 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
     cls = type(referent)
     if issubclass(cls, VALUES) and type(class_attribute(cls, "__hash__")) is _OF_C:
         return True  # by what it is constructed from
-    if (
-        class_attribute(cls, "__new__") is not object.__new__
-        or not constructs_by_default(cls)
-        or defines(cls, "__del__")
-    ):
+    if not can_be_tried(cls):
         return False  # not known
     try:
         right = hash(_bare_with(cls, _split(stock_getstate(referent))))
@@ -94,6 +90,15 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
         if says_nothing(error):
             raise
         return False  # it lacks something
+
+
+def can_be_tried(cls: type) -> bool:
+    """Whether the hash of an instance can be tried, on a bare one with attributes."""
+    return (
+        class_attribute(cls, "__new__") is object.__new__
+        and constructs_by_default(cls)
+        and not defines(cls, "__del__")
+    )
 
 
 def _bare_with(cls: type, attributes: Attributes) -> Any:
