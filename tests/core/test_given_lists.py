@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -140,11 +141,15 @@ def test_the_order_plays_no_part(cls: Any, order: str, host: Any) -> None:
 
 
 class Other(Reduces):
-    pass
+    def method(self) -> None: ...
 
 
 class Third(Reduces):
     pass
+
+
+class Pair(NamedTuple):
+    part: Any
 
 
 #: What two objects are made from: the first from the second, the second from a reference.
@@ -153,6 +158,15 @@ BETWEEN: dict[str, Any] = {
     "list": (lambda part: [part], lambda found: found[0]),
     "dict": (lambda part: {1: [part]}, lambda found: found[1][0]),
     "a third": (lambda part: [Third([part])], lambda found: found[0].given[0]),
+    "a named tuple": (lambda part: [Pair(part)], lambda found: found[0].part),
+}
+#: What else is made from what it holds.
+MADE_FROM: dict[str, Callable[[Any], Any]] = {
+    "a bound method": lambda part: part.method,
+    "a slice": slice,
+    "an iterator": lambda part: iter([part]),
+    "a map": lambda part: map(id, [part]),
+    "a frozenset": lambda part: frozenset([part]),
 }
 
 
@@ -182,12 +196,24 @@ def test_nor_does_it_where_other_objects_are_between(
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+@pytest.mark.parametrize("between", MADE_FROM)
+def test_nor_what_kind_of_object_is_between(between: str, host: Any) -> None:
+    outer, inner = Reduces(), Other()
+    outer.given, inner.given = [MADE_FROM[between](inner)], weakref.ref(outer)
+    for root in itertools.permutations([outer, inner, outer.given]):
+        with pytest.warns(weakreduce.DanglingWarning, match="Reduces arrives dead"):
+            data = weakreduce.dumps(root, host=host)
+        (copy,) = (copy for copy in weakreduce.loads(data) if type(copy) is Other)
+        assert copy.given() is None
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 @pytest.mark.parametrize("put", BETWEEN)
 def test_of_two_that_are_made_from_each_other_neither_is_first(put: str, host: Any) -> None:
     """Either could be made, and not both."""
     into, out_of = BETWEEN[put]
     one, other = Reduces(), Other()
-    one.given, other.given = into(weakref.ref(other)), into(weakref.ref(one))
+    one.given, other.given = into(weakref.ref(other, callback)), into(weakref.ref(one))
     for root in ([one, other], [other, one], [other.given, one, other]):
         with pytest.warns(weakreduce.DanglingWarning) as warned:
             data = weakreduce.dumps(root, host=host)

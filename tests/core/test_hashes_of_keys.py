@@ -741,6 +741,38 @@ def test_what_leads_to_where_it_is_a_key_comes_where_a_strong_one_would(
     assert all(now >= before for now, before in zip(weak, strong, strict=True)), found
 
 
+class Sequence(list[Any]):
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+class Mapping(dict[Any, Any]):
+    def __hash__(self) -> int:
+        return hash((*self.items(),))
+
+
+class Deque(collections.deque[Any]):
+    def __hash__(self) -> int:
+        return hash((*self,))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("make", [Sequence, lambda items: Mapping({1: items[0]}), Deque])
+def test_keys_that_hash_by_their_items_lead_to_one_another(make: Any, host: Any) -> None:
+    """What holds them all as keys is an attribute of each: none is merged with another."""
+    members = [make([number]) for number in range(3)]
+    keys = {weakref.ref(member): place for place, member in enumerate(members)}
+    for member in members:
+        member.table = keys
+    for root in ([keys, *members], [*members, keys], [members[1], keys, *members]):
+        copies = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        found = copies[0].table if type(copies[0]) is not dict else copies[0]
+        assert len(found) == 3
+        for key, place in found.items():
+            assert key() == members[place]
+            assert found[weakref.ref(key(), called)] == place
+
+
 class Failing(Member):
     """Its hash lacks memory, that many times from now."""
 

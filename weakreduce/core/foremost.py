@@ -41,8 +41,8 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
         on_shells: the references that this walk made on shells.
         objects: all that it has met.
     """
-    known = facts.foremost.keys() | facts.whole.keys()
-    new = {key: found for key, found in on_shells.items() if key not in known}
+    before = facts.foremost.keys() | facts.whole.keys()
+    new = {key: found for key, found in on_shells.items() if key not in before}
     if not new or facts.searches == _SEARCHES:
         return False
     late: set[int] = set()
@@ -60,8 +60,13 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
     if not late:
         return False
     found = {key: edge for key, (edge, _) in new.items() if key in late}
-    tried = {key: edge for key, edge in found.items() if can_be_tried(type(edge.referent))}
-    facts.whole |= _hashed_on_the_way(facts, tried)
+    # What cannot be tried may do with what comes early, if anything does.
+    known = {
+        key: edge
+        for key, edge in found.items()
+        if can_be_tried(type(edge.referent)) or not any(new[key][1])
+    }
+    facts.whole |= _hashed_on_the_way(facts, known)
     first = {key: edge for key, edge in found.items() if key not in facts.whole}
     facts.foremost = _in_order(facts, facts.foremost | first)
     facts.searches += 1

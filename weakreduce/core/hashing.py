@@ -37,6 +37,8 @@ _ATOMS: Final = (
 )  # fmt: skip
 #: The type of a hash that is written in C.
 _OF_C: Final = types.WrapperDescriptorType
+#: What makes a bare instance, and runs no code of the user's.
+_BARE: Final = (object.__new__, list.__new__, dict.__new__)
 #: Attributes, and those in slots.
 Attributes = tuple[dict[str, Any], dict[str, Any]]
 
@@ -79,7 +81,7 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
     if not can_be_tried(cls):
         return False  # not known
     try:
-        right = hash(_bare_with(cls, _split(stock_getstate(referent))))
+        right = hash(_bare_with(cls, _split(stock_getstate(referent)), referent))
     except Exception as error:
         if says_nothing(error) or is_too_deep(error):
             raise
@@ -93,17 +95,24 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
 
 
 def can_be_tried(cls: type) -> bool:
-    """Whether the hash of an instance can be tried, on a bare one with attributes."""
+    """Whether the hash of an instance can be tried, on a bare one with attributes and items."""
     return (
-        class_attribute(cls, "__new__") is object.__new__
+        class_attribute(cls, "__new__") in _BARE
         and constructs_by_default(cls)
         and not defines(cls, "__del__")
     )
 
 
-def _bare_with(cls: type, attributes: Attributes) -> Any:
-    made: Any = object.__new__(cls)
+def _bare_with(cls: type, attributes: Attributes, items_from: Any = None) -> Any:
+    """A bare instance with some attributes and, past the code of its class, an object's items."""
+    made: Any = class_attribute(cls, "__new__")(cls)
     early, early_slots = attributes
+    if issubclass(cls, list):
+        list.extend(made, list.__iter__(items_from or []))
+    elif issubclass(cls, dict):
+        dict.update(
+            made, zip(dict.keys(items_from or {}), dict.values(items_from or {}), strict=True)
+        )
     if early:
         made.__dict__.update(early)
     for name, value in early_slots.items():

@@ -11,6 +11,8 @@ first, so each weak edge of it dangles.
 from __future__ import annotations
 
 import enum
+import gc
+import types
 from typing import Any, Final, final
 
 from weakreduce.core.circles import circles
@@ -19,6 +21,7 @@ from weakreduce.core.held import ATOMS, held, items_of, listed
 from weakreduce.core.reach import Reach
 from weakreduce.model.classes import (
     COLLECTED,
+    HEAP_TYPE,
     NAMEABLE,
     class_attribute,
     constructs_by_default,
@@ -30,6 +33,10 @@ from weakreduce.model.kinds import Edge
 
 #: How many objects are looked at.
 _LOOKED_AT: Final = 1000
+
+
+#: What is made with its items; a subclass may be, too.
+_FIXED: Final = (tuple, frozenset)
 
 
 def needed_for(facts: Facts, value: object) -> dict[int, Any]:
@@ -47,8 +54,8 @@ def needed_for(facts: Facts, value: object) -> dict[int, Any]:
 def _arguments(facts: Facts, obj: Any) -> Any:
     """What is handed over when an object is constructed."""
     cls, known = type(obj), facts.types[type(obj)]
-    if issubclass(cls, (tuple, frozenset)) and not known.by_own_code:
-        return [*(tuple if issubclass(cls, tuple) else frozenset).__iter__(obj)]
+    if issubclass(cls, _FIXED) and not known.by_own_code:
+        return _items_of_fixed(obj)
     if issubclass(cls, NAMEABLE):
         if not issubclass(cls, enum.EnumMeta) or facts.adapter.by_name(obj):
             return None
@@ -66,6 +73,11 @@ def _arguments(facts: Facts, obj: Any) -> Any:
     if found is None:
         return None
     return listed(found[1:]) if in_c or hashed else found[1]
+
+
+def _items_of_fixed(obj: Any) -> list[Any]:
+    """The items of a tuple or frozenset, past the code of its class."""
+    return [*(tuple if issubclass(type(obj), tuple) else frozenset).__iter__(obj)]
 
 
 @final
@@ -97,6 +109,8 @@ class Circles:
         return id(edge.weak) in self._circles.get(id(referent), ())
 
     def _travels(self, edge: Edge) -> bool:
+        if id(edge.weak) in self._facts.circular:
+            return True  # it would, were it not in a circle
         decision = decide(edge, self._facts, self._reach, lambda _: None)
         return decision.fate in (Fate.LINK, *PINS)
 
@@ -104,17 +118,11 @@ class Circles:
         """What an object is constructed from, or holds as a builtin container or a weak thing."""
         facts, found = self._facts, items_of(obj)
         if found is None:
-            known = facts.types[type(obj)]
-            kind = known.kind
-            if kind is not None:
-                at_once = not kind.is_container and not kind.is_finalizer
-                edges = kind.edges(obj) if at_once else ()
-                found = [edge.referent for edge in edges if self._travels(edge)]
-            elif (known.by_own_code or known.own_arguments) and not (
-                issubclass(type(obj), NAMEABLE)
-            ):
-                reduction = facts.reductions.reduced_or_none(obj)
-                found = None if reduction is None else items_of(reduction[1])
+            kind = facts.types[type(obj)].kind
+            if kind is None:
+                found = _constructed_from(facts, obj)
+            elif not kind.is_container and not kind.is_finalizer:
+                found = [edge.referent for edge in kind.edges(obj) if self._travels(edge)]
         return [
             part
             for part in found or ()
@@ -122,3 +130,22 @@ class Circles:
             and id(part) not in self._known
             and id(part) not in facts.written_before
         ]
+
+
+def _constructed_from(facts: Facts, obj: Any) -> list[Any] | None:
+    """The arguments of an object's construction, if it has any."""
+    cls, known = type(obj), facts.types[type(obj)]
+    if issubclass(cls, NAMEABLE):
+        return None
+    if issubclass(cls, _FIXED) and not known.by_own_code:
+        return _items_of_fixed(obj)
+    if cls is types.MethodType:
+        return [obj.__self__]
+    # An iterator, a slice, and the like are made from what they hold.
+    in_c = not flags_of(cls) & HEAP_TYPE and flags_of(cls) & COLLECTED
+    if known.by_own_code or known.own_arguments or (in_c and not constructs_by_default(cls)):
+        reduction = facts.reductions.reduced_or_none(obj)
+        if reduction is None and in_c:  # dill has a way of its own
+            return gc.get_referents(obj)
+        return None if reduction is None else items_of(reduction[1])
+    return None
