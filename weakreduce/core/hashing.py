@@ -96,8 +96,9 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
 
 def can_be_tried(cls: type) -> bool:
     """Whether the hash of an instance can be tried, on a bare one with attributes and items."""
+    new = class_attribute(cls, "__new__")
     return (
-        class_attribute(cls, "__new__") in _BARE
+        any(new is bare for bare in _BARE)
         and constructs_by_default(cls)
         and not defines(cls, "__del__")
     )
@@ -107,12 +108,10 @@ def _bare_with(cls: type, attributes: Attributes, items_from: Any = None) -> Any
     """A bare instance with some attributes and, past the code of its class, an object's items."""
     made: Any = class_attribute(cls, "__new__")(cls)
     early, early_slots = attributes
-    if issubclass(cls, list):
-        list.extend(made, list.__iter__(items_from or []))
-    elif issubclass(cls, dict):
-        dict.update(
-            made, zip(dict.keys(items_from or {}), dict.values(items_from or {}), strict=True)
-        )
+    if items_from is not None and issubclass(cls, list):
+        list.extend(made, list.__iter__(items_from))
+    elif items_from is not None and issubclass(cls, dict):
+        dict.update(made, dict.items(items_from))
     if early:
         made.__dict__.update(early)
     for name, value in early_slots.items():
