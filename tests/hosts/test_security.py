@@ -142,7 +142,8 @@ NOT_WRITTEN = {
     for name in (
         "bool", "bytes", "bytearray", "range", "NotImplemented", "complex", "float", "frozenset",
         "int", "str", "tuple",
-        "copyreg.__newobj__", "object.__eq__", "object.__getstate__", "object.__hash__",
+        "copyreg.__newobj__", "dict.__new__", "list.__new__", "object.__eq__",
+        "object.__getstate__", "object.__hash__",
     )
 } | {"pickle.PickleBuffer", "types.CodeType", "types.WrapperDescriptorType"}  # fmt: skip
 #: Where the package is: of the wheel, where that is tested.
