@@ -33,10 +33,20 @@ from weakreduce.model.kinds import Edge
 
 #: How many objects are looked at.
 _LOOKED_AT: Final = 1000
-
-
 #: What is made with its items; a subclass may be, too.
 _FIXED: Final = (tuple, frozenset)
+
+
+def single_edge(facts: Facts, part: object) -> Edge | None:
+    """The edge of a weak thing that has one, and cannot wait for its referent; None for all else.
+
+    A weak container can wait, and be filled later.
+    """
+    kind = None if type(part) in ATOMS else facts.types[type(part)].kind
+    if kind is None or kind.is_container or kind.is_finalizer:
+        return None
+    (edge,) = kind.edges(part)
+    return edge
 
 
 def needed_for(facts: Facts, value: object) -> dict[int, Any]:
@@ -118,11 +128,11 @@ class Circles:
         """What an object is constructed from, or holds as a builtin container or a weak thing."""
         facts, found = self._facts, items_of(obj)
         if found is None:
-            kind = facts.types[type(obj)].kind
-            if kind is None:
+            edge = single_edge(facts, obj)
+            if edge is not None:
+                found = [edge.referent] if self._travels(edge) else []
+            elif facts.types[type(obj)].kind is None:
                 found = _constructed_from(facts, obj)
-            elif not kind.is_container and not kind.is_finalizer:
-                found = [edge.referent for edge in kind.edges(obj) if self._travels(edge)]
         return [
             part
             for part in found or ()

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from weakreduce.core.encode import dead_single
 from weakreduce.core.expressions import Call, Guarded, Reduction, Rest, Standin
-from weakreduce.core.held import ATOMS, MISSING, are_same, holds_fresh, items_of
+from weakreduce.core.held import MISSING, are_same, holds_fresh, items_of
 from weakreduce.core.incomplete import can_construct, lacks_hash
-from weakreduce.core.needed import needed_for
+from weakreduce.core.needed import needed_for, single_edge
 from weakreduce.core.presence import Presence
 from weakreduce.core.walk import Walk
 from weakreduce.model.classes import NAMEABLE
@@ -230,11 +230,8 @@ class Shells(Presence):
 
     def _referent_of_a_single(self, part: object) -> Any:
         """What a weak thing with one edge points at; None for all else."""
-        kind = None if type(part) in ATOMS else self.types[type(part)].kind
-        if kind is None or kind.is_container or kind.is_finalizer:
-            return None
-        (edge,) = kind.edges(part)
-        return edge.referent
+        edge = single_edge(self.facts, part)
+        return None if edge is None else edge.referent
 
     def _is_missing(self, weak: object, referent: object, holder: object) -> bool:
         return (
