@@ -20,6 +20,7 @@ import weakreduce
 from weakreduce.core.encode import _empty, container_of, encode
 from weakreduce.core.expressions import Call
 from weakreduce.model import kinds
+from weakreduce.model.classes import ClassFacts
 from weakreduce.model.decide import ARRIVES, Decision, Fate
 from weakreduce.model.kinds import Edge
 
@@ -97,6 +98,13 @@ def called(_: Any) -> None:
     """A callback."""
 
 
+class _Types(dict[type, ClassFacts]):
+    """What classes tell, without a pickler."""
+
+    def __missing__(self, cls: type) -> ClassFacts:
+        return ClassFacts(cls)
+
+
 class Hand:
     """What the encoder asks: one fate for every edge, and copies that are there already."""
 
@@ -106,6 +114,7 @@ class Hand:
         self, fate: Fate, copies: dict[int, Any], *, complete: bool = True, home: bool = False
     ) -> None:
         self.fate = fate
+        self.types = _Types()
         self.copies = copies
         self.complete = complete
         self.home = home

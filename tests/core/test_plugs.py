@@ -21,8 +21,8 @@ import run_random_graphs
 from shapes import SHAPES
 
 import weakreduce
-from weakreduce.core import look_ahead, short_cuts
-from weakreduce.hosts import opcodes_alone, picklers, scout
+from weakreduce.core import look_ahead, short_cuts, writing
+from weakreduce.hosts import opcodes_alone, scout
 from weakreduce.hosts.own import _pickler_class
 
 HOSTS = ("cloudpickle", "dill", "pickle")
@@ -31,7 +31,7 @@ PLUGS: dict[str, tuple[Any, str, Any]] = {
     "short cuts of the first walk": (short_cuts, "of_first_walk", {}),
     "short cuts of the second walk": (short_cuts, "of_second_walk", {}),
     "the look ahead": (look_ahead, "met_strongly", None),
-    "what is ordinary needs no session": (picklers.PicklerAdapter, "is_ordinary", False),
+    "what is ordinary needs no session": (writing, "is_ordinary", False),
     "what is written by opcodes alone needs nothing": (opcodes_alone, "is_of_opcodes", False),
 }
 

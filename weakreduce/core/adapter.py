@@ -7,12 +7,23 @@ nothing in `core` knows another thing of picklers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from weakreduce.core.expressions import Reduction
 
 #: What a pickler asks of each instance: it gives a reduction, or `NotImplemented`.
 Override = Callable[[Any], Any]
+
+
+class Reducers(NamedTuple):
+    """What reduces the instances of a type, before its class is asked."""
+
+    #: Whether a dispatch table has an entry for the type.
+    has_entry: bool
+    #: The entry, unless it is the host's own.
+    entry: Override | None
+    #: Whether the pickler's own override cares for instances.
+    overridden: bool
 
 
 class Adapter(Protocol):
@@ -74,23 +85,22 @@ class Adapter(Protocol):
 
     # --- what the pickler makes of a type -------------------------------------------------
 
-    def is_ordinary(self, obj_type: type) -> bool:
-        """Whether instances are for the pickler alone to write."""
+    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
+        """What of the pickler's reduces instances, as registered now.
+
+        Args:
+            obj_type: the type.
+            may_pretend: whether `isinstance` may take them for instances of another.
+        """
 
     def meet(self, obj_type: type) -> None:
-        """A type is met for the first time by a walk: what was registered meanwhile counts."""
+        """A walk makes its plan for a type: what was registered meanwhile counts."""
 
-    def wants_override(self, obj_type: type) -> bool:
-        """Whether the pickler's own override cares for instances of a type."""
+    def remember_ordinary(self, obj_type: type) -> None:
+        """The pickler alone writes instances, as long as its tables stay as they are."""
 
     def stock_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object."""
-
-    def has_reducer(self, obj_type: type) -> bool:
-        """Whether a dispatch table has an entry for the type."""
-
-    def table_reducer(self, obj_type: type) -> Override | None:
-        """The entry of a dispatch table, unless it is the host's own."""
 
     def claims(self, weak_type: type) -> bool:
         """Whether a user registered a reducer of their own for a weak type: theirs wins."""

@@ -23,10 +23,10 @@ from weakreduce.core.held import ATOMS, MISSING, held, items_of, listed
 from weakreduce.core.incomplete import cannot_be_called_yet
 from weakreduce.core.needed import needed_for
 from weakreduce.core.shells import Shells
+from weakreduce.core.type_facts import Types
 from weakreduce.model.classes import (
     NAMEABLE,
     class_attribute,
-    constructs_by_default,
     defines,
     made_type,
 )
@@ -193,7 +193,7 @@ class Construction(Shells):
         state, items, pairs, *setter = (*parts, None, None, None)[: max(3, len(parts))]
         now: list[Any] = []
         late: list[Any] = []
-        if not any(setter) and _sets_attributes(type(obj), made_by):
+        if not any(setter) and _sets_attributes(self.types, type(obj), made_by):
             split = self._split_state(obj, state)
         else:
             split = self._whole_state(obj, state)
@@ -252,10 +252,10 @@ def _given(part: object) -> Any:
     return iter(part) if type(part) is list else part
 
 
-def _sets_attributes(cls: type, made_by: object) -> bool:
+def _sets_attributes(types: Types, cls: type, made_by: object) -> bool:
     """Whether a state of attributes may be put back in two steps."""
     if defines(cls, "__setstate__") and (
         class_attribute(cls, "__setstate__") is not BaseException.__setstate__
     ):
         return False
-    return constructs_by_default(cls) or made_type(made_by) is cls
+    return types[cls].constructs_by_default or made_type(made_by) is cls

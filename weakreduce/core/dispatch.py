@@ -153,6 +153,7 @@ class Dispatch:
         if obj_type in _EXPRESSIONS:
             return _reduction_of
         adapter, known = self.adapter, self.types[obj_type]
+        adapter.meet(obj_type)
         kind = known.kind
         if kind is None and kind_of(obj_type) is not None:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins

@@ -39,7 +39,6 @@ from weakreduce.model.classes import (
     class_attribute,
     defines,
     flags_of,
-    hashed_by_value,
     stock_getstate,
 )
 from weakreduce.model.decide import ARRIVES, PINS, Fate
@@ -222,9 +221,9 @@ def _container(walk: Writer, kind: Kind, weak: Any) -> Reduction:
         targets, pins = [target for target, _ in found], [pin for _, pin in found]
         keys = [edge.key for edge, _ in kept]
         if base is weakref.WeakValueDictionary:
-            hashed = any(map(_needs_state, keys))
+            hashed = any(_needs_state(walk, key) for key in keys)
         else:
-            hashed = any(hashed_by_value(type(referent)) for referent in referents)
+            hashed = any(walk.types[type(referent)].hashed_by_value for referent in referents)
         values = [edge.value for edge, _ in kept]
         late = not all(map(walk.can_make, (*referents, *keys, *values)))
         if hashed and not late and base is weakref.WeakKeyDictionary:
@@ -256,14 +255,14 @@ def _empty(collection: Any) -> Call:
     return made
 
 
-def _needs_state(key: Any) -> bool:
+def _needs_state(walk: Writer, key: Any) -> bool:
     """Whether a hash of a key may run code that needs the state of an object."""
     cls = type(key)
     if cls is tuple or cls is frozenset:
-        return any(map(_needs_state, key))
+        return any(_needs_state(walk, part) for part in key)
     if issubclass(cls, weakref.ref):  # which hashes as its referent does
-        return hashed_by_value(type(weakref.ref.__call__(key)))
-    return bool(flags_of(cls) & HEAP_TYPE) and hashed_by_value(cls)
+        return walk.types[type(weakref.ref.__call__(key))].hashed_by_value
+    return bool(flags_of(cls) & HEAP_TYPE) and walk.types[cls].hashed_by_value
 
 
 def _filling(

@@ -213,7 +213,8 @@ class Facts:
     def obstacle(self, edge: Edge) -> Decision | None:
         """The decision that takes the place of a snapshot which cannot be."""
         weak, referent = edge.weak, edge.referent
-        if not self.types[type(weak)].pinnable:
+        kind = self.types[type(weak)].kind
+        if kind is None or not kind.can_pin:
             return decide.UNPINNABLE
         if not self.with_snapshots:
             return decide.LEFT_OUT

@@ -21,7 +21,7 @@ from weakreduce.core.expressions import Reduction, Rest
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, can_be_tried, hashes_by, strong_parts
 from weakreduce.core.held import ATOMS, held, held_by_function, items_of
-from weakreduce.model.classes import NAMEABLE, hashed_by_value
+from weakreduce.model.classes import NAMEABLE
 from weakreduce.model.kinds import Edge
 
 #: How often a walk is run again because such a referent was found. Each run may find another, which
@@ -51,7 +51,7 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
         if id(referent) not in new:
             return False
         # No code of the user's is run but what has run before: it hashed the key.
-        if hashes_by(referent, new[id(referent)][1]):
+        if hashes_by(facts, referent, new[id(referent)][1]):
             return True
         late.add(id(referent))
         return False
@@ -64,7 +64,7 @@ def remember(facts: Facts, on_shells: OnShells, objects: Iterable[Any]) -> bool:
     known = {
         key: edge
         for key, edge in found.items()
-        if can_be_tried(type(edge.referent)) or not any(new[key][1])
+        if can_be_tried(facts, type(edge.referent)) or not any(new[key][1])
     }
     facts.whole |= _hashed_on_the_way(facts, known)
     first = {key: edge for key, edge in found.items() if key not in facts.whole}
@@ -91,7 +91,7 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], comes_early: Callable[[objec
     Where not, the hash may go by way of its own references, so these count as keys, too. Not of
     what leads to where it is hashed as a strong key: it has to be met as it was.
     """
-    strong = _followed(keys)
+    strong = _followed(facts, keys)
     asked: dict[int, Any] = {}
     bound: set[int] | None = None
     seen, waiting = {**strong}, [*strong.values()]
@@ -106,13 +106,13 @@ def _follow_keys(facts: Facts, keys: Iterable[Any], comes_early: Callable[[objec
                 bound = _bound(facts, strong.values())
             if identity in bound:
                 continue
-        if hashed_by_value(type(referent)) and not comes_early(referent):
-            more = _followed(_seen_by_collector(referent), seen)
+        if facts.types[type(referent)].hashed_by_value and not comes_early(referent):
+            more = _followed(facts, _seen_by_collector(referent), seen)
             waiting += more.values()
             seen.update(more)
 
 
-def _followed(keys: Iterable[Any], known: Collection[int] = ()) -> dict[int, Any]:
+def _followed(facts: Facts, keys: Iterable[Any], known: Collection[int] = ()) -> dict[int, Any]:
     """By id, keys and what their hashes may go through, as far as the first reference.
 
     But for what is known, with all that it leads to.
@@ -125,7 +125,7 @@ def _followed(keys: Iterable[Any], known: Collection[int] = ()) -> dict[int, Any
         if cls in ATOMS or id(key) in found or id(key) in known:
             continue
         found[id(key)] = key
-        if not issubclass(cls, weakref.ref) and hashed_by_value(cls):
+        if not issubclass(cls, weakref.ref) and facts.types[cls].hashed_by_value:
             waiting += _seen_by_collector(key)  # maybe by what it holds
     return found
 
@@ -147,7 +147,7 @@ def _bound(facts: Facts, hashed: Iterable[Any]) -> set[int]:
     """By id, those among some objects that lead to where they are hashed themselves."""
     bound: set[int] = set()
     for circle in circles(hashed, functools.partial(_leads_to, facts)):
-        bound.update(_followed(key for part in circle for key in _keys_of(part)))
+        bound.update(_followed(facts, (key for part in circle for key in _keys_of(part))))
     return bound
 
 
@@ -159,7 +159,7 @@ def _hashed_on_the_way(facts: Facts, late: dict[int, Edge]) -> dict[int, Any]:
     """
 
     def hashed(obj: Any) -> list[Any]:
-        referents = map(_referent, _followed(_keys_of(obj)).values())
+        referents = map(_referent, _followed(facts, _keys_of(obj)).values())
         return [referent for referent in referents if id(referent) in late]
 
     def leads_to(obj: Any) -> list[Any]:
@@ -196,7 +196,8 @@ def _in_order(facts: Facts, late: dict[int, Edge]) -> dict[int, Edge]:
         referent = _referent(obj.of)
         if referent is not None:
             return [hash_of(referent)]
-        return [*map(hash_of, _seen_by_collector(obj.of))] if hashed_by_value(type(obj.of)) else []
+        by_value = facts.types[type(obj.of)].hashed_by_value
+        return [*map(hash_of, _seen_by_collector(obj.of))] if by_value else []
 
     places = {key: place for place, key in enumerate(late)}
     ordered: dict[int, Edge] = {}

@@ -21,9 +21,7 @@ from weakreduce.model.classes import (
     NAMEABLE,
     VALUES,
     class_attribute,
-    constructs_by_default,
     defines,
-    reduces_by_default,
     stock_getstate,
 )
 from weakreduce.model.kinds import kind_of
@@ -69,7 +67,7 @@ def with_attributes(shell: object, cls: type, attributes: Attributes) -> Any:
     return same_with(shell, steps, None, None, operator.is_)
 
 
-def hashes_by(referent: object, attributes: Attributes) -> bool:
+def hashes_by(facts: Facts, referent: object, attributes: Attributes) -> bool:
     """Whether some attributes are all that the hash of an object needs.
 
     Two bare instances of its class are hashed, one with these attributes and one with all. (Not
@@ -78,7 +76,7 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
     cls = type(referent)
     if issubclass(cls, VALUES) and type(class_attribute(cls, "__hash__")) is _OF_C:
         return True  # by what it is constructed from
-    if not can_be_tried(cls):
+    if not can_be_tried(facts, cls):
         return False  # not known
     try:
         right = hash(_bare_with(cls, _split(stock_getstate(referent)), referent))
@@ -94,12 +92,12 @@ def hashes_by(referent: object, attributes: Attributes) -> bool:
         return False  # it lacks something
 
 
-def can_be_tried(cls: type) -> bool:
+def can_be_tried(facts: Facts, cls: type) -> bool:
     """Whether the hash of an instance can be tried, on a bare one with attributes and items."""
     new = class_attribute(cls, "__new__")
     return (
         any(new is bare for bare in _BARE)
-        and constructs_by_default(cls)
+        and facts.types[cls].constructs_by_default
         and not defines(cls, "__del__")
     )
 
@@ -125,17 +123,17 @@ def _attributes(facts: Facts, referent: object) -> Attributes:
     The state is what the referent's class says that it is: what a ``__getstate__`` leaves out does
     not travel.
     """
-    cls = type(referent)
-    if issubclass(cls, NAMEABLE) or facts.adapter.has_reducer(cls):
+    cls, known = type(referent), facts.types[type(referent)]
+    if issubclass(cls, NAMEABLE) or known.has_reducer:
         return {}, {}
-    if reduces_by_default(cls):
+    if known.reduces_by_default:
         return _split(stock_getstate(referent))
     found: Any = facts.reductions.reduced_or_none(referent) or ()
-    if len(found) < 3 or (len(found) > 3 and not constructs_by_default(cls)):
+    if len(found) < 3 or (len(found) > 3 and not known.constructs_by_default):
         return {}, {}
     if not defines(cls, "__setstate__"):
         return _split(found[2])
-    if not constructs_by_default(cls):
+    if not known.constructs_by_default:
         return {}, {}
     own, own_slots = _split(stock_getstate(referent))
     return _also_in(found[2], cls, own), _also_in(found[2], cls, own_slots)

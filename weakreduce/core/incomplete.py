@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weakreduce.core.facts import Facts
-from weakreduce.model.classes import NAMEABLE, bases_of, hashed_by_value, is_bare, names_of
+from weakreduce.model.classes import NAMEABLE, bases_of, is_bare, names_of
 
 
 def has_open_class(facts: Facts, met: dict[int, Any], obj: object) -> bool:
@@ -60,7 +60,7 @@ def lacks_hash(facts: Facts, met: dict[int, Any], obj: object) -> bool:
     """
     adapter, cls = facts.adapter, type(obj)
     return has_open_class(facts, met, obj) and (
-        hashed_by_value(cls)
+        facts.types[cls].hashed_by_value
         or any(
             names_of(base).get("__hash__") is not None and adapter.is_open(base, met)
             for base in bases_of(cls)

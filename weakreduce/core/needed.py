@@ -24,9 +24,7 @@ from weakreduce.model.classes import (
     HEAP_TYPE,
     NAMEABLE,
     class_attribute,
-    constructs_by_default,
     flags_of,
-    hashed_by_value,
 )
 from weakreduce.model.decide import PINS, Fate, decide
 from weakreduce.model.kinds import Edge
@@ -74,9 +72,9 @@ def _arguments(facts: Facts, obj: Any) -> Any:
         return None
     by_own_code = known.by_own_code or known.own_arguments
     # What is written in C may have a state without which it is nothing (a partial has).
-    in_c = not by_own_code and flags_of(cls) & COLLECTED and not constructs_by_default(cls)
+    in_c = not by_own_code and flags_of(cls) & COLLECTED and not known.constructs_by_default
     # It may be a key, so what its hash needs of its state cannot come later.
-    hashed = hashed_by_value(cls)
+    hashed = known.hashed_by_value
     if not (by_own_code or in_c or hashed or known.has_reducer):
         return None
     found = facts.reductions.reduced_or_none(obj)
@@ -153,7 +151,7 @@ def _constructed_from(facts: Facts, obj: Any) -> list[Any] | None:
         return [obj.__self__]
     # An iterator, a slice, and the like are made from what they hold.
     in_c = not flags_of(cls) & HEAP_TYPE and flags_of(cls) & COLLECTED
-    if known.by_own_code or known.own_arguments or (in_c and not constructs_by_default(cls)):
+    if known.by_own_code or known.own_arguments or (in_c and not known.constructs_by_default):
         reduction = facts.reductions.reduced_or_none(obj)
         if reduction is None and in_c:  # dill has a way of its own
             return gc.get_referents(obj)

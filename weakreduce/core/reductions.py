@@ -79,7 +79,7 @@ class Reductions:
     def _of_type(self, obj_type: type) -> Of:
         """`of` for the instances of one type, which may be many."""
         found, unusual, raised, keep = self.found, self._unusual, self.raised, self._keep.append
-        reducer, protocol = self.adapter.table_reducer(obj_type), self.adapter.protocol
+        reducer, protocol = self.types[obj_type].reducer, self.adapter.protocol
 
         def of(obj: Any) -> Any:
             identity = id(obj)
@@ -123,7 +123,7 @@ class Reductions:
 
     def ask(self, obj: object) -> Reduction | str:
         """The reduction that `of` gives, asked for anew: not remembered, nor taken from memory."""
-        reducer = self.adapter.table_reducer(type(obj))
+        reducer = self.types[type(obj)].reducer
         found: Any = obj.__reduce_ex__(self.adapter.protocol) if reducer is None else reducer(obj)
         self.adapter.check_reduction(obj, reducer, found)
         return found  # type: ignore[no-any-return]

@@ -39,7 +39,6 @@ from weakreduce.core.watches import Watch
 from weakreduce.model.classes import (
     NAMEABLE,
     bases_of,
-    hashed_by_value,
     is_leaf,
     leads_nowhere,
 )
@@ -259,7 +258,7 @@ class SecondWalk(Walk):
             return NOTHING
         cls, known = type(referent), self.types[type(referent)]
         if id(referent) in self.facts.whole or (
-            hashed_by_value(cls) and _comes_whole_for_its_hash(self, referent)
+            known.hashed_by_value and _comes_whole_for_its_hash(self, referent)
         ):
             return None
         if known.plain:

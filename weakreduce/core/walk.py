@@ -29,7 +29,7 @@ from weakreduce.core.incomplete import can_construct, lacks_hash
 from weakreduce.core.reach import Reach
 from weakreduce.core.watches import Watch
 from weakreduce.model import decide, homes, sharing
-from weakreduce.model.classes import NAMEABLE, hashed_by_value
+from weakreduce.model.classes import NAMEABLE
 from weakreduce.model.decide import Decision, Fate
 from weakreduce.model.kinds import Edge, Kind
 from weakreduce.model.signals import Signal
@@ -155,7 +155,7 @@ class Walk(Dispatch):
             needs_callable = type(edge.weak) is not weakref.ProxyType
             return Call(wire.shared, name, needs_callable)
         shell = self.shell(referent)
-        if not hashed_by_value(type(referent)):
+        if not self.types[type(referent)].hashed_by_value:
             return shell
         found = self._early.get(id(referent))
         if found is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from weakreduce.core.expressions import Call
+from weakreduce.core.type_facts import Types
 from weakreduce.model.decide import Decision
 from weakreduce.model.kinds import Edge
 
@@ -14,6 +15,8 @@ class Writer(Protocol):
 
     #: Whether a second walk is certain, so that what this one writes means nothing.
     again: bool
+    #: What is known of the types of objects.
+    types: Types
 
     def decide(self, edge: Edge) -> Decision:
         """The fate of an edge."""

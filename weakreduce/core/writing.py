@@ -21,6 +21,7 @@ from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
+from weakreduce.core.type_facts import TypeFacts
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
 from weakreduce.model.in_force import get_policy
@@ -100,7 +101,7 @@ class Writing:
 
     def _plan(self, obj_type: type) -> Plan:
         if self.first_walk is None:
-            if self.adapter.is_ordinary(obj_type):
+            if is_ordinary(obj_type, self.adapter):
                 self._plans[obj_type] = None
                 return None
             self._begin()
@@ -275,6 +276,17 @@ class Writing:
         if met_weak and not self._borrowed:
             seen.dumps += 1
         vars(self).clear()
+
+
+def is_ordinary(obj_type: type, adapter: Adapter) -> bool:
+    """Short cut: whether instances are for the pickler alone to write, so that no walk is needed.
+
+    Without it everything is right, and the bytes are the same.
+    """
+    found = TypeFacts(obj_type, adapter).ordinary
+    if found:
+        adapter.remember_ordinary(obj_type)
+    return found
 
 
 def _run(writing: Writing, override: Override, obj: object) -> None:

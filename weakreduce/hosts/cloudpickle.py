@@ -22,17 +22,17 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
+from weakreduce.core.adapter import Reducers
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.namespaces import Namespace, namespaces
 from weakreduce.hosts.patch import PicklerPatch
 from weakreduce.hosts.picklers import PicklerAdapter, importable
-from weakreduce.model.classes import HEAP_TYPE, flags_of, may_pretend
+from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.kinds import KINDS, has_registered
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Override
 
-_OWN_CONCERN: Final = (type, types.FunctionType, types.ModuleType)
 #: What the C pickler reads, whatever attribute of that name a class of picklers has.
 _get_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__get__
 _set_table: Any = _pickle.Pickler.__dict__["dispatch_table"].__set__
@@ -65,6 +65,7 @@ class Adapter(PicklerAdapter):
         # What it was made with; an attribute that is set later is nothing to a C pickler. What is
         # registered later counts when the host dumps by itself.
         self._table = self._table_before = _get_table(pickler)
+        self._merged = host.merged
         self.reads_stock_table = self._table is host.stock_table
         self.asks_for_all = getattr(self.override, "__func__", None) is not host.stock_override
         #: By id, functions by value that know no module.
@@ -83,7 +84,7 @@ class Adapter(PicklerAdapter):
         """Classes and functions are cloudpickle's own concern, and nothing else is."""
         found: dict[type, Override | None] = {}
         if self.reads_stock_table:
-            now = self.host.current()
+            now = self._merged = self.host.current()
             self._table = now.table
             _set_table(self.pickler, now.table)
             if not has_registered():
@@ -108,24 +109,16 @@ class Adapter(PicklerAdapter):
 
     # --- what it makes of a type ----------------------------------------------------------
 
-    def is_ordinary(self, obj_type: type) -> bool:
-        """What is said of a static type holds while the tables stay as they are."""
-        if issubclass(obj_type, _OWN_CONCERN) or may_pretend(obj_type):
-            # Its instances are classes (of a metaclass), or what `isinstance` may take for
-            # functions: cloudpickle's concern. A module by value may hold what leads back to it.
-            return False
-        if not self.reads_stock_table:
-            return super().is_ordinary(obj_type)
-        now = self.host.merged
+    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
+        """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
         self.meet(obj_type)
-        found = super().is_ordinary(obj_type)
-        if found and not flags_of(obj_type) & HEAP_TYPE:
-            now.ordinary[obj_type] = None
-        return found
+        found = super().reducers(obj_type, may_pretend=may_pretend)
+        asked = may_pretend or issubclass(obj_type, (type, types.FunctionType))
+        return found._replace(overridden=True) if asked else found
 
     def meet(self, obj_type: type) -> None:
         """Cloudpickle's table and copyreg's may have changed since they were merged."""
-        merged = self.host.merged.table
+        merged = self._merged.table
         live = self.host.own_table.get(obj_type)
         if live is None:
             live = copyreg.dispatch_table.get(obj_type)
@@ -135,13 +128,10 @@ class Adapter(PicklerAdapter):
             else:
                 merged[obj_type] = live
 
-    def wants_override(self, obj_type: type) -> bool:
-        """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
-        return (
-            self.asks_for_all
-            or issubclass(obj_type, (type, types.FunctionType))
-            or may_pretend(obj_type)
-        )
+    def remember_ordinary(self, obj_type: type) -> None:
+        """It holds for a static type, which nobody can change."""
+        if not flags_of(obj_type) & HEAP_TYPE:
+            self._merged.ordinary[obj_type] = None
 
     def by_name(self, obj: object) -> bool:
         """As cloudpickle decides; of a class it is asked once."""

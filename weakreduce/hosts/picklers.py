@@ -16,11 +16,10 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from weakreduce.core.adapter import Reducers
 from weakreduce.hosts.scout import HARMLESS, handed_over
 from weakreduce.model import signals
-from weakreduce.model.bound import Bound
-from weakreduce.model.classes import has_own_arguments, overrides_reduce
-from weakreduce.model.kinds import is_interpreters, kind_of
+from weakreduce.model.kinds import is_interpreters
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Override
@@ -54,6 +53,11 @@ def entry_of(table: Mapping[type, Any], obj_type: type) -> Any:
     """A table's entry for a type, as if ours were not there."""
     found = table.get(obj_type)
     return found.replaced if isinstance(found, TableEntry) else found
+
+
+#: Where no table has an entry for a type.
+_NOTHING: Final = Reducers(has_entry=False, entry=None, overridden=False)
+_OVERRIDDEN: Final = _NOTHING._replace(overridden=True)
 
 
 class PicklerAdapter:
@@ -151,28 +155,19 @@ class PicklerAdapter:
 
     # --- what it makes of a type ----------------------------------------------------------
 
-    def is_ordinary(self, obj_type: type) -> bool:
-        """Whether instances are for the pickler alone to write.
-
-        They are no weak things, and no code of the user's reduces them.
-        """
-        table = self._table
-        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
-        for part in table.maps if type(table) is ChainMap else (table,):
-            found = part.get(obj_type)
-            if found is not None:
-                if not self._is_own(obj_type, found):
-                    return False
-                break
-        # What engines send in place of a task may be asked twice.
-        return obj_type is Bound or (
-            kind_of(obj_type) is None
-            and not overrides_reduce(obj_type)
-            and not has_own_arguments(obj_type)
-        )
+    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
+        """The table's entry; and a pickler that defines the hook is asked for everything."""
+        found = self._entry(obj_type)
+        if found is None:
+            return _OVERRIDDEN if self.asks_for_all else _NOTHING
+        entry = None if self._is_own(obj_type, found) else found
+        return Reducers(has_entry=True, entry=entry, overridden=self.asks_for_all)
 
     def meet(self, obj_type: type) -> None:
         """The tables that are asked are the live ones."""
+
+    def remember_ordinary(self, obj_type: type) -> None:
+        """Nothing is remembered from one dump to another."""
 
     def _is_own(self, obj_type: type, reducer: Any) -> bool:
         """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
@@ -196,20 +191,16 @@ class PicklerAdapter:
 
     def _entry(self, obj_type: type) -> Any:
         """The table's entry. One of ours hides what a user may have registered in copyreg."""
-        found = self._table.get(obj_type)
+        table, found = self._table, None
+        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
+        for part in table.maps if type(table) is ChainMap else (table,):
+            found = part.get(obj_type)
+            if found is not None:
+                break
         if not isinstance(found, TableEntry):
             return found
         replaced = found.replaced
         return copyreg.dispatch_table.get(obj_type) if replaced is None else replaced
-
-    def has_reducer(self, obj_type: type) -> bool:
-        """Whether a dispatch table has an entry for the type."""
-        return self._entry(obj_type) is not None
-
-    def table_reducer(self, obj_type: type) -> Any:
-        """The table's entry, unless it is the host's own."""
-        found = self._entry(obj_type)
-        return None if found is None or self._is_own(obj_type, found) else found
 
     def claims(self, weak_type: type) -> bool:
         """Whether a table has an entry for a weak type that is a user's own.
@@ -227,10 +218,6 @@ class PicklerAdapter:
         """The pickler's own ``reducer_override``."""
         assert self.override is not None
         return self.override(obj)
-
-    def wants_override(self, obj_type: type) -> bool:
-        """A pickler that defines the hook is asked for everything."""
-        return self.asks_for_all
 
     def persistent_id(self) -> Override | None:
         """The pickler's ``persistent_id``, which may claim any object, if it has one."""
@@ -303,11 +290,9 @@ class PythonAdapter(PicklerAdapter):
         found = entry_of(self._savers, obj_type)
         return super()._entry(obj_type) if found is None else found
 
-    def table_reducer(self, obj_type: type) -> Any:
-        """None for all that there is a saver for."""
-        if entry_of(self._savers, obj_type) is not None:
-            return None
-        return super().table_reducer(obj_type)
+    def _is_own(self, obj_type: type, reducer: Any) -> bool:
+        """All that there is a saver for."""
+        return entry_of(self._savers, obj_type) is not None or super()._is_own(obj_type, reducer)
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """The attributes are written before the memo has the class."""

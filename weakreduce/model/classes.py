@@ -5,8 +5,6 @@ Rule: a metaclass is not asked, which may raise or lie, and nothing here knows a
 
 from __future__ import annotations
 
-import abc
-import operator
 import sys
 import types
 from collections.abc import Callable
@@ -61,26 +59,6 @@ def made_type(reduction: object) -> type | None:
 VALUES: Final = (tuple, str, bytes, int, float, complex, frozenset)
 
 
-def has_own_arguments(obj_type: type) -> bool:
-    """Whether the class is written in Python, and its default reduction has arguments of its own.
-
-    Those of an exception, or what its ``__getnewargs__`` gives; but not those of a named tuple, and
-    the like, whose items exist before it does.
-    """
-    if not flags_of(obj_type) & HEAP_TYPE:
-        return False
-    if issubclass(obj_type, BaseException):
-        return True
-    if issubclass(obj_type, VALUES):
-        return False
-    for name in ("__getnewargs__", "__getnewargs_ex__"):
-        if defines(obj_type, name):
-            found = class_attribute(obj_type, name)
-            if issubclass(type(found), types.FunctionType):
-                return True
-    return False
-
-
 def is_bare(obj_type: type) -> bool:
     """Whether instances can be constructed when the attributes of their class are not there yet."""
     own = ("__init__", "__new__") if issubclass(obj_type, BaseException) else ("__new__",)
@@ -91,79 +69,89 @@ def is_bare(obj_type: type) -> bool:
     )
 
 
-#: What reduces the instances of a class whose metaclass is known: asked in one call.
-_reducing: Final[Callable[[type], Any]] = operator.attrgetter(
-    "__reduce_ex__", "__reduce__", "__getstate__"
-)
+_FUNCTION: Final = types.FunctionType
 _BY_PROTOCOL: Final[Any] = object.__reduce_ex__
 _REDUCE: Final[Any] = object.__reduce__
 #: The state that the default reduction takes, whatever the class has in place of this method.
 stock_getstate: Final[Any] = object.__getstate__
+_SEEN_AS: Final = frozenset({"__class__", "__getattribute__"})
+_ARGUMENTS: Final = frozenset({"__getnewargs__", "__getnewargs_ex__"})
+#: Of these it counts whether a class has them, other than from `object`.
+_ASKED_FOR: Final = _SEEN_AS | _ARGUMENTS | {"__setstate__", "__name__"}
 
 
-def overrides_reduce(obj_type: type) -> bool:
-    """Whether a class written in Python reduces its instances by code of its own."""
-    cls: Any = obj_type
-    if not flags_of(cls) & HEAP_TYPE:
-        return False  # nothing of it is written in Python
-    if type(cls) is type or type(cls) is abc.ABCMeta:
-        by_protocol, reduce, state = _reducing(cls)
-    else:
+class ClassFacts:
+    """What pickle makes of the instances of one class.
+
+    All of it is read at once, in each dump anew: a class may change between two.
+
+    Args:
+        cls: the class.
+    """
+
+    def __init__(self, cls: type) -> None:
+        is_heap_type = bool(flags_of(cls) & HEAP_TYPE)
+        defined: set[str] = set()
+        #: Whether `isinstance` may take an instance for one of a class that is not its type: as it
+        #: does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
+        self.may_pretend = False
+        for base in bases_of(cls) or ():
+            own = names_of(base).keys() & _ASKED_FOR
+            if own and base is not object:
+                defined |= own
+                # Most builtin types have a __getattribute__: object's, under another name.
+                if not own.isdisjoint(_SEEN_AS) and (
+                    flags_of(base) & HEAP_TYPE
+                    or base.__module__.partition(".")[0] not in sys.stdlib_module_names
+                ):
+                    self.may_pretend = True
         by_protocol = class_attribute(cls, "__reduce_ex__")
         reduce = class_attribute(cls, "__reduce__")
         state = class_attribute(cls, "__getstate__")
-    # Asked of each class in each dump, so nearly always with the answer no.
-    return (
-        (by_protocol is not _BY_PROTOCOL and issubclass(type(by_protocol), types.FunctionType))
-        or (reduce is not _REDUCE and issubclass(type(reduce), types.FunctionType))
-        or (state is not stock_getstate and issubclass(type(state), types.FunctionType))
-    )
+        hashed = class_attribute(cls, "__hash__")
+        arguments = defined & _ARGUMENTS
+
+        #: Whether a class written in Python reduces its instances by code of its own.
+        self.overrides_reduce = is_heap_type and (
+            type(by_protocol) is _FUNCTION or type(reduce) is _FUNCTION or type(state) is _FUNCTION
+        )
+        #: Whether instances are constructed bare, and their state is put back after that.
+        self.constructs_by_default = by_protocol is _BY_PROTOCOL and reduce is _REDUCE
+        #: Whether, besides, the state is put back attribute by attribute.
+        self.reduces_by_default = (
+            self.constructs_by_default and state is stock_getstate and "__setstate__" not in defined
+        )
+        #: Whether the class is written in Python, and its default reduction has arguments of its
+        #: own: those of an exception, or what its ``__getnewargs__`` gives; but not those of a
+        #: named tuple, and the like, whose items exist before it does.
+        self.own_arguments = is_heap_type and (
+            issubclass(cls, BaseException)
+            or (bool(arguments) and not issubclass(cls, VALUES) and _has_method(cls, arguments))
+        )
+        #: Whether they are made bare, hold attributes alone, and no code of the class sees that.
+        self.holds_attributes_alone = (
+            self.reduces_by_default
+            and class_attribute(cls, "__new__") is object.__new__
+            and class_attribute(cls, "__setattr__") is object.__setattr__
+            and not arguments
+        )
+        #: Whether a hash of an instance runs code of its class, which may need its state.
+        self.hashed_by_value = hashed is not None and hashed is not object.__hash__
+        self.hashed_by_identity = hashed is object.__hash__
+        #: Whether code written in C reduces instances, and may tell a name to find each by. It
+        #: does for functions in a cache, and for type variables. Instances that have a name say
+        #: so; arrays and the like, whose reduction is work, have none.
+        self.may_give_names = (
+            by_protocol is _BY_PROTOCOL
+            and reduce is not _REDUCE
+            and not self.overrides_reduce
+            and (class_attribute(cls, "__dictoffset__") != 0 or "__name__" in defined)
+        )
 
 
-def may_give_names(obj_type: type) -> bool:
-    """Whether code written in C reduces instances, and may tell a name to find each by.
-
-    It does for functions in a cache, and for type variables. Instances that have a name say so;
-    arrays and the like, whose reduction is work, have none.
-    """
-    return (
-        class_attribute(obj_type, "__reduce_ex__") is _BY_PROTOCOL
-        and class_attribute(obj_type, "__reduce__") is not _REDUCE
-        and not overrides_reduce(obj_type)
-        and (class_attribute(obj_type, "__dictoffset__") != 0 or defines(obj_type, "__name__"))
-    )
-
-
-def may_pretend(obj_type: type) -> bool:
-    """Whether `isinstance` may take an instance for one of a class that is not its type.
-
-    As it does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
-    """
-    for cls in bases_of(obj_type) or ():
-        own = names_of(cls)
-        if cls is object or ("__class__" not in own and "__getattribute__" not in own):
-            continue
-        # Most builtin types have a __getattribute__, which is object's under another name.
-        module = cls.__module__.partition(".")[0]
-        if flags_of(cls) & HEAP_TYPE or module not in sys.stdlib_module_names:
-            return True
-    return False
-
-
-def constructs_by_default(obj_type: type) -> bool:
-    """Whether instances are constructed bare, and their state is put back after that."""
-    return (
-        class_attribute(obj_type, "__reduce_ex__") is _BY_PROTOCOL
-        and class_attribute(obj_type, "__reduce__") is _REDUCE
-    )
-
-
-def reduces_by_default(obj_type: type) -> bool:
-    """Whether, besides, the state is put back attribute by attribute."""
-    own_state = class_attribute(obj_type, "__getstate__") is not stock_getstate
-    return (
-        not own_state and not defines(obj_type, "__setstate__") and constructs_by_default(obj_type)
-    )
+def _has_method(cls: type, names: set[str]) -> bool:
+    """Whether a class has a function, written in Python, under one of these names."""
+    return any(type(class_attribute(cls, name)) is _FUNCTION for name in names)
 
 
 def defines(obj_type: type, name: str) -> bool:
@@ -207,9 +195,3 @@ def holds_atoms(attributes: dict[Any, Any]) -> bool:
         if type(name) is not str:  # somebody may have put anything there
             return False
     return True
-
-
-def hashed_by_value(obj_type: type) -> bool:
-    """Whether a hash of an instance runs code of its class, which may need its state."""
-    own = class_attribute(obj_type, "__hash__")
-    return own is not None and own is not object.__hash__

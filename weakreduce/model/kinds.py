@@ -78,6 +78,11 @@ class Kind:
     rebuild: Callable[[Any], Any] | None = None  # of registered third-party types
     pin: Callable[[Any], Any] | None = None
 
+    @property
+    def can_pin(self) -> bool:
+        """Whether a weak thing can be made to keep its own referent alive."""
+        return not self.is_finalizer and (self.rebuild is None or self.pin is not None)
+
 
 def _split(callback: object, referent: object) -> tuple[Any, bool]:
     if callback is referent and referent is not None:
