@@ -144,10 +144,10 @@ class FirstWalk(Walk):
             return PLACEHOLDER
         found = super().weak(kind, weak)
         if self.again:
-            self._explore()
+            self.explore()
         return PLACEHOLDER if self.ended else found
 
-    def _explore(self) -> None:
+    def explore(self) -> None:
         """Given that a second walk is certain, find out what is inside in a faster way, once.
 
         Raises:

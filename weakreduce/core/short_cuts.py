@@ -4,8 +4,7 @@ A plug makes, for the exact instances of a weak type, a function that does what 
 do. It is given to a walk by `writing.py` when that is made, and to nothing else:
 without it everything is right, and the bytes are the same (`tests/core/test_plugs.py`). Plugs hold
 only where the policy chooses one fate for all that is outside, which nothing may change (`_hold`);
-what does not fit goes the general way, and so does a ref that is a payload's first weak thing: it
-may have to ready the receiver (`Walk.readying`).
+what does not fit goes the general way.
 
 | plug | payloads | times the time without it |
 |---|---|---|
@@ -60,29 +59,31 @@ def of_second_walk(facts: Facts) -> Mapping[type, ShortCut]:
 
 
 def _first_ref(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
-    """A ref without a callback, whose referent was met and hashes by identity.
+    """A ref without a callback, whose referent was met and hashes by identity, or not met yet.
 
-    `decide` says link, and `encode` writes just this.
+    In the first case `decide` says link, and `encode` writes just this. In the second it is open;
+    and where it would be a snapshot, a second walk is certain.
     """
     met, shared_ids, ref, opened = walk.met, sharing.shared_ids, weakref.ref, walk.adapter.opened
-    types = walk.types
+    types, is_referable = walk.types, walk.facts.is_referable
+    snapshots = walk.policy.outside == "snapshot"
 
     def reduce_ref(weak: Any) -> Reduction:
         referent = weak()
+        if weak.__callback__ is not None or type(referent) in SETS:
+            return walk.weak(kind, weak)
         if walk.again:  # as `FirstWalk.weak`
-            if weak.__callback__ is None and type(referent) not in SETS:
-                return PLACEHOLDER
-        elif (
-            referent is not None
-            and id(referent) in met
-            and weak.__callback__ is None
-            and walk.weak_things
-            and types[type(referent)].hashed_by_identity
-            and (types[type(referent)].referable or walk.facts.is_referable(referent))
-            and not shared_ids
-            and (not opened or walk.can_make(referent))
-        ):
-            return (ref, (referent,))
+            return PLACEHOLDER
+        known = types[type(referent)]
+        if referent is None or shared_ids or not (known.referable or is_referable(referent)):
+            return walk.weak(kind, weak)
+        if id(referent) in met:
+            if known.hashed_by_identity and (not opened or walk.can_make(referent)):
+                return (ref if walk.weak_things else walk.readying(ref), (referent,))
+        elif snapshots and not known.nameable:
+            walk.again = True
+            walk.explore()
+            return PLACEHOLDER
         return walk.weak(kind, weak)
 
     return reduce_ref
@@ -184,7 +185,6 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
             and referent is not None
             and weak.__callback__ is None
             and known.hashed_by_identity
-            and walk.weak_things
             and not shared_ids
             and not under_way
         ):
@@ -198,10 +198,11 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
                 is_there = not known.nameable or (linked and skeletons)
                 target = referent if is_there else MISSING
             if target is not MISSING:
+                make = ref if walk.weak_things else walk.readying(ref)
                 if linked:
-                    return (ref, (target,))
+                    return (make, (target,))
                 took(weak)
-                return (ref, (target, target))
+                return (make, (target, target))
         return walk.weak(kind, weak)
 
     return reduce_ref
