@@ -41,7 +41,7 @@ def dump(place: Place) -> Iterator[None]:
     """A dump of ours is under way at a place."""
     dump_under_way = UnderWay()
     place.under_way = weakref.ref(dump_under_way)
-    place.begin(Unchanged())  # type: ignore[arg-type]
+    place.run(lambda *_: None, Unchanged(), None)  # type: ignore[arg-type]
     yield
     place.end()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import sys
 import warnings
@@ -292,8 +293,9 @@ CASES: dict[str, tuple[Any, str, bool]] = {
 def main(host: Any, folder: str) -> None:
     warnings.simplefilter("error")
     expected: dict[str, Any] = {}
-    for (name, (root, test, dangles)), protocol in (
-        (case, protocol) for case in CASES.items() for protocol in (2, 3, 4, 5)
+    target = Box()
+    for (name, (root, test, dangles)), protocol, is_first in itertools.product(
+        CASES.items(), (2, 3, 4, 5), (True, False)
     ):
         if host == "dill" and name.startswith(("MadeBy", "value leads back")):
             continue  # it needs what a class holds before it makes that
@@ -301,8 +303,12 @@ def main(host: Any, folder: str) -> None:
         with warnings.catch_warnings() if dangles else contextlib.nullcontext():
             if dangles:
                 warnings.simplefilter("ignore", weakreduce.DanglingWarning)
-            data = weakreduce.dumps(root, host=host, protocol=protocol)
+            # What is a payload's first weak thing may be written in another way than others.
+            sent = root if is_first else [weakref.ref(target), target, root]
+            data = weakreduce.dumps(sent, host=host, protocol=protocol)
         test = test.replace("DANGLES", "None" if dangles else "0")
+        if not is_first:
+            name, test = f"{name}, later", f"(lambda load: {test})(load[2])"
         (Path(folder) / f"{len(expected)}.pickle").write_bytes(data)
         expected[f"{name}, protocol {protocol}"] = [len(expected), f"[{test}]"]
     (Path(folder) / "expected.json").write_text(json.dumps(expected))

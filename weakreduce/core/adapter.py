@@ -7,23 +7,12 @@ nothing in `core` knows another thing of picklers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from weakreduce.core.expressions import Reduction
 
 #: What a pickler asks of each instance: it gives a reduction, or `NotImplemented`.
 Override = Callable[[Any], Any]
-
-
-class Reducers(NamedTuple):
-    """What reduces the instances of a type, before its class is asked."""
-
-    #: Whether a dispatch table has an entry for the type.
-    has_entry: bool
-    #: The entry, unless it is the host's own.
-    entry: Override | None
-    #: Whether the pickler's own override cares for instances.
-    overridden: bool
 
 
 class Adapter(Protocol):
@@ -34,6 +23,10 @@ class Adapter(Protocol):
     protocol: int
     #: Whether the pickler's own ``reducer_override``, if it has one, may care for any type.
     asks_for_all: bool
+    #: Whether it cares for classes, and for all that `isinstance` takes for a function.
+    asks_for_functions: bool
+    #: Types whose instances the pickler alone writes, as long as its tables stay as they are.
+    ordinary: dict[type, None]
     #: The module whose reducers in the tables are the host's own.
     host_module: str
     #: Whether a class by value is there, empty, while its attributes are being written.
@@ -85,25 +78,17 @@ class Adapter(Protocol):
 
     # --- what the pickler makes of a type -------------------------------------------------
 
-    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
-        """What of the pickler's reduces instances, as registered now.
+    def entry(self, obj_type: type) -> Override | None:
+        """A dispatch table's entry for a type, as registered now; the pickler takes that, too."""
 
-        Args:
-            obj_type: the type.
-            may_pretend: whether `isinstance` may take them for instances of another.
-        """
+    def is_own(self, obj_type: type, entry: Override) -> bool:
+        """Whether an entry is the host's own, or as harmless: it may be asked twice."""
 
-    def meet(self, obj_type: type) -> None:
-        """A walk makes its plan for a type: what was registered meanwhile counts."""
-
-    def remember_ordinary(self, obj_type: type) -> None:
-        """The pickler alone writes instances, as long as its tables stay as they are."""
+    def claims(self, entry: Override) -> bool:
+        """Whether an entry for a weak type is a user's own: theirs wins."""
 
     def stock_override(self, obj: object) -> Any:
         """What the pickler's own override says of an object."""
-
-    def claims(self, weak_type: type) -> bool:
-        """Whether a user registered a reducer of their own for a weak type: theirs wins."""
 
     # --- what the pickler makes of an object ----------------------------------------------
 

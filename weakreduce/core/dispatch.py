@@ -30,7 +30,7 @@ from weakreduce.core.held import MISSING
 from weakreduce.model import signals
 from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.decide import leaves_finalizers
-from weakreduce.model.kinds import Kind, kind_of
+from weakreduce.model.kinds import Kind
 
 #: What is to be done with instances of a type; None: that is left to the pickler.
 Plan = Callable[[Any], Any] | None
@@ -153,9 +153,9 @@ class Dispatch:
         if obj_type in _EXPRESSIONS:
             return _reduction_of
         adapter, known = self.adapter, self.types[obj_type]
-        adapter.meet(obj_type)
+        adapter.entry(obj_type)  # what was registered meanwhile counts
         kind = known.kind
-        if kind is None and kind_of(obj_type) is not None:
+        if kind is not known.own_kind:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins
         ours: Plan = None
         if kind is not None:

@@ -77,17 +77,17 @@ class FirstWalk(Walk):
         referent = edge.referent
         if self.reach.holds(referent) and not (
             self.can_make(referent)
-            and self._is_filled(referent)
             and not cannot_be_called_yet(self.facts, self.met, edge.weak, referent)
         ):
             return WAITS
         return None
 
-    def _is_filled(self, obj: object) -> bool:
-        """Whether the method that puts an object's state in is there, where its class has one."""
-        return not has_open_class(self.facts, self.met, obj) or not defines(
+    def can_make(self, obj: object) -> bool:
+        # Where its class has a method that puts the state in, that has to be there.
+        is_filled = not has_open_class(self.facts, self.met, obj) or not defines(
             type(obj), "__setstate__"
         )
+        return is_filled and super().can_make(obj)
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:

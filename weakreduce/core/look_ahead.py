@@ -27,7 +27,6 @@ from weakreduce.model.classes import (
     NAMEABLE,
     bases_of,
     class_attribute,
-    defines,
     names_of,
 )
 
@@ -92,16 +91,19 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         objects = level.values()
         types_met: set[type] = set(map(type, objects))
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
+            known = facts.types[obj_type]
             if (
-                not facts.types[obj_type].plain
-                or facts.types[obj_type].overridden
+                not known.plain
+                or known.overridden
+                or known.has_own_look
                 or not _shows_what_it_holds(obj_type)
             ):
                 return None
             if id(obj_type) not in inside and not adapter.by_name(obj_type):
                 by_value.append(obj_type)
             inside[id(obj_type)] = obj_type
-            (with_attributes if _keeps_all_in_dict(obj_type) else seen_through).add(obj_type)
+            in_dict = _BY_DICT and known.has_dict and not known.has_slots
+            (with_attributes if in_dict else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE):
             by_value += [o for o in objects if type(o) in NAMEABLE and not adapter.by_name(o)]
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
@@ -112,21 +114,9 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
     return None if by_value and len(inside) < _WORTH_IT else (inside, by_value)
 
 
-def _keeps_all_in_dict(obj_type: type) -> bool:
-    """Whether the ``__dict__`` of an instance shows all that it holds."""
-    return (
-        _BY_DICT
-        and class_attribute(obj_type, "__dictoffset__") != 0
-        and not any("__slots__" in names_of(base) for base in bases_of(obj_type))
-    )
-
-
 def _shows_what_it_holds(obj_type: type) -> bool:
     """Whether pickle, which asks an instance for its attributes, gets those that it holds."""
     cls: Any = obj_type
-    own_look = class_attribute(cls, "__getattribute__") is not object.__getattribute__
-    if own_look or defines(cls, "__getattr__"):
-        return False
     slots = []
     for base in bases_of(cls):
         own = names_of(base)

@@ -234,8 +234,13 @@ class SecondWalk(Walk):
     def shell_at_once(self, referent: object) -> Any:
         """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
         cls, facts, known = type(referent), self.facts, self.types[type(referent)]
+        adapter = self.adapter
+        if adapter.has_skeletons and adapter.opened:
+            opened = [obj for obj, _ in adapter.opened.values()]
+            if any(adapter.is_open(obj, self.met) for obj in opened):
+                return MISSING  # what is behind the referent may need it with all its methods
         if known.plain:
-            if self.adapter.has_skeletons or can_construct(facts, self.met, referent):
+            if adapter.has_skeletons or can_construct(facts, self.met, referent):
                 return self.shell(referent)
             return MISSING
         if not known.by_own_code or issubclass(cls, NAMEABLE) or known.kind:

@@ -60,7 +60,6 @@ def run(adapter: Adapter, place: Place, root: object, watch: Watch | None = None
             with watchers.watching(watch):
                 run(adapter, place, root, watch)
             return
-    place.begin(adapter)
     session = Session(adapter, place, root, watch)
     found: Exception | None = None
     try:

@@ -14,15 +14,12 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from operator import call
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from weakreduce.model.signals import Signal
 
 if TYPE_CHECKING:
     from weakreduce.core.adapter import Adapter
-
-
-_P = ParamSpec("_P")
 
 
 class TooLarge(Signal, Exception):  # noqa: N818 - an answer, not an error
@@ -56,11 +53,6 @@ class Claim(weakref.ref[UnderWay]):
 _NONE: Final = weakref.ref(UnderWay())  # which is gone already
 
 
-def in_a_dump(run: Callable[_P, None], *args: _P.args, **keywords: _P.kwargs) -> None:
-    """Run a dump. Its frame tells that an error comes out of one: all dumps run in it."""
-    run(*args, **keywords)
-
-
 def left_a_dump(error: BaseException) -> bool:
     """Whether an error comes out of a dump inside this one: of a reducer that dumps something.
 
@@ -69,7 +61,7 @@ def left_a_dump(error: BaseException) -> bool:
     caught = error.__traceback__
     traceback = None if caught is None else caught.tb_next
     while traceback is not None:
-        if traceback.tb_frame.f_code is in_a_dump.__code__:
+        if traceback.tb_frame.f_code is Place.run.__code__:
             return True
         traceback = traceback.tb_next
     return False
@@ -159,8 +151,8 @@ class Place:
         self.kept.write(kept[0])
         self.deferred = kept[1].copy()
 
-    def begin(self, adapter: Adapter) -> None:
-        """A dump begins here."""
+    def run(self, dump: Callable[[Adapter, Place, Any], None], adapter: Adapter, root: Any) -> None:
+        """Run a dump here. Its frame tells that an error comes out of one: all dumps run in it."""
         if self.buffers is not None:
             self.buffers.under_way = self.under_way
         if type(self.file) is Limit:
@@ -169,6 +161,7 @@ class Place:
         self.kept = io.BytesIO()
         self.used = True
         self.adapter = adapter
+        dump(adapter, self, root)
 
     def mark(self) -> tuple[int, int, int]:
         """Where the dump has come to: its bytes, and how many writes were put off, and buffers."""

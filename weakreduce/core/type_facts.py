@@ -15,8 +15,8 @@ from weakreduce.model.classes import HEAP_TYPE, NAMEABLE, ClassFacts, flags_of
 from weakreduce.model.kinds import kind_of
 
 
-class TypeFacts(ClassFacts):
-    """What is known of one type in one dump: what its class tells, and what the pickler does.
+class ReducerFacts(ClassFacts):
+    """What reduces the instances of one type in one dump.
 
     Args:
         cls: the type.
@@ -25,28 +25,23 @@ class TypeFacts(ClassFacts):
 
     def __init__(self, cls: type, adapter: Adapter) -> None:
         super().__init__(cls)
-        own, reducers = kind_of(cls), adapter.reducers(cls, may_pretend=self.may_pretend)
-        is_nameable = issubclass(cls, NAMEABLE)
-
-        #: What weak things the instances are, if any. None where somebody else's reducer comes
-        #: first.
-        self.kind = None if own is None or adapter.claims(cls) else own
-
-        # --- what reduces the instances -------------------------------------------------------
-
-        #: Whether the pickler's own override cares for instances.
-        self.overridden = reducers.overridden
+        entry = adapter.entry(cls)
+        #: What weak things the instances are, whatever reduces them.
+        self.own_kind = own = kind_of(cls)
+        claimed = own is not None and entry is not None and adapter.claims(entry)
+        #: None, too, where a reducer of the user's comes first.
+        self.kind = None if claimed else own
         #: Whether a dispatch table has an entry.
-        self.has_reducer = reducers.has_entry
+        self.has_reducer = entry is not None
         #: That entry, unless it is the host's own.
-        self.reducer = reducers.entry
+        self.reducer = None if entry is None or adapter.is_own(cls, entry) else entry
+        #: Whether the pickler's own override cares for instances.
+        self.overridden = adapter.asks_for_all or (
+            adapter.asks_for_functions
+            and (self.may_pretend or issubclass(cls, (type, types.FunctionType)))
+        )
         #: Whether code that is not the host's reduces the instances.
         self.by_own_code = self.reducer is not None if self.has_reducer else self.overrides_reduce
-        #: Whether that reduces them to whatever it likes, a name, too: more than a `__getstate__`.
-        self.reduced_freely = self.by_own_code and (
-            self.has_reducer or not self.constructs_by_default
-        )
-
         #: Whether the pickler alone writes them, and no code of the user's is asked. (What engines
         #: send in place of a task may be asked twice.)
         self.ordinary = cls is Bound or not (
@@ -57,13 +52,29 @@ class TypeFacts(ClassFacts):
             or (adapter.has_skeletons and issubclass(cls, types.ModuleType))
         )
 
-        # --- what becomes of the instances ----------------------------------------------------
 
+class TypeFacts(ReducerFacts):
+    """Besides, what becomes of the instances.
+
+    Args:
+        cls: the type.
+        adapter: the pickler.
+    """
+
+    def __init__(self, cls: type, adapter: Adapter) -> None:
+        super().__init__(cls, adapter)
+        is_weak, is_nameable = self.own_kind is not None, issubclass(cls, NAMEABLE)
+
+        #: Whether code that is not the host's reduces them to whatever it likes, a name, too: more
+        #: than a `__getstate__`.
+        self.reduced_freely = self.by_own_code and (
+            self.has_reducer or not self.constructs_by_default
+        )
         #: Whether they are made bare, hold attributes alone, and no code sees that, nor a table.
         self.plain = (
             self.holds_attributes_alone
             and not self.hashed_by_value
-            and own is None
+            and not is_weak
             and not self.may_pretend
             and not self.has_reducer
         )
@@ -71,11 +82,11 @@ class TypeFacts(ClassFacts):
         self.gives_names = self.may_give_names and not self.has_reducer
         #: Whether instances may be written as names.
         self.nameable = is_nameable or self.overridden or self.reduced_freely or self.gives_names
-        #: Whether the copy of every instance can be weakly referenced as the original is. (What is
+        #: Whether copies of all instances can be weakly referenced as the originals are. (What is
         #: written in C gives its own type, and may be costly to ask.)
         self.referable = (
             is_nameable
-            or own is not None
+            or is_weak
             or (
                 not (cls is pickle.PickleBuffer or self.has_reducer or self.overridden)
                 and (self.constructs_by_default or not self.overrides_reduce)
@@ -88,7 +99,7 @@ class TypeFacts(ClassFacts):
             (self.by_own_code or (self.constructs_by_default and not self.own_arguments))
             and bool(flags_of(cls) & HEAP_TYPE)
             and not self.hashed_by_value
-            and own is None
+            and not is_weak
             and not self.may_pretend
         )
 

@@ -21,9 +21,10 @@ from weakreduce.core.reach import Reach
 from weakreduce.core.second_walk import SecondWalk
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.survey import survey
-from weakreduce.core.type_facts import TypeFacts
+from weakreduce.core.type_facts import ReducerFacts
 from weakreduce.core.walk import Lost, Refused, Walk
 from weakreduce.core.watches import Watch
+from weakreduce.model.classes import HEAP_TYPE, flags_of
 from weakreduce.model.in_force import get_policy
 from weakreduce.model.kinds import Edge
 from weakreduce.model.seen import seen
@@ -77,7 +78,15 @@ class Writing:
         Returns:
             The edges that dangle although nobody asked for that.
         """
-        buffers, override = self.place.buffers, self._first_override()
+        buffers, adapter = self.place.buffers, self.adapter
+        if self._borrowed:  # by a pickler that is in use
+            override = self._anew()
+        else:
+            self._plans = adapter.plans()
+            if self.watch is None and not adapter.asks_for_all:
+                override = noting(self._met, self._plans, self._plan)
+            else:
+                override = self._override(self._begin())
         while True:
             with contextlib.suppress(LookedAhead):
                 _run(self, override, self.root)
@@ -90,14 +99,6 @@ class Writing:
             elif buffers is None or buffers.settle():
                 return lost
             override = self._anew()
-
-    def _first_override(self) -> Override:
-        if self._borrowed:  # by a pickler that is in use
-            return self._anew()
-        self._plans = self.adapter.plans()
-        if self.watch is None and not self.adapter.asks_for_all:
-            return noting(self._met, self._plans, self._plan)
-        return self._override(self._begin())
 
     def _plan(self, obj_type: type) -> Plan:
         if self.first_walk is None:
@@ -283,9 +284,9 @@ def is_ordinary(obj_type: type, adapter: Adapter) -> bool:
 
     Without it everything is right, and the bytes are the same.
     """
-    found = TypeFacts(obj_type, adapter).ordinary
-    if found:
-        adapter.remember_ordinary(obj_type)
+    found = ReducerFacts(obj_type, adapter).ordinary
+    if found and not flags_of(obj_type) & HEAP_TYPE:  # which nobody can change
+        adapter.ordinary[obj_type] = None
     return found
 
 

@@ -22,12 +22,10 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
-from weakreduce.core.adapter import Reducers
 from weakreduce.core.expressions import Call, Reduction, Rest
 from weakreduce.hosts.namespaces import Namespace, namespaces
 from weakreduce.hosts.patch import PicklerPatch
-from weakreduce.hosts.picklers import PicklerAdapter, importable
-from weakreduce.model.classes import HEAP_TYPE, flags_of
+from weakreduce.hosts.picklers import PicklerAdapter, TableEntry, importable
 from weakreduce.model.kinds import KINDS, has_registered
 
 if TYPE_CHECKING:
@@ -55,6 +53,7 @@ class Adapter(PicklerAdapter):
 
     #: How many objects are to be met before the memo is looked at again.
     _next_look = 0
+    asks_for_functions = True
 
     def __init__(
         self, host: Host, pickler: Any, stock: Callable[[Any, Any], None], used: bool
@@ -65,7 +64,6 @@ class Adapter(PicklerAdapter):
         # What it was made with; an attribute that is set later is nothing to a C pickler. What is
         # registered later counts when the host dumps by itself.
         self._table = self._table_before = _get_table(pickler)
-        self._merged = host.merged
         self.reads_stock_table = self._table is host.stock_table
         self.asks_for_all = getattr(self.override, "__func__", None) is not host.stock_override
         #: By id, functions by value that know no module.
@@ -84,10 +82,14 @@ class Adapter(PicklerAdapter):
         """Classes and functions are cloudpickle's own concern, and nothing else is."""
         found: dict[type, Override | None] = {}
         if self.reads_stock_table:
-            now = self._merged = self.host.current()
+            now, general, own = self.host.merged, copyreg.dispatch_table, self.host.own_table
+            if now.general != general or now.own != own:
+                # Made first and put in place at once: other threads dump meanwhile.
+                now = self.host.merged = _Merged(own)
             self._table = now.table
             _set_table(self.pickler, now.table)
             if not has_registered():
+                self.ordinary = now.ordinary
                 found.update(now.ordinary)
         found[type] = override = self.stock_override
         apart = not self.asks_for_all and not self.host.by_value
@@ -109,29 +111,18 @@ class Adapter(PicklerAdapter):
 
     # --- what it makes of a type ----------------------------------------------------------
 
-    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
-        """Cloudpickle asks each class, and each object that `isinstance` finds a function."""
-        self.meet(obj_type)
-        found = super().reducers(obj_type, may_pretend=may_pretend)
-        asked = may_pretend or issubclass(obj_type, (type, types.FunctionType))
-        return found._replace(overridden=True) if asked else found
-
-    def meet(self, obj_type: type) -> None:
+    def entry(self, obj_type: type) -> Any:
         """Cloudpickle's table and copyreg's may have changed since they were merged."""
-        merged = self._merged.table
-        live = self.host.own_table.get(obj_type)
+        live, merged = self.host.own_table.get(obj_type), self._table
         if live is None:
             live = copyreg.dispatch_table.get(obj_type)
-        if live is not merged.get(obj_type):
+        if self.reads_stock_table and live is not merged.get(obj_type):
             if live is None:
                 del merged[obj_type]
             else:
                 merged[obj_type] = live
-
-    def remember_ordinary(self, obj_type: type) -> None:
-        """It holds for a static type, which nobody can change."""
-        if not flags_of(obj_type) & HEAP_TYPE:
-            self._merged.ordinary[obj_type] = None
+        ours = isinstance(live, TableEntry) or not self.reads_stock_table
+        return super().entry(obj_type) if ours else live
 
     def by_name(self, obj: object) -> bool:
         """As cloudpickle decides; of a class it is asked once."""
@@ -300,14 +291,6 @@ class Host:
         self.merged = _Merged(self.own_table)
         #: The modules that are to be written by value now, if this release knows of any.
         self.by_value: Any = self.namespace.get("_PICKLE_BY_VALUE_MODULES")
-
-    def current(self) -> _Merged:
-        """The merged table as it has to be now: merged anew where one of the tables has changed."""
-        now = self.merged
-        if now.general != copyreg.dispatch_table or now.own != self.own_table:
-            # Made first and put in place at once: other threads dump meanwhile.
-            now = self.merged = _Merged(self.own_table)
-        return now
 
 
 class _Merged:

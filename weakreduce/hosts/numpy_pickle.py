@@ -24,12 +24,13 @@ from weakreduce.hosts import scout
 from weakreduce.hosts.dill import written_as_name
 from weakreduce.hosts.patch import AttributePatch, PicklerPatch, Stock, in_front
 from weakreduce.hosts.picklers import PythonAdapter, importable
+from weakreduce.model.kinds import kind_of
 
 if TYPE_CHECKING:
     from joblib.numpy_pickle import NumpyArrayWrapper, NumpyPickler
     from numpy import ndarray
 
-    from weakreduce.model.files import Writable
+from weakreduce.model.files import Writable
 
 _PythonPickler: Any = pickle._Pickler
 
@@ -72,12 +73,12 @@ class Adapter(PythonAdapter):
     host_module = "dill._dill"  # its savers, where they are among the pickler's
     hides_parts = True
 
-    def claims(self, weak_type: type) -> bool:
+    def entry(self, obj_type: type) -> Any:
         """Asked of each weak type, when it is first met."""
-        claimed = super().claims(weak_type)
-        if not claimed:
+        found = super().entry(obj_type)
+        if kind_of(obj_type) is not None and (found is None or not self.claims(found)):
             self.pickler._weakreduce_arrays.meet(weak_thing=True)
-        return claimed
+        return found
 
     def by_name(self, obj: Any) -> bool:
         """As stock pickle, or as dill, decides."""

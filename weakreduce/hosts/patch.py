@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from weakreduce.core.sink import Buffers, Claim, Place, UnderWay, in_a_dump
+from weakreduce.core.sink import Buffers, Claim, Place, UnderWay
 from weakreduce.hosts import opcodes_alone
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class PicklerPatch(AttributePatch):
                 place.end()  # a second exception may have struck while this was done
                 try:
                     try:
-                        in_a_dump(_run(), make_adapter(pickler, stock, place.used), place, obj)
+                        place.run(_run(), make_adapter(pickler, stock, place.used), obj)
                     finally:
                         place.end()
                 except BaseException:

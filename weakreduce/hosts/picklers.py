@@ -13,10 +13,9 @@ import pickle
 import sys
 import types
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from weakreduce.core.adapter import Reducers
 from weakreduce.hosts.scout import HARMLESS, handed_over
 from weakreduce.model import signals
 from weakreduce.model.kinds import is_interpreters
@@ -31,6 +30,7 @@ _PythonPickler: Any = pickle._Pickler
 _ABSENT: Final = object()
 #: What picklers write by opcodes of their own, before any hook for reductions.
 _BUILTIN = frozenset({set, frozenset, list, tuple, dict, str, bytes, bytearray, int, float, bool})
+_SAVED: Final = dict.fromkeys((*_BUILTIN, type(None), type, types.FunctionType))
 #: By id, types that picklers write by a construction. (All classes here are compared by identity: a
 #: metaclass may say what it likes, or raise.)
 _NAMELESS = frozenset(map(id, (type(None), type(...), type(NotImplemented))))
@@ -55,11 +55,6 @@ def entry_of(table: Mapping[type, Any], obj_type: type) -> Any:
     return found.replaced if isinstance(found, TableEntry) else found
 
 
-#: Where no table has an entry for a type.
-_NOTHING: Final = Reducers(has_entry=False, entry=None, overridden=False)
-_OVERRIDDEN: Final = _NOTHING._replace(overridden=True)
-
-
 class PicklerAdapter:
     """A pickler that reads ``reducer_override`` and ``dispatch_table``.
 
@@ -75,6 +70,7 @@ class PicklerAdapter:
     has_skeletons = True
     #: Whether parts are pickled by themselves until a dump fails: a walk does not meet them.
     hides_parts = False
+    asks_for_functions = False
     #: A C pickler has no way to.
     save_apart: Callable[[Any], None] | None = None
     #: Nobody has asked before (`scout.Asked`).
@@ -92,11 +88,14 @@ class PicklerAdapter:
         #: Whether that may care for any type.
         self.asks_for_all = self.override is not None
         self.opened: dict[int, Any] = {}
+        self.ordinary: dict[type, None] = {}  # which is not remembered
         asked = handed_over.get()
         if asked is not None:
             handed_over.set(None)  # it is not for dumps inside this one
             self.answers, self.errors = asked.answers, asked.errors
-        self._table: Mapping[type, Any] = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        self._table: MutableMapping[type, Any] = getattr(
+            pickler, "dispatch_table", copyreg.dispatch_table
+        )
         self._own_override = pickler.__dict__.get("reducer_override", _ABSENT)
         #: The memo: a dict, or a pickler that holds it. A C pickler copies its memo some thirty
         #: times faster to another one than to a dict, which counts where one makes many dumps.
@@ -155,23 +154,26 @@ class PicklerAdapter:
 
     # --- what it makes of a type ----------------------------------------------------------
 
-    def reducers(self, obj_type: type, *, may_pretend: bool) -> Reducers:
-        """The table's entry; and a pickler that defines the hook is asked for everything."""
-        found = self._entry(obj_type)
-        if found is None:
-            return _OVERRIDDEN if self.asks_for_all else _NOTHING
-        entry = None if self._is_own(obj_type, found) else found
-        return Reducers(has_entry=True, entry=entry, overridden=self.asks_for_all)
+    def entry(self, obj_type: type) -> Any:
+        """The table's entry. One of ours hides what a user may have registered in copyreg."""
+        table, found = self._table, None
+        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
+        for part in table.maps if type(table) is ChainMap else (table,):
+            found = part.get(obj_type)
+            if found is not None:
+                break
+        if not isinstance(found, TableEntry):
+            return found
+        replaced = found.replaced
+        return copyreg.dispatch_table.get(obj_type) if replaced is None else replaced
 
-    def meet(self, obj_type: type) -> None:
-        """The tables that are asked are the live ones."""
+    def is_own(self, obj_type: type, entry: Any) -> bool:
+        """Known by its module."""
+        return obj_type in HARMLESS or getattr(entry, "__module__", None) == self.host_module
 
-    def remember_ordinary(self, obj_type: type) -> None:
-        """Nothing is remembered from one dump to another."""
-
-    def _is_own(self, obj_type: type, reducer: Any) -> bool:
-        """Whether a table's entry is the host's own, or as harmless: it may be asked twice."""
-        return obj_type in HARMLESS or getattr(reducer, "__module__", None) == self.host_module
+    def claims(self, entry: Any) -> bool:
+        """Not the host's, nor the interpreter's, should it have any."""
+        return getattr(entry, "__module__", "") != self.host_module and not is_interpreters(entry)
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """What is written by name is complete."""
@@ -188,31 +190,6 @@ class PicklerAdapter:
     def namespaces(self, obj: Any, found: Any) -> Iterable[tuple[dict[Any, Any], Any]]:
         """Asked of what is in `opened`."""
         raise NotImplementedError
-
-    def _entry(self, obj_type: type) -> Any:
-        """The table's entry. One of ours hides what a user may have registered in copyreg."""
-        table, found = self._table, None
-        # A ChainMap takes a microsecond to say no, and this is asked in every dump.
-        for part in table.maps if type(table) is ChainMap else (table,):
-            found = part.get(obj_type)
-            if found is not None:
-                break
-        if not isinstance(found, TableEntry):
-            return found
-        replaced = found.replaced
-        return copyreg.dispatch_table.get(obj_type) if replaced is None else replaced
-
-    def claims(self, weak_type: type) -> bool:
-        """Whether a table has an entry for a weak type that is a user's own.
-
-        Not the host's, nor the interpreter's, should it have any.
-        """
-        found = self._entry(weak_type)
-        return (
-            found is not None
-            and getattr(found, "__module__", "") != self.host_module
-            and not is_interpreters(found)
-        )
 
     def stock_override(self, obj: Any) -> Any:
         """The pickler's own ``reducer_override``."""
@@ -241,7 +218,7 @@ class PicklerAdapter:
                 return found if isinstance(found, tuple) else None
         if issubclass(type(obj), (type, types.FunctionType)):
             return None
-        reducer = self._entry(type(obj))
+        reducer = self.entry(type(obj))
         found = obj.__reduce_ex__(self.protocol) if reducer is None else reducer(obj)
         return found if isinstance(found, tuple) else None
 
@@ -273,6 +250,10 @@ class PythonAdapter(PicklerAdapter):
         self.opened = {0: None}  # anything may be
         self._savers = pickler.dispatch
 
+    def plans(self) -> dict[type, Override | None]:
+        """What has a saver in every Python pickler: the pickler asks about all the same."""
+        return {} if self.asks_for_all else _SAVED.copy()
+
     def save_apart(self, obj: Any) -> None:
         """Save, and let the unpickler lay the copy aside."""
         self.pickler.save(obj)
@@ -285,14 +266,14 @@ class PythonAdapter(PicklerAdapter):
         # Or the first bytes of the next dump, which name the protocol, would go there.
         self.pickler.framer.current_frame = None
 
-    def _entry(self, obj_type: type) -> Any:
+    def entry(self, obj_type: type) -> Any:
         """Savers come before reducers here, and dill has its own for refs and proxies."""
         found = entry_of(self._savers, obj_type)
-        return super()._entry(obj_type) if found is None else found
+        return super().entry(obj_type) if found is None else found
 
-    def _is_own(self, obj_type: type, reducer: Any) -> bool:
+    def is_own(self, obj_type: type, entry: Any) -> bool:
         """All that there is a saver for."""
-        return entry_of(self._savers, obj_type) is not None or super()._is_own(obj_type, reducer)
+        return entry_of(self._savers, obj_type) is not None or super().is_own(obj_type, entry)
 
     def is_open(self, obj: Any, met: dict[int, Any]) -> bool:
         """The attributes are written before the memo has the class."""

@@ -5,6 +5,8 @@ Rule: a metaclass is not asked, which may raise or lie, and nothing here knows a
 
 from __future__ import annotations
 
+import abc
+import operator
 import sys
 import types
 from collections.abc import Callable
@@ -77,7 +79,15 @@ stock_getstate: Final[Any] = object.__getstate__
 _SEEN_AS: Final = frozenset({"__class__", "__getattribute__"})
 _ARGUMENTS: Final = frozenset({"__getnewargs__", "__getnewargs_ex__"})
 #: Of these it counts whether a class has them, other than from `object`.
-_ASKED_FOR: Final = _SEEN_AS | _ARGUMENTS | {"__setstate__", "__name__"}
+_ASKED_FOR: Final = _SEEN_AS | _ARGUMENTS | {"__setstate__", "__name__", "__getattr__", "__slots__"}
+
+
+_ATTRIBUTES: Final = (
+    *("__reduce_ex__", "__reduce__", "__getstate__", "__hash__"),
+    *("__new__", "__setattr__", "__getattribute__", "__dictoffset__"),
+)
+#: All of them in one call: for a class whose metaclass is known to do nothing else.
+_attributes: Final[Callable[[type], Any]] = operator.attrgetter(*_ATTRIBUTES)
 
 
 class ClassFacts:
@@ -96,8 +106,8 @@ class ClassFacts:
         #: does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
         self.may_pretend = False
         for base in bases_of(cls) or ():
-            own = names_of(base).keys() & _ASKED_FOR
-            if own and base is not object:
+            own = base is not object and names_of(base).keys() & _ASKED_FOR
+            if own:
                 defined |= own
                 # Most builtin types have a __getattribute__: object's, under another name.
                 if not own.isdisjoint(_SEEN_AS) and (
@@ -105,11 +115,12 @@ class ClassFacts:
                     or base.__module__.partition(".")[0] not in sys.stdlib_module_names
                 ):
                     self.may_pretend = True
-        by_protocol = class_attribute(cls, "__reduce_ex__")
-        reduce = class_attribute(cls, "__reduce__")
-        state = class_attribute(cls, "__getstate__")
-        hashed = class_attribute(cls, "__hash__")
         arguments = defined & _ARGUMENTS
+        by_protocol, reduce, state, hashed, make, put, look, dict_at = (
+            _attributes(cls)
+            if type(cls) is type or type(cls) is abc.ABCMeta
+            else [class_attribute(cls, name) for name in _ATTRIBUTES]
+        )
 
         #: Whether a class written in Python reduces its instances by code of its own.
         self.overrides_reduce = is_heap_type and (
@@ -131,10 +142,14 @@ class ClassFacts:
         #: Whether they are made bare, hold attributes alone, and no code of the class sees that.
         self.holds_attributes_alone = (
             self.reduces_by_default
-            and class_attribute(cls, "__new__") is object.__new__
-            and class_attribute(cls, "__setattr__") is object.__setattr__
+            and make is object.__new__
+            and put is object.__setattr__
             and not arguments
         )
+        #: Whether code of the class may have a say when an instance is asked for its attributes.
+        self.has_own_look = look is not object.__getattribute__ or "__getattr__" in defined
+        self.has_slots = "__slots__" in defined
+        self.has_dict = dict_at != 0
         #: Whether a hash of an instance runs code of its class, which may need its state.
         self.hashed_by_value = hashed is not None and hashed is not object.__hash__
         self.hashed_by_identity = hashed is object.__hash__
@@ -145,7 +160,7 @@ class ClassFacts:
             by_protocol is _BY_PROTOCOL
             and reduce is not _REDUCE
             and not self.overrides_reduce
-            and (class_attribute(cls, "__dictoffset__") != 0 or "__name__" in defined)
+            and (self.has_dict or "__name__" in defined)
         )
 
 

@@ -30,7 +30,8 @@ _default: Policy | None = None
 def get_policy() -> Policy:
     """The policy in force here: the innermost block's, else the process's default."""
     global _default
-    found: Policy | None = _blocks.get(_default)
+    entry = _blocks.innermost()
+    found: Policy | None = _default if entry is None else entry.value
     if found is None:
         from weakreduce.model.policies import NAMED
 
