@@ -12,12 +12,14 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import circles
 import gaps
 import programs
 import pytest
 from circles_loaded import payloads, received
 
 import weakreduce
+from weakreduce.core import short_cuts
 
 HOSTS = ["cloudpickle", "dill", "pickle"]
 
@@ -44,6 +46,32 @@ def test_containers_in_classes_of_a_script_through_dill(tmp_path: Path) -> None:
         and not line.startswith(("subclass_of_list", "generic"))
     ]
     assert wrong == []
+
+
+class Target:
+    """Of a reference that is a payload's first weak thing, which is written as others are."""
+
+
+@pytest.mark.parametrize("before", ["nothing", "a link", "a snapshot"])
+def test_plugs_make_no_difference_where_a_class_is_open(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a plug writes while a class by value is written is what would be written without it."""
+    target = Target()
+    first = {"nothing": [], "a link": [target, weakref.ref(target)],
+             "a snapshot": [weakref.ref(target)]}[before]  # fmt: skip
+    differ = []
+    for shape, registry, name, x in circles.instances():
+        root = [*first, circles.ROOTS[name][0](x)]
+        weakreduce.dumps(root)  # which leaves a note of its own in a class
+        with_plugs = weakreduce.dumps(root)
+        with monkeypatch.context() as patch:
+            patch.setattr(short_cuts, "of_first_walk", lambda _: {})
+            patch.setattr(short_cuts, "of_second_walk", lambda _: {})
+            without = weakreduce.dumps(root)
+        if with_plugs != without:
+            differ.append((shape.__name__, registry.__name__, name))
+    assert differ == []
 
 
 @pytest.mark.parametrize("host", gaps.BY_VALUE)

@@ -12,6 +12,7 @@ import itertools
 import json
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -367,8 +368,8 @@ def make(shape: Any, registry: Any) -> Any:
     return type(made)("C", (made,), body)
 
 
-def main(host: Any, folder: str) -> None:
-    expected: dict[str, Any] = {}
+def instances() -> Iterator[tuple[Any, Any, str, Any]]:
+    """Each shape with each registry and root, and an instance that keeps itself there."""
     for shape, registry, name in itertools.product(SHAPES, REGISTRIES, ROOTS):
         if registry is WithProxy and shape not in WITH_ATTRIBUTES:
             continue  # the proxy is told by an attribute
@@ -376,6 +377,12 @@ def main(host: Any, folder: str) -> None:
         TABLE_OF_REFS.clear()
         x = make(shape, registry)(7)
         x.keep()
+        yield shape, registry, name, x
+
+
+def main(host: Any, folder: str) -> None:
+    expected: dict[str, Any] = {}
+    for shape, registry, name, x in instances():
         root_of, way = ROOTS[name]
         label = f"{shape.__name__} {registry.__name__} {name}"
         try:

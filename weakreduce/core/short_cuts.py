@@ -218,13 +218,12 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction
     snapshots, under_way = walk.policy.outside == "snapshot", walk.construction.under_way
 
     def reduce_container(weak: object) -> Reduction:
-        found = _entries(kind, weak)
+        found = None if under_way else _entries(kind, weak)
         if found is not None and found[0]:
             referents, keys = found
             if any(map(inside.__contains__, map(id, referents))):
                 if (
-                    not under_way
-                    and all(map(inside.__contains__, map(id, referents)))
+                    all(map(inside.__contains__, map(id, referents)))
                     and all(map(met.__contains__, map(id, referents)))
                     and _are_linked(walk, referents)
                 ):
