@@ -9,6 +9,7 @@ import functools
 import inspect
 import numbers
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -325,6 +326,28 @@ def test_a_limit_on_snapshots(host: str) -> None:
         assert len(arrives(group, host=host, policy=Policy(max_snapshot_bytes=50_000))) == 2
         # What is inside is no snapshot.
         arrives([big, group, small], host=host, policy=policy)
+
+
+class FailsAtFirst(Thing):
+    """As where memory lacks for a moment, which the interpreter may tell by another error."""
+
+    asked = 0
+
+    def __reduce__(self) -> Any:
+        FailsAtFirst.asked += 1
+        if FailsAtFirst.asked == 1:
+            raise pickle.PicklingError("attribute lookup failed")
+        return FailsAtFirst, (), vars(self)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_what_fails_while_it_is_measured_is_measured_again(host: str) -> None:
+    """Else it would be over the limit without a word, where the walk after that succeeds."""
+    FailsAtFirst.asked = 0
+    referent = FailsAtFirst(data="x" * 10_000)
+    policy = Policy(max_snapshot_bytes=5_000)
+    with pytest.warns(weakreduce.DanglingWarning, match="max_snapshot_bytes=5000"):
+        assert arrives([weakref.ref(referent)], host=host, policy=policy)[0]() is None
 
 
 def test_a_referent_that_is_too_deep_to_be_measured_dangles_and_says_so() -> None:

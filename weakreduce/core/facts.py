@@ -232,20 +232,25 @@ class Facts:
 
     def _excess(self, referent: object, limit: float) -> str | None:
         """Why a referent's own pickle is not known to be within `max_snapshot_bytes`."""
-        try:
-            with block(self.policy, max_snapshot_bytes=None), watchers.watching(False):
-                self.adapter.sibling_dump(referent, Limit(limit))
-        except TooLarge:
-            return f"its own pickle is larger than max_snapshot_bytes={limit}"
-        except MemoryError as error:
-            # It says nothing of the referent; and if it struck while a `TooLarge` was on its way,
-            # who looks for signals of the dump around this one is not to find that.
-            error.__context__ = None
-            raise
-        except Exception as error:  # noqa: BLE001 - if it travels, the walk itself fails, and says why
-            # But here the recursion may have fewer frames than in the walk.
-            if is_too_deep(error):
-                return f"it is too deep to be measured for max_snapshot_bytes={limit}"
+        # Twice, as the interpreter may tell a lack of memory by another error: that is no measure,
+        # and the walk may have memory again.
+        for _ in range(2):
+            try:
+                with block(self.policy, max_snapshot_bytes=None), watchers.watching(False):
+                    self.adapter.sibling_dump(referent, Limit(limit))
+            except TooLarge:
+                return f"its own pickle is larger than max_snapshot_bytes={limit}"
+            except MemoryError as error:
+                # It says nothing of the referent; and if it struck while a `TooLarge` was on its
+                # way, who looks for signals of the dump around this one is not to find that.
+                error.__context__ = None
+                raise
+            except Exception as error:  # noqa: BLE001 - if it travels, the walk fails, and says why
+                # But here the recursion may have fewer frames than in the walk.
+                if is_too_deep(error):
+                    return f"it is too deep to be measured for max_snapshot_bytes={limit}"
+            else:
+                return None
         return None
 
     def came(self, referent: object) -> bool:

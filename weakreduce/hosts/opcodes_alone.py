@@ -15,6 +15,7 @@ from weakreduce.core.sink import Limit, Place
 from weakreduce.core.watchers import Watched, receivers
 from weakreduce.hosts.picklers import own_persistent_id
 
+_WRITTEN: Final = frozenset({int, str, bytes, list, tuple, dict, float, bool, type(None)})
 #: Objects that are looked at, in all.
 _OBJECTS: Final = 64
 #: Characters of one text: all texts together are far from 64 KiB, of which picklers make frames.
@@ -27,6 +28,7 @@ def needs_no_dump(pickler: Any, place: Place, root: Any) -> bool:
     """Whether the pickler may write `root` to its file by itself."""
     return (
         not place.used
+        and type(root) in _WRITTEN
         and is_of_opcodes(root)
         and issubclass(type(pickler), _pickle.Pickler)
         and type(place.file) is not Limit
