@@ -32,12 +32,11 @@ from weakreduce.core.expressions import (
 from weakreduce.core.facts import Facts
 from weakreduce.core.hashing import Attributes, is_apart
 from weakreduce.core.held import MISSING
-from weakreduce.core.incomplete import can_construct, has_open_class
+from weakreduce.core.incomplete import has_open_class
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Walk, drained
 from weakreduce.core.watches import Watch
 from weakreduce.model.classes import (
-    NAMEABLE,
     bases_of,
     is_leaf,
     leads_nowhere,
@@ -231,28 +230,6 @@ class SecondWalk(Walk):
         closed = self.construction.is_closed_construction(standin.reduction)
         return standin if closed else Guarded(standin)
 
-    def shell_at_once(self, referent: object) -> Any:
-        """`shell` of what is not written yet, where nothing can hinder that; else `MISSING`."""
-        cls, facts, known = type(referent), self.facts, self.types[type(referent)]
-        adapter = self.adapter
-        if adapter.has_skeletons and adapter.opened:
-            opened = [obj for obj, _ in adapter.opened.values()]
-            if any(adapter.is_open(obj, self.met) for obj in opened):
-                return MISSING  # what is behind the referent may need it with all its methods
-        if known.plain:
-            if adapter.has_skeletons or can_construct(facts, self.met, referent):
-                return self.shell(referent)
-            return MISSING
-        if not known.by_own_code or issubclass(cls, NAMEABLE) or known.kind:
-            return MISSING
-        found = facts.reductions.reduced_or_none(referent)
-        if found is None or not self.construction.is_closed_construction(found):
-            return MISSING
-        if id(referent) not in self.standins and known.may_come_whole and _is_leaf(found):
-            self.promised.append(referent)
-            return referent
-        return self.shell(referent)
-
     def _parts_of_shell(self, referent: object) -> Reduction | None:
         """What a referent is made of, in steps; None where it is to be written whole.
 
@@ -282,7 +259,7 @@ class SecondWalk(Walk):
         found = self.adapter.in_steps(self.facts.reductions.reduced(referent))
         if type(found) is not tuple:
             return None
-        whole = known.may_come_whole and _is_leaf(found)
+        whole = known.may_come_whole and is_leaf_reduction(found)
         return None if whole and self.construction.is_closed_construction(found) else found
 
     def strong(self, obj: object) -> Any:
@@ -308,7 +285,7 @@ def _comes_whole_for_its_hash(walk: SecondWalk, referent: object) -> bool:
     return not has_open_class(walk.facts, walk.met, referent) and is_apart(walk.facts, referent)
 
 
-def _is_leaf(reduction: Reduction) -> bool:
+def is_leaf_reduction(reduction: Reduction) -> bool:
     """`is_leaf`, of an object that code of its own reduces, given what that code gave."""
     if len(reduction) > 3 and any(part is not None for part in reduction[3:]):
         return False

@@ -26,9 +26,10 @@ from weakreduce.core.expressions import PLACEHOLDER, Reduction
 from weakreduce.core.facts import Facts
 from weakreduce.core.first_walk import SETS, FirstWalk
 from weakreduce.core.held import MISSING
-from weakreduce.core.second_walk import SecondWalk
+from weakreduce.core.incomplete import can_construct
+from weakreduce.core.second_walk import SecondWalk, is_leaf_reduction
 from weakreduce.model import homes, sharing
-from weakreduce.model.classes import LEAF_ATOMS, is_leaf
+from weakreduce.model.classes import LEAF_ATOMS, NAMEABLE, is_leaf
 from weakreduce.model.kinds import Kind, copied
 
 
@@ -169,7 +170,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
     """
     met, inside, shared_ids, ref = walk.met, walk.reach.met, sharing.shared_ids, weakref.ref
     snapshots, took = walk.policy.outside == "snapshot", walk.taken_refs.append
-    under_way, shell = walk.construction.under_way, walk.shell_at_once
+    under_way = walk.construction.under_way
     begun = walk.construction.begun
     is_referable = walk.facts.is_referable
     types = walk.types
@@ -191,7 +192,7 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
             if not (known.referable or is_referable(referent)):
                 target = MISSING
             elif identity not in met:
-                target = shell(referent)
+                target = _shell_at_once(walk, referent)
             elif identity in begun:  # which may have been made from what holds this
                 target = MISSING
             else:
@@ -206,6 +207,27 @@ def _second_ref(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:
         return walk.weak(kind, weak)
 
     return reduce_ref
+
+
+def _shell_at_once(walk: SecondWalk, referent: object) -> Any:
+    """`SecondWalk.shell` of what is not written yet, if nothing can hinder it; else `MISSING`."""
+    known, adapter = walk.types[type(referent)], walk.adapter
+    if adapter.has_skeletons and adapter.opened:
+        opened = [obj for obj, _ in adapter.opened.values()]
+        if any(adapter.is_open(obj, walk.met) for obj in opened):
+            return MISSING  # what is behind the referent may need it with all its methods
+    if known.plain:
+        is_there = adapter.has_skeletons or can_construct(walk.facts, walk.met, referent)
+        return walk.shell(referent) if is_there else MISSING
+    if not known.by_own_code or issubclass(type(referent), NAMEABLE) or known.kind:
+        return MISSING
+    found = walk.facts.reductions.reduced_or_none(referent)
+    if found is None or not walk.construction.is_closed_construction(found):
+        return MISSING
+    if id(referent) not in walk.standins and known.may_come_whole and is_leaf_reduction(found):
+        walk.promised.append(referent)
+        return referent
+    return walk.shell(referent)
 
 
 def _second_container(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction]:

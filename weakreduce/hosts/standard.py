@@ -47,7 +47,7 @@ class Adapter(PicklerAdapter):
         super().__init__(pickler, stock, used, pickler._weakreduce_protocol)
 
     def plans(self) -> dict[type, Any]:
-        """Classes and functions are names, whatever the tables have; short for what would be found out."""
+        """Classes and functions are names, whatever the tables have: short for a look at each."""
         if has_registered() or self.asks_for_all:
             return {}
         return {type: None, types.FunctionType: None}
