@@ -175,6 +175,22 @@ def test_an_entry_whose_value_cannot_be_pickled(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_what_holds_such_an_entry_arrives_in_every_order(host: str) -> None:
+    """What was looked at before for something else is no more inside for that."""
+    key, holder = Thing("key"), Thing("holder")
+    holder.table = weakref.WeakKeyDictionary({key: things.Locked()})
+    of_key, of_holder = weakref.ref(key), weakref.ref(holder)
+    for root in ([of_holder], [of_holder, of_key], [of_key, of_holder],
+                 [weakref.proxy(holder), of_key, of_holder]):  # fmt: skip
+        with pytest.warns(weakreduce.DanglingWarning, match="its value cannot be pickled") as found:
+            copy = weakreduce.loads(weakreduce.dumps(root, host=host), host=host)
+        assert len(found) == 1
+        (arrived,) = [each() for each in copy[::-1] if type(each) is weakref.ref
+                      and each().name == "holder"]  # fmt: skip
+        assert len(arrived.table) == 0
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 def test_an_entry_whose_value_cannot_be_pickled_is_refused(host: Any) -> None:
     """The report tells what the policy makes of it, as of a referent; and both say which it is."""
     key = Thing("key")

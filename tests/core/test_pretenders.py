@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import types
+import unittest.mock
 import weakref
 from typing import Any
 
@@ -115,3 +116,17 @@ def test_what_may_pretend() -> None:
     ordinary = (int, dict, object, type, Thing, types.FunctionType, types.ModuleType, Exception,
                 types.GenericAlias, type("S", (list,), {}), type("M", (type,), {}))  # fmt: skip
     assert not any(ClassFacts(cls).may_pretend for cls in ordinary)
+
+
+@pytest.mark.parametrize("make", [unittest.mock.MagicMock, unittest.mock.NonCallableMagicMock])
+def test_mocks_travel_as_ever_and_are_left_as_they_are(make: Any) -> None:
+    """A look at a class's method makes a child of the mock."""
+    stock, mock = make(), make()
+    weakreduce.uninstall("cloudpickle")
+    try:
+        size = len(cloudpickle.dumps(stock))
+    finally:
+        weakreduce.install("cloudpickle")
+    assert len(cloudpickle.dumps(mock)) == size
+    cloudpickle.dumps([weakref.ref(mock), mock])
+    assert not mock._mock_children

@@ -6,18 +6,21 @@ That each fast way equals its general rule: `test_plugs.py`.
 from __future__ import annotations
 
 import gc
+import io
 import pickle
 import random
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import graphs
 import pytest
 import run_random_graphs
 from shapes import SHAPES, Leaf, Node, refs_in_place_of_names
 
 import weakreduce
+from weakreduce.core import short_cuts
 
 
 def check_watched(root: Any, host: str, policy: str) -> None:
@@ -137,3 +140,77 @@ def test_a_pin_without_a_callback_is_the_referent_itself() -> None:
     first, second = weakreduce.loads(weakreduce.dumps([copy(), copy]))
     assert second() is first
     assert not weakreduce.is_pinned(second)
+
+
+def without_plugs(root: Any, host: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    with monkeypatch.context() as patch:
+        patch.setattr(short_cuts, "of_first_walk", lambda _: {})
+        patch.setattr(short_cuts, "of_second_walk", lambda _: {})
+        return weakreduce.dumps(root, host=host)
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_value_whose_copy_cannot_be_referred_to_needs_no_second_walk(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = pickle.PickleBuffer(b"it arrives as bytes")
+    root = weakref.WeakValueDictionary({1: buffer})
+    with pytest.warns(weakreduce.DanglingWarning):
+        payload = weakreduce.dumps(root, host=host)
+    with pytest.warns(weakreduce.DanglingWarning):
+        assert without_plugs(root, host, monkeypatch) == payload
+
+
+class Named(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+    """Writes one object as a name, which nobody but this pickler knows to be one."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return "SINGLE" if obj is SINGLE else super().reducer_override(obj)
+
+
+class Single:
+    """Its module is this one."""
+
+
+SINGLE = Single()
+
+
+def test_what_a_picklers_own_override_names_is_pinned_in_no_order() -> None:
+    leaf = Leaf()
+    for root in (
+        [weakref.ref(SINGLE), weakref.ref(leaf)],
+        [weakref.ref(leaf), weakref.ref(SINGLE)],
+    ):
+        file = io.BytesIO()
+        Named(file).dump(root)
+        found = pickle.loads(file.getvalue())
+        (single,) = [each for each in found if each() is SINGLE]
+        assert not weakreduce.is_pinned(single)
+
+
+def waits() -> Any:
+    """A container is filled at the end where something in it has waited for a class once."""
+
+    class Waits:
+        table: Any
+
+        def __setstate__(self, state: Any) -> None:
+            vars(self).update(state)
+
+    key, value, other = Waits(), Waits(), Waits()
+    Waits.table = weakref.WeakKeyDictionary({key: value})
+    return key, value, other
+
+
+@pytest.mark.parametrize(
+    "container", [weakref.WeakSet, lambda of: weakref.WeakValueDictionary({1: of[0]})]
+)
+def test_what_has_waited_for_a_class_still_does(
+    container: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, value, other = waits()
+    value.held = container([value])
+    root = [weakref.ref(other), value, other]
+    weakreduce.dumps(root)  # which leaves a note of its own in the class
+    assert weakreduce.dumps(root) == without_plugs(root, "cloudpickle", monkeypatch)
+    assert key is not None

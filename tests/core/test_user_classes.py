@@ -55,6 +55,18 @@ METACLASSES: dict[str, dict[str, Any]] = {
         )
     },
 }
+class OfInstances:
+    """A descriptor that raises where a class is asked for it."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __get__(self, obj: Any, cls: Any) -> Any:
+        if obj is None:
+            raise AttributeError("for instances only")
+        return self.function.__get__(obj, cls)
+
+
 METHODS = (
     "__bool__", "__len__", "__repr__", "__str__", "__getattr__", "__iter__", "__contains__",
     "__index__", "__format__", "__ne__", "__lt__", "__get__", "__set_name__", "__divmod__",
@@ -65,6 +77,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "eq raises": {"__eq__": no, "__hash__": object.__hash__},
     "eq lies": {"__eq__": lambda obj, other: True, "__hash__": lambda obj: 1},
     "hash raises": {"__hash__": no},
+    **{
+        f"{name} is for instances": {name: OfInstances(getattr(object, name))}
+        for name in ("__hash__", "__setattr__", "__reduce_ex__", "__reduce__", "__getstate__")
+    },
     "class raises": {"__class__": property(no)},
     "class lies": {"__class__": property(lambda obj: list)},
     "class is type": {"__class__": property(lambda obj: type)},

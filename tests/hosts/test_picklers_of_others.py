@@ -391,6 +391,22 @@ def test_a_reducer_that_is_registered_during_a_dump_counts(host: str) -> None:
     assert run(child_registers_late, host, True) == stock
 
 
+def child_registers_for_what_was_met() -> None:
+    """The decisions of a dump and what its pickler writes go by one reducer of a class."""
+    import cloudpickle
+
+    outside, late = Plain(1), Late()
+    root = [weakref.ref(outside), late, Registers(), weakref.ref(late)]
+    found = cloudpickle.loads(cloudpickle.dumps(root))
+    assert type(found[1]) is Late
+    assert found[3]() is found[1]
+    assert cloudpickle.loads(cloudpickle.dumps([late])) == ["late"]
+
+
+def test_a_reducer_that_is_registered_for_what_was_met_counts_from_the_next_dump_on() -> None:
+    run(child_registers_for_what_was_met)
+
+
 def child_registers_in_threads() -> None:
     """A table that another thread is renewing is not used before it is whole."""
     import cloudpickle

@@ -97,8 +97,20 @@ def refs_in_place_of_names(length: int = 40) -> Any:
     return kept, weakref.ref(kept[0])
 
 
+def state_without_a_leaf() -> Any:
+    return {"links": [], "number": 7}
+
+
+def states_of_instances() -> Any:
+    """What an instance itself has in place of a method of its class; pickle takes that."""
+    leaf, one = Leaf(), Node()
+    one.hidden = leaf  # type: ignore[attr-defined]
+    one.__getstate__ = state_without_a_leaf  # type: ignore[method-assign]
+    return leaf, [weakref.ref(leaf), one]
+
+
 SHAPES: tuple[Callable[[], Any], ...] = (
     outside_refs, outside_values, outside_set, mixed_values, dead_and_alive, weak_first, chain,
     of_one_leaf, of_importable_things, of_one_importable_thing, container_beside_a_link,
-    refs_in_place_of_names,
+    refs_in_place_of_names, states_of_instances,
 )  # fmt: skip

@@ -153,7 +153,6 @@ class Dispatch:
         if obj_type in _EXPRESSIONS:
             return _reduction_of
         adapter, known = self.adapter, self.types[obj_type]
-        adapter.entry(obj_type)  # what was registered meanwhile counts
         kind = known.kind
         if kind is not known.own_kind:
             return None  # a reducer of the user's own, or the class's __reduce__: theirs wins

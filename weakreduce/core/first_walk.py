@@ -50,11 +50,12 @@ class FirstWalk(Walk):
         short_cuts: Mapping[type, ShortCut] = NO_SHORT_CUTS,
         look_ahead: LookAhead | None = None,
         watch: Watch | None = None,
+        met: dict[int, Any] | None = None,
     ) -> None:
         super().__init__(
             facts,
             reach,
-            met=reach.met,
+            met=reach.met if met is None else met,
             plans=plans,
             short_cuts=short_cuts,
             watch=watch,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copyreg
 import gc
+import itertools
 import operator
 import sys
 import types
@@ -22,6 +23,7 @@ import weakref
 from typing import Any, Final
 
 from weakreduce.core.facts import Facts
+from weakreduce.core.type_facts import Types
 from weakreduce.model.classes import (
     LEAF_ATOMS,
     NAMEABLE,
@@ -36,6 +38,10 @@ _LEFT_ALONE: Final = LEAF_ATOMS | {bytearray, weakref.ref}
 _WORTH_IT: Final = 300
 _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
 _attributes: Final = operator.attrgetter("__dict__")
+_reducing: Final = operator.attrgetter("__reduce_ex__")
+_state: Final = operator.attrgetter("__getstate__")
+#: The type of what these are where an instance has nothing of its own under their names.
+_OF_OBJECT: Final = frozenset({types.BuiltinMethodType})
 
 
 class _Probe:
@@ -73,11 +79,15 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
     if not _RELIABLE:
         return None
     adapter, ref = facts.adapter, weakref.ref
+    # Not the dump's own rows: what is registered before the pickler comes to a type counts there.
+    known_types = Types(adapter)
     inside: dict[int, Any] = {}
     by_value: list[Any] = []
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
     seen_through: set[type] = {*_BUILTIN}
     with_attributes: set[type] = set()
+    #: Types whose instances may have a `__getstate__`, say, each of its own.
+    with_own: set[type] = set()
     found = [root]
     while found:
         if gc.get_referents(*[obj for obj in found if type(obj) is ref]):
@@ -91,7 +101,7 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         objects = level.values()
         types_met: set[type] = set(map(type, objects))
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
-            known = facts.types[obj_type]
+            known = known_types[obj_type]
             if (
                 not known.plain
                 or known.overridden
@@ -102,10 +112,17 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
             if id(obj_type) not in inside and not adapter.by_name(obj_type):
                 by_value.append(obj_type)
             inside[id(obj_type)] = obj_type
+            if known.has_dict:
+                with_own.add(obj_type)
             in_dict = _BY_DICT and known.has_dict and not known.has_slots
             (with_attributes if in_dict else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE):
             by_value += [o for o in objects if type(o) in NAMEABLE and not adapter.by_name(o)]
+        instances = [obj for obj in objects if type(obj) in with_own]
+        if not _OF_OBJECT.issuperset(
+            map(type, itertools.chain(map(_reducing, instances), map(_state, instances)))
+        ):
+            return None  # pickle asks an instance for these, and takes what it has itself
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]

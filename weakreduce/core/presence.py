@@ -65,7 +65,7 @@ class Presence:
         #: construction, by id.
         self._made_from: dict[int, tuple[Any, dict[int, Any]]] = {}
         #: By id, keys and values of weak containers' entries that need a class which was open.
-        self._waiting: dict[int, Any] = {}
+        self.waiting: dict[int, Any] = {}
         #: A container, and the ids of what was seen behind its entries.
         self._seen_behind: tuple[Any, set[int]] = (None, set())
 
@@ -111,7 +111,7 @@ class Presence:
 
     def can_make(self, obj: object) -> bool:
         """Whether the receiver can make an object, and hash it, when it comes to this place."""
-        if id(obj) in self._waiting or lacks_hash(self.facts, self.walk.met, obj):
+        if id(obj) in self.waiting or lacks_hash(self.facts, self.walk.met, obj):
             return False
         return self._is_made(obj) or (
             can_construct(self.facts, self.walk.met, obj)
@@ -170,7 +170,7 @@ class Presence:
             self._seen_behind = (edge.weak, set())
         for part in holds:
             if self._leads_to_open([part], self._seen_behind[1]):
-                self._waiting[id(part)] = part
+                self.waiting[id(part)] = part
 
     def _leads_to_open(self, waiting: list[Any], seen: set[int]) -> bool:
         """Whether what makes or fills something behind these is code of an open class."""

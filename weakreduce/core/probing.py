@@ -53,8 +53,9 @@ class Prober:
         self.adapter: Adapter = facts.adapter
         self.place = place
         self.met = Met()
+        # Nothing is inside because it was probed before, whatever that was probed for.
         met = dict.fromkeys(facts.written_before)
-        self.walk = _Probing(facts, Reach(met, facts.written_before))
+        self.walk = _Probing(facts, Reach({}), met=met)
         self.walk.goes_on = goes_on
         self._override = self.walk.override([self._listen])
 

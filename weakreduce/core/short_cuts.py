@@ -109,7 +109,8 @@ def _first_container(walk: FirstWalk, kind: Kind) -> Callable[[Any], Reduction]:
                     return _linked(walk, kind, weak, referents, keys)
             elif snapshots and kind.base is weakref.WeakValueDictionary:
                 types = set(map(type, referents))
-                if SETS.isdisjoint(types) and not any(walk.types[cls].nameable for cls in types):
+                known = [walk.types[cls] for cls in types]
+                if SETS.isdisjoint(types) and all(t.referable and not t.nameable for t in known):
                     walk.again = True
                     return PLACEHOLDER
         return walk.weak(kind, weak)
@@ -216,6 +217,8 @@ def _shell_at_once(walk: SecondWalk, referent: object) -> Any:
         opened = [obj for obj, _ in adapter.opened.values()]
         if any(adapter.is_open(obj, walk.met) for obj in opened):
             return MISSING  # what is behind the referent may need it with all its methods
+    if known.nameable and walk.facts.is_named(referent):
+        return MISSING
     if known.plain:
         is_there = adapter.has_skeletons or can_construct(walk.facts, walk.met, referent)
         return walk.shell(referent) if is_there else MISSING
@@ -238,9 +241,10 @@ def _second_container(walk: SecondWalk, kind: Kind) -> Callable[[Any], Reduction
     """
     met, inside, standins = walk.met, walk.reach.met, walk.standins
     snapshots, under_way = walk.policy.outside == "snapshot", walk.construction.under_way
+    waiting = walk.construction.waiting
 
     def reduce_container(weak: object) -> Reduction:
-        found = None if under_way else _entries(kind, weak)
+        found = None if under_way or waiting else _entries(kind, weak)
         if found is not None and found[0]:
             referents, keys = found
             if any(map(inside.__contains__, map(id, referents))):

@@ -118,7 +118,7 @@ class Adapter(PicklerAdapter):
             live = copyreg.dispatch_table.get(obj_type)
         if self.reads_stock_table and live is not merged.get(obj_type):
             if live is None:
-                del merged[obj_type]
+                merged.pop(obj_type, None)  # or another thread has done it
             else:
                 merged[obj_type] = live
         ours = isinstance(live, TableEntry) or not self.reads_stock_table

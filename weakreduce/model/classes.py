@@ -5,8 +5,6 @@ Rule: a metaclass is not asked, which may raise or lie, and nothing here knows a
 
 from __future__ import annotations
 
-import abc
-import operator
 import sys
 import types
 from collections.abc import Callable
@@ -76,24 +74,23 @@ _BY_PROTOCOL: Final[Any] = object.__reduce_ex__
 _REDUCE: Final[Any] = object.__reduce__
 #: The state that the default reduction takes, whatever the class has in place of this method.
 stock_getstate: Final[Any] = object.__getstate__
+_has_dict: Final[Callable[[type], int]] = type.__dict__["__dictoffset__"].__get__
 _SEEN_AS: Final = frozenset({"__class__", "__getattribute__"})
 _ARGUMENTS: Final = frozenset({"__getnewargs__", "__getnewargs_ex__"})
-#: Of these it counts whether a class has them, other than from `object`.
-_ASKED_FOR: Final = _SEEN_AS | _ARGUMENTS | {"__setstate__", "__name__", "__getattr__", "__slots__"}
-
-
-_ATTRIBUTES: Final = (
-    *("__reduce_ex__", "__reduce__", "__getstate__", "__hash__"),
-    *("__new__", "__setattr__", "__getattribute__", "__dictoffset__"),
+#: Of these it counts what a class has, other than from `object`.
+_ASKED_FOR: Final = (
+    frozenset({"__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__hash__"})
+    | {"__new__", "__setattr__", "__getattr__", "__slots__", "__name__"}
+    | _SEEN_AS
+    | _ARGUMENTS
 )
-#: All of them in one call: for a class whose metaclass is known to do nothing else.
-_attributes: Final[Callable[[type], Any]] = operator.attrgetter(*_ATTRIBUTES)
 
 
 class ClassFacts:
     """What pickle makes of the instances of one class.
 
-    All of it is read at once, in each dump anew: a class may change between two.
+    All of it is read at once, in each dump anew: a class may change between two. It is taken as it
+    stands in the class, as a descriptor's code may have effects (a mock's has), or raise.
 
     Args:
         cls: the class.
@@ -101,55 +98,62 @@ class ClassFacts:
 
     def __init__(self, cls: type) -> None:
         is_heap_type = bool(flags_of(cls) & HEAP_TYPE)
-        defined: set[str] = set()
+        has: dict[str, Any] = {}
         #: Whether `isinstance` may take an instance for one of a class that is not its type: as it
         #: does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
         self.may_pretend = False
         for base in bases_of(cls) or ():
             own = base is not object and names_of(base).keys() & _ASKED_FOR
             if own:
-                defined |= own
+                has = {name: names_of(base)[name] for name in own} | has
                 # Most builtin types have a __getattribute__: object's, under another name.
                 if not own.isdisjoint(_SEEN_AS) and (
                     flags_of(base) & HEAP_TYPE
                     or base.__module__.partition(".")[0] not in sys.stdlib_module_names
                 ):
                     self.may_pretend = True
-        arguments = defined & _ARGUMENTS
-        by_protocol, reduce, state, hashed, make, put, look, dict_at = (
-            _attributes(cls)
-            if type(cls) is type or type(cls) is abc.ABCMeta
-            else [class_attribute(cls, name) for name in _ATTRIBUTES]
-        )
+        by_protocol = has.get("__reduce_ex__", _BY_PROTOCOL)
+        reduce = has.get("__reduce__", _REDUCE)
+        state = has.get("__getstate__", stock_getstate)
+        hashed = has.get("__hash__", object.__hash__)
 
         #: Whether a class written in Python reduces its instances by code of its own.
         self.overrides_reduce = is_heap_type and (
-            type(by_protocol) is _FUNCTION or type(reduce) is _FUNCTION or type(state) is _FUNCTION
+            (by_protocol is not _BY_PROTOCOL and _is_function(by_protocol))
+            or (reduce is not _REDUCE and _is_function(reduce))
+            or (state is not stock_getstate and _is_function(state))
         )
         #: Whether instances are constructed bare, and their state is put back after that.
         self.constructs_by_default = by_protocol is _BY_PROTOCOL and reduce is _REDUCE
         #: Whether, besides, the state is put back attribute by attribute.
         self.reduces_by_default = (
-            self.constructs_by_default and state is stock_getstate and "__setstate__" not in defined
+            self.constructs_by_default and state is stock_getstate and "__setstate__" not in has
         )
         #: Whether the class is written in Python, and its default reduction has arguments of its
         #: own: those of an exception, or what its ``__getnewargs__`` gives; but not those of a
         #: named tuple, and the like, whose items exist before it does.
         self.own_arguments = is_heap_type and (
             issubclass(cls, BaseException)
-            or (bool(arguments) and not issubclass(cls, VALUES) and _has_method(cls, arguments))
+            or (
+                not _ARGUMENTS.isdisjoint(has)
+                and not issubclass(cls, VALUES)
+                and any(_is_function(has.get(name)) for name in _ARGUMENTS)
+            )
         )
         #: Whether they are made bare, hold attributes alone, and no code of the class sees that.
         self.holds_attributes_alone = (
             self.reduces_by_default
-            and make is object.__new__
-            and put is object.__setattr__
-            and not arguments
+            and has.get("__new__", object.__new__) is object.__new__
+            and has.get("__setattr__", object.__setattr__) is object.__setattr__
+            and _ARGUMENTS.isdisjoint(has)
         )
         #: Whether code of the class may have a say when an instance is asked for its attributes.
-        self.has_own_look = look is not object.__getattribute__ or "__getattr__" in defined
-        self.has_slots = "__slots__" in defined
-        self.has_dict = dict_at != 0
+        self.has_own_look = (
+            has.get("__getattribute__", object.__getattribute__) is not object.__getattribute__
+            or "__getattr__" in has
+        )
+        self.has_slots = "__slots__" in has
+        self.has_dict = _has_dict(cls) != 0
         #: Whether a hash of an instance runs code of its class, which may need its state.
         self.hashed_by_value = hashed is not None and hashed is not object.__hash__
         self.hashed_by_identity = hashed is object.__hash__
@@ -160,13 +164,13 @@ class ClassFacts:
             by_protocol is _BY_PROTOCOL
             and reduce is not _REDUCE
             and not self.overrides_reduce
-            and (self.has_dict or "__name__" in defined)
+            and (self.has_dict or "__name__" in has)
         )
 
 
-def _has_method(cls: type, names: set[str]) -> bool:
-    """Whether a class has a function, written in Python, under one of these names."""
-    return any(type(class_attribute(cls, name)) is _FUNCTION for name in names)
+def _is_function(found: Any) -> bool:
+    """Whether what stands in a class is a function written in Python, static or not."""
+    return type(found.__func__ if type(found) is staticmethod else found) is _FUNCTION
 
 
 def defines(obj_type: type, name: str) -> bool:
