@@ -145,7 +145,7 @@ NOT_WRITTEN = {
         "copyreg.__newobj__", "dict.__new__", "list.__new__", "object.__eq__",
         "object.__getstate__", "object.__hash__",
     )
-} | {"pickle.PickleBuffer", "types.CodeType", "types.WrapperDescriptorType"}  # fmt: skip
+} | {"pickle.PickleBuffer", "types.CodeType", "types.FunctionType", "types.WrapperDescriptorType"}  # fmt: skip
 #: Where the package is: of the wheel, where that is tested.
 PACKAGE = Path(weakreduce.__file__).parent
 WRITERS = sorted(path.stem for path in (PACKAGE / "core").glob("[a-z]*.py"))
