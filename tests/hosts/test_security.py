@@ -145,7 +145,8 @@ NOT_WRITTEN = {
         "copyreg.__newobj__", "dict.__new__", "list.__new__", "object.__eq__",
         "object.__getstate__", "object.__hash__",
     )
-} | {"pickle.PickleBuffer", "types.CodeType", "types.FunctionType", "types.WrapperDescriptorType"}  # fmt: skip
+} | {"pickle.PickleBuffer"}  # fmt: skip
+NOT_WRITTEN |= {f"types.{name}Type" for name in ("Code", "Function", "WrapperDescriptor")}
 #: Where the package is: of the wheel, where that is tested.
 PACKAGE = Path(weakreduce.__file__).parent
 WRITERS = sorted(path.stem for path in (PACKAGE / "core").glob("[a-z]*.py"))
