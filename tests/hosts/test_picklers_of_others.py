@@ -395,11 +395,15 @@ def child_registers_for_what_was_met() -> None:
     """The decisions of a dump and what its pickler writes go by one reducer of a class."""
     import cloudpickle
 
-    outside, late = Plain(1), Late()
-    root = [weakref.ref(outside), late, Registers(), weakref.ref(late)]
-    found = cloudpickle.loads(cloudpickle.dumps(root))
-    assert type(found[1]) is Late
-    assert found[3]() is found[1]
+    kept, late = Plain(1), Late()
+    outside = weakref.ref(kept)
+    link, registers = weakref.ref(late), Registers()
+    for root in ([outside, late, registers, link], [late, link, registers, outside]):
+        found = cloudpickle.loads(cloudpickle.dumps(root))
+        assert type(found[root.index(late)]) is Late
+        assert found[root.index(link)]() is found[root.index(late)]
+        del copyreg.dispatch_table[Late]
+    copyreg.pickle(Late, lambda _: (str, ("late",)))  # type: ignore[arg-type]
     assert cloudpickle.loads(cloudpickle.dumps([late])) == ["late"]
 
 

@@ -79,8 +79,8 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
     if not _RELIABLE:
         return None
     adapter, ref = facts.adapter, weakref.ref
-    # Not the dump's own rows: what is registered before the pickler comes to a type counts there.
-    known_types = Types(adapter)
+    # No new rows of the dump's: what is registered before the pickler comes to a type counts.
+    rows, own_rows = facts.types, Types(adapter)
     inside: dict[int, Any] = {}
     by_value: list[Any] = []
     #: Types whose instances lead on: by what the collector sees, or by their attributes alone.
@@ -101,7 +101,7 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
         objects = level.values()
         types_met: set[type] = set(map(type, objects))
         for obj_type in types_met.difference(NAMEABLE, seen_through, with_attributes):
-            known = known_types[obj_type]
+            known = rows[obj_type] if obj_type in rows else own_rows[obj_type]
             if (
                 not known.plain
                 or known.overridden
