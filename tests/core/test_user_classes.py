@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import functools
 import gc
 import io
 import pickle
@@ -81,6 +82,10 @@ BODIES: dict[str, dict[str, Any]] = {
         f"{name} is for instances": {name: OfInstances(getattr(object, name))}
         for name in ("__hash__", "__setattr__", "__reduce_ex__", "__reduce__", "__getstate__")
     },
+    **{
+        f"{name} is a partial method": {name: functools.partialmethod(getattr(object, name))}
+        for name in ("__reduce_ex__", "__reduce__", "__getstate__")
+    },
     "class raises": {"__class__": property(no)},
     "class lies": {"__class__": property(lambda obj: list)},
     "class is type": {"__class__": property(lambda obj: type)},
@@ -150,6 +155,46 @@ def test_what_stock_does_not_ask(host: str, meta: Any, body: Any, make: Any) -> 
             weakreduce.dumps([root, things.Locked()], host=host)
         assert str(caught.value) == "cannot pickle a lock"
         assert "root[1]" in caught.value.__notes__[-1]
+
+
+class AsList:
+    """What its ``__reduce__`` is in a class is no function, but gives one."""
+
+    @staticmethod
+    def as_list(*_: Any) -> Any:
+        return list, ([8],)
+
+
+class ByPartialMethod(AsList):
+    __reduce__ = functools.partialmethod(AsList.as_list)  # type: ignore[assignment]
+
+
+class ByClassMethod(AsList):
+    __reduce__ = classmethod(AsList.as_list)  # type: ignore[assignment]
+
+
+class ByProperty(AsList):
+    __reduce__ = property(lambda self: self.as_list)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("cls", [ByPartialMethod, ByClassMethod, ByProperty])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_reduction_by_a_descriptor_is_code_of_the_class(host: str, cls: Any) -> None:
+    obj = cls()
+    with pytest.warns(weakreduce.DanglingWarning, match="cannot be weakly referenced"):
+        data = weakreduce.dumps([obj, weakref.ref(obj)], host=host)
+    strong, weak = weakreduce.loads(data, host=host)
+    assert (strong, weak()) == ([8], None)
+
+
+class SetOfInstances(weakref.WeakSet):  # type: ignore[type-arg]
+    __getstate__ = OfInstances(object.__getstate__)
+
+
+def test_a_weak_types_descriptors_are_not_run_for_the_class() -> None:
+    thing = Thing("thing")
+    (copy,), _ = weakreduce.loads(weakreduce.dumps([SetOfInstances([thing]), thing]))
+    assert copy.name == "thing"
 
 
 class Unchecked(type):

@@ -36,6 +36,7 @@ from weakreduce.core.writer import Writer
 from weakreduce.model.classes import (
     HEAP_TYPE,
     LEAF_ATOMS,
+    as_it_stands,
     class_attribute,
     defines,
     flags_of,
@@ -91,7 +92,7 @@ def user_state(weak: object, internals: frozenset[str]) -> Any:
     if type(weak) in _STATELESS:
         return None
     state = weak.__getstate__()
-    if type(weak).__getstate__ is not stock_getstate:
+    if as_it_stands(type(weak), "__getstate__") is not stock_getstate:
         return state
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     # The attributes themselves, which other threads may write to.

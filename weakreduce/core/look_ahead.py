@@ -38,10 +38,8 @@ _LEFT_ALONE: Final = LEAF_ATOMS | {bytearray, weakref.ref}
 _WORTH_IT: Final = 300
 _BUILTIN: Final = frozenset({list, tuple, dict, set, frozenset})
 _attributes: Final = operator.attrgetter("__dict__")
-_reducing: Final = operator.attrgetter("__reduce_ex__")
-_state: Final = operator.attrgetter("__getstate__")
-#: The type of what these are where an instance has nothing of its own under their names.
-_OF_OBJECT: Final = frozenset({types.BuiltinMethodType})
+#: Methods that an instance may have itself, in place of its class.
+_OWN_WAYS: Final = ("__reduce_ex__", "__getstate__", "__getnewargs_ex__", "__getnewargs__")
 
 
 class _Probe:
@@ -118,11 +116,10 @@ def met_strongly(root: object, facts: Facts) -> tuple[dict[int, Any], list[Any]]
             (with_attributes if in_dict else seen_through).add(obj_type)
         if not types_met.isdisjoint(NAMEABLE):
             by_value += [o for o in objects if type(o) in NAMEABLE and not adapter.by_name(o)]
-        instances = [obj for obj in objects if type(obj) in with_own]
-        if not _OF_OBJECT.issuperset(
-            map(type, itertools.chain(map(_reducing, instances), map(_state, instances)))
-        ):
-            return None  # pickle asks an instance for these, and takes what it has itself
+        attributes = [*map(_attributes, [obj for obj in objects if type(obj) in with_own])]
+        for name in _OWN_WAYS:
+            if any(map(dict.__contains__, attributes, itertools.repeat(name))):
+                return None  # pickle asks an instance for it, and takes what it has itself
         found = gc.get_referents(*[obj for obj in objects if type(obj) in seen_through])
         # Not by way of the instances: that would be two steps each, and their class.
         owners = [obj for obj in objects if type(obj) in with_attributes]

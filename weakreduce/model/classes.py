@@ -69,7 +69,17 @@ def is_bare(obj_type: type) -> bool:
     )
 
 
-_FUNCTION: Final = types.FunctionType
+#: What stands in a class for methods that are written in C, or for none.
+_OF_C: Final = frozenset(
+    {
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.ClassMethodDescriptorType,
+        types.BuiltinFunctionType,
+        type(None),
+    }
+)
+_ABSENT: Final = object()
 _BY_PROTOCOL: Final[Any] = object.__reduce_ex__
 _REDUCE: Final[Any] = object.__reduce__
 #: The state that the default reduction takes, whatever the class has in place of this method.
@@ -103,11 +113,13 @@ class ClassFacts:
         #: does proxies, mocks and lazy objects, whose ``__class__`` is that of another object.
         self.may_pretend = False
         for base in bases_of(cls) or ():
-            own = base is not object and names_of(base).keys() & _ASKED_FOR
-            if own:
-                has = {name: names_of(base)[name] for name in own} | has
+            own = names_of(base)
+            if base is not object and not own.keys().isdisjoint(_ASKED_FOR):
+                # (Other threads may take a name away meanwhile.)
+                found = {name: own.get(name, _ABSENT) for name in _ASKED_FOR if name in own}
+                has = {name: value for name, value in found.items() if value is not _ABSENT} | has
                 # Most builtin types have a __getattribute__: object's, under another name.
-                if not own.isdisjoint(_SEEN_AS) and (
+                if not _SEEN_AS.isdisjoint(found) and (
                     flags_of(base) & HEAP_TYPE
                     or base.__module__.partition(".")[0] not in sys.stdlib_module_names
                 ):
@@ -119,9 +131,7 @@ class ClassFacts:
 
         #: Whether a class written in Python reduces its instances by code of its own.
         self.overrides_reduce = is_heap_type and (
-            (by_protocol is not _BY_PROTOCOL and _is_function(by_protocol))
-            or (reduce is not _REDUCE and _is_function(reduce))
-            or (state is not stock_getstate and _is_function(state))
+            _is_code(by_protocol) or _is_code(reduce) or _is_code(state)
         )
         #: Whether instances are constructed bare, and their state is put back after that.
         self.constructs_by_default = by_protocol is _BY_PROTOCOL and reduce is _REDUCE
@@ -137,7 +147,7 @@ class ClassFacts:
             or (
                 not _ARGUMENTS.isdisjoint(has)
                 and not issubclass(cls, VALUES)
-                and any(_is_function(has.get(name)) for name in _ARGUMENTS)
+                and any(_is_code(has.get(name)) for name in _ARGUMENTS)
             )
         )
         #: Whether they are made bare, hold attributes alone, and no code of the class sees that.
@@ -168,9 +178,18 @@ class ClassFacts:
         )
 
 
-def _is_function(found: Any) -> bool:
-    """Whether what stands in a class is a function written in Python, static or not."""
-    return type(found.__func__ if type(found) is staticmethod else found) is _FUNCTION
+def _is_code(found: object) -> bool:
+    """Whether what stands in a class for a method is no method of C: a function, a descriptor."""
+    return type(found) not in _OF_C
+
+
+def as_it_stands(cls: type, name: str) -> Any:
+    """What a class or the nearest of its bases has under a name: no descriptor's code is run."""
+    for base in bases_of(cls) or ():
+        found = names_of(base).get(name, _ABSENT)
+        if found is not _ABSENT:
+            return found
+    return None
 
 
 def defines(obj_type: type, name: str) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from weakreduce.model.classes import bases_of, class_attribute, names_of
+from weakreduce.model.classes import as_it_stands, bases_of, class_attribute, names_of
 from weakreduce.model.proxies import proxy_referent
 
 ProxyTypes: Final = (weakref.ProxyType, weakref.CallableProxyType)
@@ -309,8 +309,8 @@ def is_interpreters(reducer: object) -> bool:
 
 def _own_reduce(weak_type: type, base: type) -> bool:
     return any(
-        class_attribute(weak_type, name) is not getattr(base, name)
-        and class_attribute(weak_type, name) is not getattr(object, name)
+        as_it_stands(weak_type, name) is not getattr(base, name)
+        and as_it_stands(weak_type, name) is not getattr(object, name)
         and class_attribute(
             next(cls for cls in bases_of(weak_type) if name in names_of(cls)), "__module__"
         )
