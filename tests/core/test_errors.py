@@ -191,6 +191,64 @@ def test_what_holds_such_an_entry_arrives_in_every_order(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_what_is_strong_by_way_of_an_edge_belongs_to_what_holds_that(host: str) -> None:
+    """A value whose key is inside, the key of a value that travels, what a finalizer calls."""
+    inside, outside = Thing("inside"), Thing("outside")
+    holders = [Thing("holder") for _ in range(4)]
+    holders[0].table = weakref.WeakKeyDictionary({inside: things.Locked()})
+    holders[1].cache = weakref.WeakValueDictionary({things.Locked(): inside})
+    holders[2].cache = weakref.WeakValueDictionary({things.Locked(): outside})
+    holders[3].last = weakref.finalize(inside, print, things.Locked())
+    for holder in holders:
+        for root in ([weakref.ref(holder), inside], [inside, weakref.ref(holder)]):
+            with (
+                weakreduce.policy(finalizers="rearm"),
+                pytest.warns(weakreduce.DanglingWarning, match="cannot be pickled") as found,
+            ):
+                data = weakreduce.dumps(root, host=host)
+            copy = weakreduce.loads(data, host=host)
+            assert len(found) == 1
+            assert [each() for each in copy if type(each) is weakref.ref] == [None]
+            with (
+                weakreduce.policy(finalizers="rearm", unpicklable="raise"),
+                pytest.raises(weakreduce.WeakrefPicklingError, match="cannot pickle a lock"),
+            ):
+                weakreduce.dumps(root, host=host)
+    holders[3].last.detach()
+
+
+class Manager(Thing):
+    def gone(self, _: Any) -> None:
+        """A callback."""
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_a_callback_is_dropped_for_what_is_strong_by_way_of_itself(host: str) -> None:
+    manager, thing = Manager("manager"), Thing("thing")
+    manager.notes = weakref.WeakKeyDictionary({manager: things.Locked()})
+    for root in ([weakref.ref(thing, manager.gone)], [thing, weakref.ref(thing, manager.gone)]):
+        with pytest.warns(weakreduce.DanglingWarning, match="callback method was dropped"):
+            data = weakreduce.dumps(root, host=host)
+        copy = weakreduce.loads(data, host=host)
+        assert copy[-1]().name == "thing"
+
+
+@pytest.mark.parametrize("first", ["table", "ballast"])
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
+def test_what_cannot_be_pickled_by_itself_is_over_any_limit(host: str, first: str) -> None:
+    """As a root its key would be inside, and the value would have to travel."""
+    thing = Thing("thing")
+    table = weakref.WeakKeyDictionary({thing: things.Locked()})
+    for name in sorted(("table", "ballast"), key=first.__ne__):
+        setattr(thing, name, {"table": table, "ballast": "x" * 100_000}[name])
+    with pytest.warns(weakreduce.DanglingWarning, match="max_snapshot_bytes=1000"):
+        data = weakreduce.dumps(
+            [weakref.ref(thing)], host=host, policy=weakreduce.Policy(max_snapshot_bytes=1000)
+        )
+    assert weakreduce.loads(data, host=host)[0]() is None
+
+
+@pytest.mark.parametrize("host", ["cloudpickle", "dill", "pickle"])
 def test_an_entry_whose_value_cannot_be_pickled_is_refused(host: Any) -> None:
     """The report tells what the policy makes of it, as of a referent; and both say which it is."""
     key = Thing("key")

@@ -98,6 +98,8 @@ class Facts:
         self.with_snapshots = True
         self._ruled: dict[tuple[int, int], Decision | None] = {}
         self._measured: set[int] = set()
+        #: id(referent) -> why it was not measured, of those whose own pickle cannot be.
+        self.unmeasured: dict[int, str] = {}
         self._keep: list[Any] = []
         #: The pickler's ``persistent_id``, which may claim any object, if it has one.
         self.persistent_id = adapter.persistent_id()
@@ -245,13 +247,27 @@ class Facts:
                 # way, who looks for signals of the dump around this one is not to find that.
                 error.__context__ = None
                 raise
-            except Exception as error:  # noqa: BLE001 - if it travels, the walk fails, and says why
+            except Exception as error:  # noqa: BLE001 - the walk fails, too, nearly always
                 # But here the recursion may have fewer frames than in the walk.
                 if is_too_deep(error):
                     return f"it is too deep to be measured for max_snapshot_bytes={limit}"
             else:
                 return None
+        self.unmeasured[id(referent)] = (
+            f"it cannot be pickled by itself, to be measured for max_snapshot_bytes={limit}"
+        )
         return None
+
+    def learn_unmeasured(self, referents: Iterable[object]) -> bool:
+        """Let snapshots dangle that were written, though nobody knows how large they are.
+
+        Returns:
+            Whether there is any.
+        """
+        found = [id(referent) for referent in referents if id(referent) in self.unmeasured]
+        for identity in found:
+            self.failed[identity] = Decision(Fate.DANGLE, self.unmeasured[identity], asked=False)
+        return bool(found)
 
     def came(self, referent: object) -> bool:
         """Whether a referent is a copy from another process, and the receiver is to know that.

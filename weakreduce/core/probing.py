@@ -17,7 +17,8 @@ from weakreduce.core.first_walk import FirstWalk
 from weakreduce.core.reach import Reach
 from weakreduce.core.sink import Place, TooLarge
 from weakreduce.core.walk import Refused
-from weakreduce.model.kinds import Kind
+from weakreduce.model.decide import ARRIVES, OPEN, PINS, Decision, outside
+from weakreduce.model.kinds import Edge, Kind
 
 
 class Enough(BaseException):
@@ -32,11 +33,57 @@ class Met(list[Any]):
 
 
 class _Probing(FirstWalk):
-    """Notes each weak edge that it comes to, however certain a second walk may be."""
+    """Leaves all weak edges aside, and notes what else of those that travel does.
+
+    In `pending` are the snapshots, each to be probed by itself; in the `queue` is what is strong
+    by way of the edges, and so belongs to what is probed.
+
+    Args:
+        facts: of the dump.
+        inside: what is inside, as far as the dump knew. (Nothing is because it was probed.)
+    """
+
+    def __init__(self, facts: Facts, inside: Reach) -> None:
+        super().__init__(facts, inside, met=dict.fromkeys(facts.written_before))
+        #: Callbacks of edges that travel, which may be dropped alone.
+        self.callbacks: list[Any] = []
 
     def weak(self, kind: Kind, weak: object) -> Reduction:
         """The reduction of a weak thing."""
         return encode.encode(self, kind, weak)
+
+    def hindrance(self, edge: Edge) -> Decision | None:
+        """Nothing is made of what is written here."""
+        return None
+
+    def decide(self, edge: Edge) -> Decision:
+        """`OPEN`, when what the fate is was noted."""
+        super().decide(edge)
+        return OPEN
+
+    def note(self, edge: Edge, decision: Decision) -> None:
+        """Remember what else of an edge travels."""
+        if decision is OPEN:
+            decision = outside(edge, self.facts, self.hindrance)
+        if decision.fate not in ARRIVES:
+            return
+        if decision.fate in PINS:
+            self.pending.append(edge)
+        else:
+            self.queue.append(edge.value)
+        self.queue.append(edge.key)
+        kind, callback = self.types[type(edge.weak)].kind, self.kept_callback(edge)
+        if kind is not None and kind.is_finalizer:
+            self.queue.append(edge.callback)
+        elif callback is not None:
+            self.facts.callbacks[id(callback)] = callback
+            self.callbacks.append(callback)
+
+    def forget(self) -> None:
+        """Forget what was left aside."""
+        self.pending.clear()
+        self.callbacks.clear()
+        self.queue.clear()
 
 
 class Prober:
@@ -45,17 +92,16 @@ class Prober:
     Args:
         facts: of the dump.
         place: where the pickler writes.
+        inside: what is inside, as far as the dump knew. (Nothing is because it was probed.)
         goes_on: whether refused edges are walked past.
     """
 
-    def __init__(self, facts: Facts, place: Place, *, goes_on: bool = False) -> None:
+    def __init__(self, facts: Facts, place: Place, inside: Reach, *, goes_on: bool = False) -> None:
         self.facts = facts
         self.adapter: Adapter = facts.adapter
         self.place = place
         self.met = Met()
-        # Nothing is inside because it was probed before, whatever that was probed for.
-        met = dict.fromkeys(facts.written_before)
-        self.walk = _Probing(facts, Reach({}), met=met)
+        self.walk = _Probing(facts, inside)
         self.walk.goes_on = goes_on
         self._override = self.walk.override([self._listen])
 
@@ -75,7 +121,14 @@ class Prober:
         before = len(walk.met)
         try:
             self.adapter.drive(self._override, subject)
+            driven: dict[int, Any] = {}
+            while walk.queue:
+                part = walk.queue.pop()
+                if part is not None and id(part) not in driven:
+                    driven[id(part)] = part
+                    self.adapter.drive(self._override, part)
         except Refused:
+            walk.queue.clear()
             return None
         except TooLarge:
             raise
@@ -87,8 +140,7 @@ class Prober:
                 del walk.met[identity]
             memo = self.adapter.memo()
             self.adapter.reset({i: entry for i, entry in memo.items() if i in walk.met})
-            walk.pending.clear()
-            walk.queue.clear()
+            walk.forget()
             if not isinstance(error, Exception) or isinstance(error, MemoryError):
                 raise  # that says nothing of the object
             return error

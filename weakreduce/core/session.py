@@ -120,7 +120,7 @@ class Session(Writing):
             notes.clean(found.__cause__)
         if isinstance(seen_error, Exception):
             ran = self.last_walk()
-            prober = self.prober(goes_on=True)
+            prober = self.prober(ran.reach, goes_on=True)
             try:
                 culprit = blame.note(prober, ran, root, seen_error)
                 if watch is not None:

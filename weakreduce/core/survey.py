@@ -16,7 +16,7 @@ from weakreduce.core.probing import Prober
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Refused
 from weakreduce.core.watches import Watch
-from weakreduce.model.decide import PINS, Decision, Fate, given_up, outside
+from weakreduce.model.decide import Decision, Fate, given_up
 from weakreduce.model.kinds import Edge
 
 #: For how many failing snapshots of a dump the warnings say which part of them is to blame.
@@ -86,17 +86,13 @@ def _come_upon(
     walk = prober.walk
     found: list[tuple[Edge | None, Any]] = []
     for edge in walk.pending:
-        if outside(edge, prober.facts, walk.hindrance).fate not in PINS:
-            continue
         for subject in (edge.referent, edge.value):
             if subject is not None and id(subject) not in seen and not inside.holds(subject):
                 seen[id(subject)] = subject
                 found.append((edge, subject))
-    found += ((None, held) for held in walk.queue if callable(held))
+    found += ((None, held) for held in walk.callbacks)
     prober.met.clear()
-    walk.pending.clear()
-    walk.queue.clear()
-    walk.waiting.clear()
+    walk.forget()
     return found
 
 

@@ -190,7 +190,7 @@ class Writing:
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(error, Reach({}), [], []):
+            if not self._survey(error, first.reach, [], []):
                 raise
             return False
         self.place.cut(mark)
@@ -220,6 +220,10 @@ class Writing:
             if walk.circular:  # what their callbacks hold was taken to be inside
                 self.facts.learn_circular(walk.circular)
                 return None
+            if self.facts.unmeasured and self.facts.learn_unmeasured(
+                edge.referent for edge in walk.snapshot_edges()
+            ):
+                return None
             # Nothing but code of the user's can take out what the first walk has met.
             asked = self.facts.reductions.found
             if asked and is_broken(self.root, walk.promised, reach, self.facts):
@@ -231,7 +235,7 @@ class Writing:
     ) -> bool:
         if self.watch is not None:
             self.watch.begin()
-        prober = self.prober()
+        prober = self.prober(inside)
         try:
             with notes.as_they_are(error):
                 return survey(prober, inside, self.root, snapshots, entries, self.watch)
@@ -261,10 +265,10 @@ class Writing:
         self.place.clear()
         self.adapter.reset(self.adapter.memo_before())
 
-    def prober(self, *, goes_on: bool = False) -> Prober:
+    def prober(self, inside: Reach, *, goes_on: bool = False) -> Prober:
         """What looks for objects that fail; what was written is lost."""
         self.start_over()
-        return Prober(self.facts, self.place, goes_on=goes_on)
+        return Prober(self.facts, self.place, inside, goes_on=goes_on)
 
     def take_apart(self) -> None:
         """Forget all: the payload must die with its last user, and walks and hooks lead back."""
