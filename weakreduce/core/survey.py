@@ -87,7 +87,10 @@ def _come_upon(
     found: list[tuple[Edge | None, Any]] = []
     for edge in walk.pending:
         for subject in (edge.referent, edge.value):
-            if subject is not None and id(subject) not in seen and not inside.holds(subject):
+            if subject is None or id(subject) in seen:
+                continue
+            # A reach that is not complete may hold what the walk has failed at.
+            if not (inside.complete and inside.holds(subject)):
                 seen[id(subject)] = subject
                 found.append((edge, subject))
     found += ((None, held) for held in walk.callbacks)

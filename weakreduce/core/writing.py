@@ -190,7 +190,8 @@ class Writing:
             for edge in first.pending:
                 if edge.callback is not None and first.reach.holds(edge.referent):
                     self.facts.callbacks[id(edge.callback)] = edge.callback
-            if not self._survey(error, first.reach, [], []):
+            # What the failed walk has met may be inside by way of what fails alone.
+            if not any(self._survey(error, known, [], []) for known in (Reach({}), first.reach)):
                 raise
             return False
         self.place.cut(mark)
