@@ -258,13 +258,13 @@ class Facts:
         )
         return None
 
-    def learn_unmeasured(self, referents: Iterable[object]) -> bool:
+    def learn_unmeasured(self, written: Iterable[Edge]) -> bool:
         """Let snapshots dangle that were written, though nobody knows how large they are.
 
         Returns:
             Whether there is any.
         """
-        found = [id(referent) for referent in referents if id(referent) in self.unmeasured]
+        found = [id(edge.referent) for edge in written if id(edge.referent) in self.unmeasured]
         for identity in found:
             self.failed[identity] = Decision(Fate.DANGLE, self.unmeasured[identity], asked=False)
         return bool(found)

@@ -221,13 +221,12 @@ class Writing:
             if walk.circular:  # what their callbacks hold was taken to be inside
                 self.facts.learn_circular(walk.circular)
                 return None
-            if self.facts.unmeasured and self.facts.learn_unmeasured(
-                edge.referent for edge in walk.snapshot_edges()
-            ):
+            facts = self.facts
+            if facts.unmeasured and facts.learn_unmeasured(walk.snapshot_edges()):
                 return None
             # Nothing but code of the user's can take out what the first walk has met.
-            asked = self.facts.reductions.found
-            if asked and is_broken(self.root, walk.promised, reach, self.facts):
+            asked = facts.reductions.found
+            if asked and is_broken(self.root, walk.promised, reach, facts):
                 return None
             return walk.lost
 
