@@ -22,7 +22,6 @@ from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Walk, drained
 from weakreduce.core.watches import Watch
-from weakreduce.model.classes import defines
 from weakreduce.model.decide import OPEN, PINS, WAITS, Decision, Fate, outside
 from weakreduce.model.kinds import Edge, Kind, callback_of, copied
 from weakreduce.model.signals import Signal
@@ -85,10 +84,8 @@ class FirstWalk(Walk):
 
     def can_make(self, obj: object) -> bool:
         # Where its class has a method that puts the state in, that has to be there.
-        is_filled = not has_open_class(self.facts, self.met, obj) or not defines(
-            type(obj), "__setstate__"
-        )
-        return is_filled and super().can_make(obj)
+        lacks_it = self.types[type(obj)].has_setstate and has_open_class(self.facts, self.met, obj)
+        return not lacks_it and super().can_make(obj)
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:

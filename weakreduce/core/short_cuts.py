@@ -217,9 +217,9 @@ def _shell_at_once(walk: SecondWalk, referent: object) -> Any:
         opened = [obj for obj, _ in adapter.opened.values()]
         if any(adapter.is_open(obj, walk.met) for obj in opened):
             return MISSING  # what is behind the referent may need it with all its methods
-    if known.nameable and walk.facts.is_named(referent):
-        return MISSING
     if known.plain:
+        if known.nameable and walk.facts.is_named(referent):
+            return MISSING
         is_there = adapter.has_skeletons or can_construct(walk.facts, walk.met, referent)
         return walk.shell(referent) if is_there else MISSING
     if not known.by_own_code or issubclass(type(referent), NAMEABLE) or known.kind:

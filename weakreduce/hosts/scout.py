@@ -23,7 +23,7 @@ from typing import Any, Final, final
 from weakreduce.core import notes
 from weakreduce.core.expressions import write_nothing
 from weakreduce.model import signals
-from weakreduce.model.classes import ClassFacts
+from weakreduce.model.classes import overrides_reduce
 from weakreduce.model.files import BufferCallback, Writable
 from weakreduce.model.kinds import kind_of
 from weakreduce.model.signals import Signal
@@ -175,7 +175,7 @@ class Table(dict[type, Any]):
             if issubclass(cls, type):
                 self._metaclasses.add(cls)
                 raise KeyError(cls)  # classes are written as names
-            reducer, own = self.default, ClassFacts(cls).overrides_reduce
+            reducer, own = self.default, overrides_reduce(cls)
         if own and self.asked is not None:
             reducer = self.asked.asking(reducer)
         self[cls] = reducer

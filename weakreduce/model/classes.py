@@ -114,16 +114,19 @@ class ClassFacts:
         self.may_pretend = False
         for base in bases_of(cls) or ():
             own = names_of(base)
-            if base is not object and not own.keys().isdisjoint(_ASKED_FOR):
-                # (Other threads may take a name away meanwhile.)
-                found = {name: own.get(name, _ABSENT) for name in _ASKED_FOR if name in own}
-                has = {name: value for name, value in found.items() if value is not _ABSENT} | has
-                # Most builtin types have a __getattribute__: object's, under another name.
-                if not _SEEN_AS.isdisjoint(found) and (
-                    flags_of(base) & HEAP_TYPE
-                    or base.__module__.partition(".")[0] not in sys.stdlib_module_names
-                ):
-                    self.may_pretend = True
+            if base is object or own.keys().isdisjoint(_ASKED_FOR):
+                continue
+            asked = own.keys() & _ASKED_FOR
+            for name in asked:
+                found = own.get(name, _ABSENT)
+                if found is not _ABSENT:  # another thread may have taken it away
+                    has.setdefault(name, found)
+            # Most builtin types have a __getattribute__: object's, under another name.
+            if not asked.isdisjoint(_SEEN_AS) and (
+                flags_of(base) & HEAP_TYPE
+                or base.__module__.partition(".")[0] not in sys.stdlib_module_names
+            ):
+                self.may_pretend = True
         by_protocol = has.get("__reduce_ex__", _BY_PROTOCOL)
         reduce = has.get("__reduce__", _REDUCE)
         state = has.get("__getstate__", stock_getstate)
@@ -139,9 +142,8 @@ class ClassFacts:
         self.reduces_by_default = (
             self.constructs_by_default and state is stock_getstate and "__setstate__" not in has
         )
-        #: Whether the class is written in Python, and its default reduction has arguments of its
-        #: own: those of an exception, or what its ``__getnewargs__`` gives; but not those of a
-        #: named tuple, and the like, whose items exist before it does.
+        #: Whether its default reduction has arguments of its own: an exception's, or what a
+        #: ``__getnewargs__`` gives; but not a named tuple's, whose items exist before it does.
         self.own_arguments = is_heap_type and (
             issubclass(cls, BaseException)
             or (
@@ -158,24 +160,38 @@ class ClassFacts:
             and _ARGUMENTS.isdisjoint(has)
         )
         #: Whether code of the class may have a say when an instance is asked for its attributes.
-        self.has_own_look = (
-            has.get("__getattribute__", object.__getattribute__) is not object.__getattribute__
-            or "__getattr__" in has
-        )
+        look = has.get("__getattribute__", object.__getattribute__)
+        self.has_own_look = look is not object.__getattribute__ or "__getattr__" in has
         self.has_slots = "__slots__" in has
+        self.has_setstate = "__setstate__" in has
         self.has_dict = _has_dict(cls) != 0
         #: Whether a hash of an instance runs code of its class, which may need its state.
         self.hashed_by_value = hashed is not None and hashed is not object.__hash__
         self.hashed_by_identity = hashed is object.__hash__
-        #: Whether code written in C reduces instances, and may tell a name to find each by. It
-        #: does for functions in a cache, and for type variables. Instances that have a name say
-        #: so; arrays and the like, whose reduction is work, have none.
+        #: Whether code written in C reduces instances, and may tell a name to find each by, as of
+        #: functions in a cache, and type variables. (Arrays, whose reduction is work, have none.)
         self.may_give_names = (
             by_protocol is _BY_PROTOCOL
             and reduce is not _REDUCE
             and not self.overrides_reduce
             and (self.has_dict or "__name__" in has)
         )
+
+
+def overrides_reduce(cls: type) -> bool:
+    """`ClassFacts.overrides_reduce` alone, for those who ask nothing else, of each message."""
+    settled: tuple[str, ...] = ()
+    for base in (bases_of(cls) or ()) if flags_of(cls) & HEAP_TYPE else ():
+        if base is object:
+            break
+        own = names_of(base)
+        for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
+            found = own.get(name, _ABSENT)
+            if found is not _ABSENT and name not in settled:
+                if _is_code(found):
+                    return True
+                settled = (*settled, name)
+    return False
 
 
 def _is_code(found: object) -> bool:
