@@ -18,7 +18,12 @@ from weakreduce.core.dispatch import NO_SHORT_CUTS, Plan, ShortCut
 from weakreduce.core.expressions import PLACEHOLDER, Call, Reduction, Stream
 from weakreduce.core.facts import Facts
 from weakreduce.core.held import MISSING, listed
-from weakreduce.core.incomplete import cannot_be_called_yet, has_open_class
+from weakreduce.core.incomplete import (
+    can_construct,
+    cannot_be_called_yet,
+    has_open_class,
+    lacks_hash,
+)
 from weakreduce.core.reach import Reach
 from weakreduce.core.walk import Lost, Walk, drained
 from weakreduce.core.watches import Watch
@@ -84,8 +89,11 @@ class FirstWalk(Walk):
 
     def can_make(self, obj: object) -> bool:
         # Where its class has a method that puts the state in, that has to be there.
-        lacks_it = self.types[type(obj)].has_setstate and has_open_class(self.facts, self.met, obj)
-        return not lacks_it and super().can_make(obj)
+        facts, met = self.facts, self.met
+        return can_construct(facts, met, obj) and not (
+            has_open_class(facts, met, obj)
+            and (self.types[type(obj)].has_setstate or lacks_hash(facts, met, obj))
+        )
 
     def note(self, edge: Edge, decision: Decision) -> None:
         if decision is OPEN:
