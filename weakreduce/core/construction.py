@@ -27,7 +27,6 @@ from weakreduce.core.type_facts import Types
 from weakreduce.model.classes import (
     NAMEABLE,
     class_attribute,
-    defines,
     made_type,
 )
 from weakreduce.model.decide import CIRCULAR, WAITS, Decision
@@ -254,7 +253,7 @@ def _given(part: object) -> Any:
 
 def _sets_attributes(types: Types, cls: type, made_by: object) -> bool:
     """Whether a state of attributes may be put back in two steps."""
-    if defines(cls, "__setstate__") and (
+    if types[cls].has_setstate and (
         class_attribute(cls, "__setstate__") is not BaseException.__setstate__
     ):
         return False

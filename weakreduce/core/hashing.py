@@ -131,7 +131,7 @@ def _attributes(facts: Facts, referent: object) -> Attributes:
     found: Any = facts.reductions.reduced_or_none(referent) or ()
     if len(found) < 3 or (len(found) > 3 and not known.constructs_by_default):
         return {}, {}
-    if not defines(cls, "__setstate__"):
+    if not known.has_setstate:
         return _split(found[2])
     if not known.constructs_by_default:
         return {}, {}

@@ -138,9 +138,10 @@ class ClassFacts:
         )
         #: Whether instances are constructed bare, and their state is put back after that.
         self.constructs_by_default = by_protocol is _BY_PROTOCOL and reduce is _REDUCE
+        self.has_setstate = "__setstate__" in has
         #: Whether, besides, the state is put back attribute by attribute.
         self.reduces_by_default = (
-            self.constructs_by_default and state is stock_getstate and "__setstate__" not in has
+            self.constructs_by_default and state is stock_getstate and not self.has_setstate
         )
         #: Whether its default reduction has arguments of its own: an exception's, or what a
         #: ``__getnewargs__`` gives; but not a named tuple's, whose items exist before it does.
@@ -163,7 +164,6 @@ class ClassFacts:
         look = has.get("__getattribute__", object.__getattribute__)
         self.has_own_look = look is not object.__getattribute__ or "__getattr__" in has
         self.has_slots = "__slots__" in has
-        self.has_setstate = "__setstate__" in has
         self.has_dict = _has_dict(cls) != 0
         #: Whether a hash of an instance runs code of its class, which may need its state.
         self.hashed_by_value = hashed is not None and hashed is not object.__hash__
